@@ -1,0 +1,63 @@
+//! Newtypes for every number that names something.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($int:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub $int);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// A sequence number: the place of one operation in a shard's history, from 1, in log order,
+    /// below 2^56. The same on every replica.
+    Seq(u64)
+}
+id! {
+    /// A column family's number. 0 is the default family; ids are never reused.
+    CfId(u32)
+}
+id! {
+    /// A group of the log: one shard's (or the catalog's) own stream of records.
+    GroupId(u64)
+}
+id! {
+    /// The place of an entry within its group's stream, from 1, without holes. 0 is "none yet".
+    LogIndex(u64)
+}
+
+impl Seq {
+    /// The largest sequence number: the trailer of an internal key holds 56 bits of it.
+    pub const MAX: Seq = Seq((1 << 56) - 1);
+}
+
+impl CfId {
+    /// The family that the Redis door and calls without a family use.
+    pub const DEFAULT: CfId = CfId(0);
+    /// The first id kept for the system: users' families stay below it.
+    pub const SYSTEM_FIRST: CfId = CfId(0xFFFF_FF00);
+    /// Keys by the time at which they expire: `[expire_ms: u64 BE][user key]` of family 0.
+    pub const EXPIRY: CfId = CfId(0xFFFF_FF01);
+    /// Answers already given, by client: what makes a retried request apply once.
+    pub const DEDUP: CfId = CfId(0xFFFF_FF02);
+
+    /// Whether the family belongs to the system.
+    pub fn is_system(self) -> bool {
+        self >= CfId::SYSTEM_FIRST
+    }
+}
+
+impl LogIndex {
+    /// The index after this one.
+    pub fn next(self) -> LogIndex {
+        LogIndex(self.0 + 1)
+    }
+}

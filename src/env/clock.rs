@@ -1,0 +1,80 @@
+//! Time: of day for expiry, monotonic for measuring.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Tells the time. Implemented by `RealClock` and `SimClock`.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// Milliseconds since the Unix epoch. May jump either way.
+    fn unix_ms(&self) -> u64;
+    /// Microseconds since the Unix epoch. May jump either way.
+    fn unix_us(&self) -> u64;
+    /// Nanoseconds since some start; never goes back.
+    fn monotonic_ns(&self) -> u64;
+}
+
+/// The machine's clock.
+#[derive(Debug)]
+pub struct RealClock {
+    start: Instant,
+}
+
+impl RealClock {
+    /// A clock whose monotonic time starts now.
+    pub fn new() -> RealClock {
+        RealClock { start: Instant::now() }
+    }
+}
+
+impl Default for RealClock {
+    fn default() -> RealClock {
+        RealClock::new()
+    }
+}
+
+impl Clock for RealClock {
+    fn unix_ms(&self) -> u64 {
+        self.unix_us() / 1000
+    }
+
+    fn unix_us(&self) -> u64 {
+        // A machine whose clock stands before 1970 is taken to stand at it.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
+/// A clock that moves only when told to.
+#[derive(Debug)]
+pub struct SimClock {
+    us: AtomicU64,
+}
+
+impl SimClock {
+    /// A clock that stands at `unix_ms`.
+    pub fn at(unix_ms: u64) -> SimClock {
+        SimClock { us: AtomicU64::new(unix_ms * 1000) }
+    }
+
+    /// Moves on by `ms` milliseconds.
+    pub fn advance_ms(&self, ms: u64) {
+        self.us.fetch_add(ms * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for SimClock {
+    fn unix_ms(&self) -> u64 {
+        self.unix_us() / 1000
+    }
+
+    fn unix_us(&self) -> u64 {
+        self.us.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.unix_us() * 1000
+    }
+}

@@ -1,0 +1,29 @@
+//! Floor 1: the outside world, real and simulated: files, clocks, randomness, threads.
+//!
+//! In reading order:
+//! - [`disk`]: [`Disk`] and [`File`], the seam between the engine and storage, with the promises
+//!   an implementation makes about durability.
+//! - [`real_disk`]: files of the operating system; what differs between Linux and macOS stands here.
+//! - [`sim_disk`]: a disk in memory that can lose unsynced data, tear writes, fill up and fail.
+//! - [`clock`]: [`Clock`], real and simulated.
+//! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
+//! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
+//!
+//! Invariants owed to the floors above:
+//! - Nothing above this floor names `std::fs`, `std::time::SystemTime` or `Instant::now`.
+//! - What [`SimDisk`] keeps after a crash is never more than a real disk might lose, nor less
+//!   than it promises to keep.
+
+pub mod clock;
+pub mod disk;
+pub mod pool;
+pub mod real_disk;
+pub mod rng;
+pub mod sim_disk;
+
+pub use clock::{Clock, RealClock, SimClock};
+pub use disk::{DirEntry, Disk, File, FileLock};
+pub use pool::Pool;
+pub use real_disk::RealDisk;
+pub use rng::Rng;
+pub use sim_disk::SimDisk;

@@ -1,0 +1,185 @@
+//! A bounded pool of named threads for blocking work, or a queue that a test turns by hand.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// A piece of work.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Runs jobs in the order given. Dropping the last handle waits for the jobs that are running
+/// and discards those that are not.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    _threads: Arc<Threads>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    idle: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    running: usize,
+    closed: bool,
+}
+
+struct Threads {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pool {
+    /// A pool of `threads` threads called `name`-0, `name`-1...
+    pub fn threads(name: &str, threads: usize) -> Pool {
+        let pool = Pool::manual();
+        let mut handles = Vec::new();
+        for i in 0..threads {
+            let shared = pool.shared.clone();
+            let spawned = std::thread::Builder::new()
+                .name(format!("{name}-{i}"))
+                .spawn(move || while shared.run_next(true) {});
+            // A machine that cannot start a thread runs the pool with fewer; with none at all
+            // jobs wait for `run_one`.
+            if let Ok(handle) = spawned {
+                handles.push(handle);
+            }
+        }
+        *lock(&pool._threads.handles) = handles;
+        pool
+    }
+
+    /// A pool without threads: jobs run only in [`Pool::run_one`], which makes their order
+    /// something a test decides.
+    pub fn manual() -> Pool {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State { queue: VecDeque::new(), running: 0, closed: false }),
+            work: Condvar::new(),
+            idle: Condvar::new(),
+        });
+        let threads = Threads { shared: shared.clone(), handles: Mutex::new(Vec::new()) };
+        Pool { shared, _threads: Arc::new(threads) }
+    }
+
+    /// Queues a job.
+    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+        let mut state = lock(&self.shared.state);
+        if !state.closed {
+            state.queue.push_back(Box::new(job));
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Runs the next job on this thread; false if none waits.
+    pub fn run_one(&self) -> bool {
+        self.shared.run_next(false)
+    }
+
+    /// Jobs that wait or run.
+    pub fn pending(&self) -> usize {
+        let state = lock(&self.shared.state);
+        state.queue.len() + state.running
+    }
+
+    /// Waits until no job waits or runs. On a pool without threads it runs them.
+    pub fn wait_idle(&self) {
+        if lock(&self._threads.handles).is_empty() {
+            while self.run_one() {}
+            return;
+        }
+        let mut state = lock(&self.shared.state);
+        while !state.queue.is_empty() || state.running > 0 {
+            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("pending", &self.pending()).finish()
+    }
+}
+
+impl Shared {
+    /// Runs the next job; with `wait` it waits for one. False when there is none to come.
+    fn run_next(&self, wait: bool) -> bool {
+        let mut state = lock(&self.state);
+        let job = loop {
+            if let Some(job) = state.queue.pop_front() {
+                break job;
+            }
+            if state.closed || !wait {
+                return false;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        state.running += 1;
+        drop(state);
+        let guard = Running(self);
+        job();
+        drop(guard);
+        true
+    }
+}
+
+/// Counts a running job off even if it panics.
+struct Running<'a>(&'a Shared);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.running -= 1;
+        if state.running == 0 && state.queue.is_empty() {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.shared.state);
+            state.closed = true;
+            state.queue.clear();
+            self.shared.work.notify_all();
+        }
+        let me = std::thread::current().id();
+        for handle in lock(&self.handles).drain(..) {
+            // The last handle may be dropped by a job: a thread does not wait for itself.
+            if handle.thread().id() != me {
+                _ = handle.join();
+            }
+        }
+    }
+}
+
+/// A poisoned mutex here only means that a job panicked while counted: the state is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn threads_run_everything_and_a_manual_pool_only_when_told() {
+        let count = Arc::new(AtomicUsize::new(0));
+        for pool in [Pool::threads("test", 2), Pool::manual()] {
+            count.store(0, Ordering::SeqCst);
+            for _ in 0..100 {
+                let count = count.clone();
+                pool.spawn(move || {
+                    count.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            pool.wait_idle();
+            assert_eq!(count.load(Ordering::SeqCst), 100);
+            assert_eq!(pool.pending(), 0);
+        }
+    }
+}

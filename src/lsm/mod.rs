@@ -1,0 +1,12 @@
+//! Floor 3: the storage engine: memtables, sstables, compaction, snapshots, iterators.
+//!
+//! An [`batch::WriteBatch`] is applied at a log index; the log itself is not the engine's: after
+//! a restart its owner replays the batches behind [`the flushed index`](batch).
+//!
+//! Words: a *user key* is what the caller names; an *internal key* is a user key and a trailer
+//! of sequence number and kind. A *tree* is one column family's memtables and levels. A *version*
+//! is the set of sstables at one moment; the *manifest* is the history of versions on disk.
+
+pub mod batch;
+pub mod cursor;
+pub mod key;

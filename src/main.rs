@@ -1,0 +1,3 @@
+//! `arqon`: server, client, monitor and repair kit in one program.
+
+fn main() {}

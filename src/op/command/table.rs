@@ -1,0 +1,6 @@
+//! The commands, in alphabetical order.
+
+use super::Spec;
+
+/// Every command, by name.
+pub static COMMANDS: &[Spec] = &[];

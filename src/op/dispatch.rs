@@ -1,0 +1,28 @@
+//! The seam every door speaks through.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::op::{Request, Response};
+use std::future::Future;
+
+/// Executes requests: a local engine, or a gateway in front of many shards.
+///
+/// The unit is a pipeline: requests of one client, executed in order as if one after the other
+/// (other clients may come between), answered together once every write among them is committed
+/// at the configured durability. That lets one log sync serve a whole pipeline.
+pub trait KvOps: Send + Sync + 'static {
+    /// Executes `requests` in order and gives as many answers, in the same order. A failed
+    /// request does not stop those behind it.
+    fn pipeline(
+        &self,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Vec<Result<Response>>> + Send;
+
+    /// Executes one request.
+    fn call(&self, request: Request) -> impl Future<Output = Result<Response>> + Send {
+        async move {
+            self.pipeline(vec![request]).await.pop().unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Internal, "a pipeline of one request gave no answer"))
+            })
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Floor 1: every request and answer as plain data, and the one command table.
+//!
+//! In reading order:
+//! - [`kv`]: key-value requests and responses, as gRPC, the REPL and the embedded engine put them.
+//! - [`reply`]: the answer to a Redis command, before it has a wire form.
+//! - [`dispatch`]: [`KvOps`], the seam every door speaks through: a local node, later a gateway.
+//! - [`command`]: the command table: name, arity, flags, key positions, summary.
+//!
+//! Invariants owed to the floors above:
+//! - Nothing here knows a protocol's bytes or how anything is stored.
+//! - A command is described once. Arity checks, `COMMAND DOCS`, REPL hints and key extraction
+//!   all read [`command`].
+
+pub mod command;
+pub mod dispatch;
+pub mod kv;
+pub mod reply;
+
+pub use dispatch::KvOps;
+pub use kv::{Request, Response};
+pub use reply::Reply;
