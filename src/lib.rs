@@ -1,7 +1,10 @@
 //! ArqonDB: keys and values, vectors and temporal graphs in one engine, one log, one atomic write.
 
 pub mod base;
+pub mod bench;
+pub mod cli;
 pub mod env;
 pub mod lsm;
 pub mod op;
 pub mod redis;
+pub mod repl;

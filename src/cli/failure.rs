@@ -1,0 +1,137 @@
+//! An error on its way out of the program: exit code, sentence, and the next step.
+
+use crate::base::Error;
+use crate::base::error::Damage;
+use crate::cli::exit::Exit;
+use serde_json::{Map, Value, json};
+
+/// Short for a command's result.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command did not succeed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// The stable name of the error, such as `not_found`.
+    pub code: &'static str,
+    /// One sentence: what went wrong, with the offending value.
+    pub message: String,
+    /// What to do or to type next.
+    pub fix: Option<String>,
+    /// Whether the same command may succeed later, unchanged.
+    pub retryable: bool,
+    /// Where damage was found.
+    pub damage: Option<Damage>,
+}
+
+impl Failure {
+    /// A wrong command line or argument.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure {
+            exit: Exit::Usage,
+            code: "usage",
+            message: message.into(),
+            fix: None,
+            retryable: false,
+            damage: None,
+        }
+    }
+
+    /// Something refused until `fix` is done.
+    pub fn refused(message: impl Into<String>, fix: impl Into<String>) -> Failure {
+        let failure = Failure { exit: Exit::Refused, code: "refused", ..Failure::usage(message) };
+        failure.fix(fix)
+    }
+
+    /// A server that cannot be reached or broke off.
+    pub fn unavailable(message: impl Into<String>) -> Failure {
+        Failure {
+            exit: Exit::Unavailable,
+            code: "unavailable",
+            retryable: true,
+            ..Failure::usage(message)
+        }
+    }
+
+    /// A failure without a code of its own.
+    pub fn failed(message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Failed, code: "failed", ..Failure::usage(message) }
+    }
+
+    /// The reader of our output has gone: the program ends without a word, and not as a failure.
+    pub fn pipe_closed() -> Failure {
+        Failure { exit: Exit::Ok, code: "pipe_closed", ..Failure::usage("") }
+    }
+
+    /// The same with the next step.
+    pub fn fix(mut self, fix: impl Into<String>) -> Failure {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    /// Whether nothing is to be printed.
+    pub fn is_quiet(&self) -> bool {
+        self.exit == Exit::Ok
+    }
+
+    /// The failure as machine-readable output has it, without the outer `error`.
+    pub fn to_json(&self) -> Value {
+        let mut map = Map::new();
+        map.insert("code".into(), json!(self.code));
+        map.insert("message".into(), json!(self.message));
+        map.insert("fix".into(), json!(self.fix));
+        map.insert("retryable".into(), json!(self.retryable));
+        if let Some(damage) = &self.damage {
+            map.insert("damage".into(), damage_json(damage));
+        }
+        Value::Object(map)
+    }
+}
+
+/// Damage as machine-readable output has it.
+pub fn damage_json(damage: &Damage) -> Value {
+    json!({
+        "file": damage.file.display().to_string(),
+        "offset": damage.offset,
+        "expected": damage.expected,
+        "found": damage.found,
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure {
+            exit: Exit::of(error.kind()),
+            code: error.kind().name(),
+            message: error.message().to_string(),
+            fix: None,
+            retryable: error.kind().is_retryable(),
+            damage: error.damage().cloned(),
+        }
+    }
+}
+
+/// The failure that a Redis error reply amounts to.
+pub fn of_redis_error(text: &str) -> Failure {
+    let prefix = text.split(' ').next().unwrap_or("");
+    let (exit, code, retryable) = match prefix {
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => (Exit::Auth, "auth", false),
+        "LOADING" | "BUSY" | "CLUSTERDOWN" | "TRYAGAIN" | "MASTERDOWN" | "OOM" => {
+            (Exit::Unavailable, "unavailable", true)
+        }
+        "EXECABORT" | "BUSYKEY" => (Exit::Conflict, "conflict", false),
+        _ => (Exit::Failed, "redis", false),
+    };
+    Failure { exit, code, retryable, ..Failure::failed(text) }
+}
+
+/// A failure to write our own output.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Failure::pipe_closed();
+        }
+        Failure { code: "io", ..Failure::failed(format!("cannot write the output: {error}")) }
+    }
+}

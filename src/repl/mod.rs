@@ -1,0 +1,3 @@
+//! Floor 10: the prompt.
+
+pub mod client;
