@@ -5,6 +5,7 @@ use crate::cli::color::When;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Format;
+use crate::cli::repl::Repl;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -80,6 +81,8 @@ impl Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Open a console: any Redis command, and words for keys of every column family
+    Repl(Repl),
     /// Measure throughput and latency
     Bench(Bench),
 }

@@ -65,10 +65,19 @@ impl Context {
 
     /// Completes the output, tells of a failure, and gives the exit code.
     pub fn end(mut self, outcome: Outcome) -> Exit {
-        let failure = outcome.err().filter(|failure| !failure.is_quiet());
-        let finished = self.printer.finish(failure.as_ref());
-        let failure = failure.or_else(|| finished.err().filter(|failure| !failure.is_quiet()));
-        let Some(failure) = failure else { return Exit::Ok };
+        let failure = match outcome.err() {
+            Some(failure) if failure.told => return failure.exit,
+            Some(failure) => {
+                // That the output cannot be completed changes nothing about what went wrong.
+                _ = self.printer.finish(Some(&failure));
+                failure
+            }
+            None => match self.printer.finish(None) {
+                Ok(()) => return Exit::Ok,
+                Err(failure) if failure.told => return failure.exit,
+                Err(failure) => failure,
+            },
+        };
         if !self.printer.format().is_json() {
             let word = Ink::Red.paint(self.color_err, "error:");
             self.say(format_args!("{word} {}", failure.message));

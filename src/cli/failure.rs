@@ -23,6 +23,8 @@ pub struct Failure {
     pub retryable: bool,
     /// Where damage was found.
     pub damage: Option<Damage>,
+    /// Whether the user has been told already, so that only the exit code is left.
+    pub told: bool,
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             fix: None,
             retryable: false,
             damage: None,
+            told: false,
         }
     }
 
@@ -61,18 +64,18 @@ impl Failure {
 
     /// The reader of our output has gone: the program ends without a word, and not as a failure.
     pub fn pipe_closed() -> Failure {
-        Failure { exit: Exit::Ok, code: "pipe_closed", ..Failure::usage("") }
+        Failure::told(Exit::Ok)
+    }
+
+    /// A failure that has been printed: only its exit code is left.
+    pub fn told(exit: Exit) -> Failure {
+        Failure { exit, told: true, ..Failure::failed("") }
     }
 
     /// The same with the next step.
     pub fn fix(mut self, fix: impl Into<String>) -> Failure {
         self.fix = Some(fix.into());
         self
-    }
-
-    /// Whether nothing is to be printed.
-    pub fn is_quiet(&self) -> bool {
-        self.exit == Exit::Ok
     }
 
     /// The failure as machine-readable output has it, without the outer `error`.
@@ -108,6 +111,7 @@ impl From<Error> for Failure {
             fix: None,
             retryable: error.kind().is_retryable(),
             damage: error.damage().cloned(),
+            told: false,
         }
     }
 }

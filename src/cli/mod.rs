@@ -25,6 +25,7 @@ pub mod context;
 pub mod exit;
 pub mod failure;
 pub mod output;
+pub mod repl;
 
 pub mod bench;
 
@@ -76,6 +77,7 @@ fn refuse_line(error: clap::Error, early: &Globals) -> Exit {
 impl args::Command {
     fn run(self, context: &mut Context) -> Outcome {
         match self {
+            args::Command::Repl(repl) => repl.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }
