@@ -22,7 +22,7 @@ pub struct Failure {
     /// Whether the same command may succeed later, unchanged.
     pub retryable: bool,
     /// Where damage was found.
-    pub damage: Option<Damage>,
+    pub damage: Option<Box<Damage>>,
     /// Whether the user has been told already, so that only the exit code is left.
     pub told: bool,
 }
@@ -110,7 +110,7 @@ impl From<Error> for Failure {
             message: error.message().to_string(),
             fix: None,
             retryable: error.kind().is_retryable(),
-            damage: error.damage().cloned(),
+            damage: error.damage().cloned().map(Box::new),
             told: false,
         }
     }
