@@ -1,5 +1,10 @@
 //! The built program, run with a clean environment.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a program that cannot be run fails the test, as it should"
+)]
+
 use std::process::{Command, Stdio};
 
 /// What a run left.
