@@ -5,3 +5,4 @@ pub mod env;
 pub mod lsm;
 pub mod op;
 pub mod redis;
+pub mod serve;
