@@ -8,3 +8,4 @@ pub mod lsm;
 pub mod op;
 pub mod redis;
 pub mod repl;
+pub mod serve;
