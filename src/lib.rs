@@ -5,3 +5,5 @@ pub mod env;
 pub mod lsm;
 pub mod op;
 pub mod redis;
+pub mod rpc;
+pub mod serve;
