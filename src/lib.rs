@@ -8,4 +8,5 @@ pub mod lsm;
 pub mod op;
 pub mod redis;
 pub mod repl;
+pub mod rpc;
 pub mod serve;

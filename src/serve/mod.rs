@@ -1,10 +1,12 @@
 //! Floor 9: the doors. Each turns a protocol into requests and answers back into the protocol.
 //!
 //! - [`resp`]: Redis clients.
+//! - [`grpc`]: gRPC clients.
 //!
 //! Invariants owed to the floor above:
 //! - A door knows requests and answers, never how they are executed: it is generic over
 //!   [`KvOps`](crate::op::KvOps).
 //! - Doors do not know each other.
 
+pub mod grpc;
 pub mod resp;
