@@ -197,4 +197,21 @@ impl Block {
         }
         Ok(low)
     }
+
+    /// Checks that entries lie behind one another up to their end and that the restarts are
+    /// those entries, in order, at which nothing is shared.
+    pub(super) fn check_restarts(&self) -> Result<(), Malformed> {
+        let (mut at, mut restart) = (0, 0);
+        while at < self.entries_end {
+            let entry = self.entry(at)?;
+            if restart < self.restarts && self.restart(restart) == at {
+                if entry.shared != 0 {
+                    return Err(Malformed);
+                }
+                restart += 1;
+            }
+            at = entry.end;
+        }
+        if restart == self.restarts && self.restart(0) == 0 { Ok(()) } else { Err(Malformed) }
+    }
 }

@@ -115,6 +115,14 @@ fn tables_of_any_make_read_as_the_model_does() {
                 assert_eq!(info.properties.largest, rows[399].0);
                 check(&table, &rows, &mut rng, true);
                 check(&table, &rows, &mut rng, false);
+                let report = verify(&disk, &path).unwrap();
+                assert!(report.is_sound(), "{:?}", report.damage);
+                assert_eq!(report.entries, 400);
+                let dumped = dump(&disk, &path).unwrap().map(|item| match item {
+                    DumpItem::Entry { key, value, .. } => (key, value),
+                    other => panic!("{other:?}"),
+                });
+                assert!(dumped.eq(rows.iter().cloned()));
             }
         }
     }
