@@ -6,6 +6,7 @@ use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::output::Format;
 use crate::cli::repl::Repl;
+use crate::cli::sst::Sst;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ impl Globals {
 pub enum Command {
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Look into sorted tables of keys on disk
+    Sst(Sst),
     /// Measure throughput and latency
     Bench(Bench),
 }

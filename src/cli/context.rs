@@ -3,8 +3,8 @@
 use crate::cli::args::Globals;
 use crate::cli::color::{Ink, Wishes};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output::{Format, Printer};
+use crate::cli::failure::{Failure, Outcome, damage_line};
+use crate::cli::output::{Format, Printer, value::printable};
 use std::io::{BufWriter, IsTerminal};
 
 /// The variable that gives `--output` its default.
@@ -80,7 +80,12 @@ impl Context {
         };
         if !self.printer.format().is_json() {
             let word = Ink::Red.paint(self.color_err, "error:");
-            self.say(format_args!("{word} {}", failure.message));
+            self.say(format_args!("{word} {}", printable(&failure.message)));
+            if failure.damage.len() > 1 {
+                for damage in &failure.damage {
+                    self.say(format_args!("  {}", printable(&damage_line(damage))));
+                }
+            }
             if let Some(fix) = &failure.fix {
                 self.say(format_args!("  {} {fix}", Ink::Bold.paint(self.color_err, "fix:")));
             }

@@ -22,7 +22,7 @@ pub struct Failure {
     /// Whether the same command may succeed later, unchanged.
     pub retryable: bool,
     /// Where damage was found.
-    pub damage: Option<Box<Damage>>,
+    pub damage: Vec<Damage>,
     /// Whether the user has been told already, so that only the exit code is left.
     pub told: bool,
 }
@@ -36,7 +36,7 @@ impl Failure {
             message: message.into(),
             fix: None,
             retryable: false,
-            damage: None,
+            damage: Vec::new(),
             told: false,
         }
     }
@@ -67,6 +67,23 @@ impl Failure {
         Failure::told(Exit::Ok)
     }
 
+    /// Damage found in `what` by looking at all of it. `errors` is not empty.
+    pub fn damaged(what: &std::path::Path, errors: &[Error]) -> Failure {
+        let what = what.display();
+        let message = match errors {
+            [one] => one.message().to_string(),
+            many => format!("{what} is damaged in {} places", many.len()),
+        };
+        let damage = errors.iter().filter_map(|e| e.damage().cloned()).collect();
+        let failure = Failure {
+            exit: Exit::Corruption,
+            code: "corruption",
+            damage,
+            ..Failure::failed(message)
+        };
+        failure.fix("restore the files named from a checkpoint or a backup; nothing was changed")
+    }
+
     /// A failure that has been printed: only its exit code is left.
     pub fn told(exit: Exit) -> Failure {
         Failure { exit, told: true, ..Failure::failed("") }
@@ -85,11 +102,17 @@ impl Failure {
         map.insert("message".into(), json!(self.message));
         map.insert("fix".into(), json!(self.fix));
         map.insert("retryable".into(), json!(self.retryable));
-        if let Some(damage) = &self.damage {
-            map.insert("damage".into(), damage_json(damage));
+        if !self.damage.is_empty() {
+            map.insert("damage".into(), self.damage.iter().map(damage_json).collect());
         }
         Value::Object(map)
     }
+}
+
+/// Damage as a line for people.
+pub fn damage_line(damage: &Damage) -> String {
+    let Damage { file, offset, expected, found } = damage;
+    format!("{} offset {offset}: expected {expected}, found {found}", file.display())
 }
 
 /// Damage as machine-readable output has it.
@@ -110,7 +133,7 @@ impl From<Error> for Failure {
             message: error.message().to_string(),
             fix: None,
             retryable: error.kind().is_retryable(),
-            damage: error.damage().cloned().map(Box::new),
+            damage: error.damage().cloned().into_iter().collect(),
             told: false,
         }
     }

@@ -26,6 +26,7 @@ pub mod exit;
 pub mod failure;
 pub mod output;
 pub mod repl;
+pub mod sst;
 
 pub mod bench;
 
@@ -78,6 +79,7 @@ impl args::Command {
     fn run(self, context: &mut Context) -> Outcome {
         match self {
             args::Command::Repl(repl) => repl.run(context),
+            args::Command::Sst(sst) => sst.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }

@@ -12,6 +12,10 @@ use crate::repl::session::{Session, Trouble};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
+/// Where `arqon dev` serves by default.
+const REDIS_ADDR: &str = "127.0.0.1:6379";
+const GRPC_ADDR: &str = "127.0.0.1:9379";
+
 /// Open a console: any Redis command, and words for keys of every column family
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -24,9 +28,13 @@ Examples:
 Answers are typed on a terminal and raw elsewhere; --output json and ndjson print a JSON value a
 line, plain is raw, csv and tsv print a line an entry. Type HELP for the console's own words.")]
 pub struct Repl {
-    /// Address of a server's Redis door
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
-    addr: String,
+    /// Address of a server's Redis door [default: 127.0.0.1:6379]
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+    /// Address of the same server's gRPC door, for the console's words [default: 127.0.0.1:9379,
+    /// if --addr is not given]
+    #[arg(long, value_name = "HOST:PORT")]
+    grpc: Option<String>,
     /// Execute this line instead of prompting; may be given several times
     #[arg(short = 'c', long = "command", value_name = "LINE")]
     commands: Vec<String>,
@@ -72,7 +80,10 @@ impl Repl {
     }
 
     fn backend(&self) -> Outcome<Box<dyn Backend>> {
-        let server = Server::connect(&self.addr).map_err(|e| {
+        // The default gRPC door may belong to another server than an address given.
+        let grpc = self.grpc.as_deref().or(self.addr.is_none().then_some(GRPC_ADDR));
+        let addr = self.addr.as_deref().unwrap_or(REDIS_ADDR);
+        let server = Server::connect(addr, grpc).map_err(|e| {
             Failure::from(e)
                 .fix("start a server with: arqon dev; or name one with --addr HOST:PORT")
         })?;

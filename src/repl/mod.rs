@@ -8,7 +8,7 @@
 //! - [`tokens`]: a line as words, quoted as redis-cli quotes.
 //! - [`words`]: the console's own words as requests.
 //! - [`client`]: a small Redis client.
-//! - [`backend`]: where requests go; [`server`] is a server's Redis door.
+//! - [`backend`]: where requests go; [`server`] is a server by its doors.
 //! - [`print`](mod@print): answers as text.
 //! - [`danger`]: what is asked about before it is done.
 //! - [`session`]: one line after another.

@@ -1,25 +1,30 @@
-//! A server behind the console: Redis commands over its Redis door.
+//! A server behind the console: Redis commands over its Redis door, words over its gRPC door.
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::op::kv::{Entry, Expiry, MergeOp, Write};
 use crate::op::{Request, Response};
 use crate::repl::backend::Backend;
 use crate::repl::client::{Answer, Client};
+use crate::rpc::{self, client::ClientOptions};
 use bytes::Bytes;
+use tokio::runtime::Runtime;
 
 /// A server by the address of its Redis door. A lost connection is made anew by the next command.
 pub struct Server {
     addr: String,
     client: Option<Client>,
+    grpc: Option<Grpc>,
 }
 
 impl Server {
-    /// Connects to `addr`, `host:port`.
+    /// Connects to `addr`, `host:port`. The console's words go to the gRPC door at `grpc`;
+    /// without one, those that a Redis command can stand for go there.
     ///
     /// # Errors
     /// `InvalidArgument` for an address without a port, `Unavailable` if nobody answers.
-    pub fn connect(addr: &str) -> Result<Server> {
-        let mut server = Server { addr: addr.to_string(), client: None };
+    pub fn connect(addr: &str, grpc: Option<&str>) -> Result<Server> {
+        let grpc = grpc.map(Grpc::new).transpose()?;
+        let mut server = Server { addr: addr.to_string(), client: None, grpc };
         server.client()?;
         Ok(server)
     }
@@ -68,6 +73,9 @@ impl Backend for Server {
     }
 
     fn kv(&mut self, request: Request) -> Result<Response> {
+        if let Some(door) = &self.grpc {
+            return door.execute(request);
+        }
         match request {
             Request::Get { cf: CfId::DEFAULT, key } => match self.text(&[b"GET", &key])? {
                 Answer::Bulk(value) => {
@@ -108,6 +116,30 @@ impl Server {
             Write::Merge { .. } => Err(needs_grpc("MERGE with add or max")),
             _ => Err(needs_grpc("another column family")),
         }
+    }
+}
+
+/// The same server's gRPC door. Connects with the first call.
+struct Grpc {
+    client: rpc::Client,
+    runtime: Runtime,
+}
+
+impl Grpc {
+    fn new(addr: &str) -> Result<Grpc> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Error::io("start", "the runtime for gRPC", e))?;
+        let client = {
+            let _within = runtime.enter();
+            rpc::Client::connect_lazy(addr, ClientOptions::default())?
+        };
+        Ok(Grpc { client, runtime })
+    }
+
+    fn execute(&self, request: Request) -> Result<Response> {
+        self.runtime.block_on(self.client.execute(request))
     }
 }
 

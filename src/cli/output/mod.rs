@@ -93,7 +93,7 @@ pub struct Printer {
     document: Document,
     columns: Vec<&'static str>,
     rows: Option<Rows>,
-    footer: Vec<(&'static str, Value)>,
+    footer: Vec<(&'static str, serde_json::Value)>,
 }
 
 impl Printer {
@@ -150,7 +150,12 @@ impl Printer {
     /// A figure that belongs to the whole list: behind the rows in JSON, left to the talk on
     /// standard error elsewhere.
     pub fn footer(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.footer.push((name, value.into()));
+        self.footer.push((name, value.into().json()));
+    }
+
+    /// As [`Printer::footer`], of any shape.
+    pub fn footer_json(&mut self, name: &'static str, value: serde_json::Value) {
+        self.footer.push((name, value));
     }
 
     /// Prints a record.
@@ -215,7 +220,7 @@ impl Printer {
         let mut first = self.document == Document::Fresh;
         let error = failure.map(|f| ("error", f.to_json()));
         let footer = std::mem::take(&mut self.footer);
-        for (name, value) in footer.iter().map(|(name, v)| (*name, v.json())).chain(error) {
+        for (name, value) in footer.into_iter().chain(error) {
             let comma = if std::mem::take(&mut first) { "" } else { ",\n" };
             write!(self.out, "{comma}{}:{value}", serde_json::Value::from(name))?;
         }

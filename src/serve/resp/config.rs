@@ -160,8 +160,9 @@ fn read(kind: Kind, value: &[u8], present: &Bytes) -> Result<Bytes, String> {
     let text = String::from_utf8_lossy(value);
     match kind {
         Kind::Text => Ok(Bytes::copy_from_slice(value)),
-        Kind::Bool => word(&text, &["yes", "no"])
-            .ok_or_else(|| "argument must be 'yes' or 'no'".to_string()),
+        Kind::Bool => {
+            word(&text, &["yes", "no"]).ok_or_else(|| "argument must be 'yes' or 'no'".to_string())
+        }
         Kind::Word(words) => word(&text, words).ok_or_else(|| {
             format!("argument(s) must be one of the following: {}", words.join(", "))
         }),
@@ -304,7 +305,8 @@ mod tests {
     }
 
     fn set(config: &Config, pairs: &[&str]) -> String {
-        let pairs: Vec<Bytes> = pairs.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+        let pairs: Vec<Bytes> =
+            pairs.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
         match config.set(&pairs) {
             Reply::Simple(text) => text.to_string(),
             Reply::Error(text) => text.rsplit(" - ").next().unwrap_or_default().to_string(),
@@ -337,7 +339,10 @@ mod tests {
             (["appendonly", "YES"], Ok("yes")),
             (["appendonly", "maybe"], Err("argument must be 'yes' or 'no'")),
             (["maxmemory-clients", "10%"], Ok("10%")),
-            (["maxmemory-clients", "200%"], Err("percentage argument must be less or equal to 100")),
+            (
+                ["maxmemory-clients", "200%"],
+                Err("percentage argument must be less or equal to 100"),
+            ),
             (["save", "3600 1 300  100"], Ok("3600 1 300 100")),
             (["save", ""], Ok("")),
             (["save", "1 2 3"], Err("Invalid save parameters")),
@@ -390,7 +395,8 @@ mod tests {
     fn get_lists_each_match_once_and_hidden_ones_by_name_only() {
         let config = config();
         let get = |patterns: &[&'static str]| {
-            let patterns: Vec<Bytes> = patterns.iter().map(|p| Bytes::from_static(p.as_bytes())).collect();
+            let patterns: Vec<Bytes> =
+                patterns.iter().map(|p| Bytes::from_static(p.as_bytes())).collect();
             match config.get(&patterns) {
                 Reply::Map(pairs) => pairs.len(),
                 other => panic!("{other:?}"),

@@ -32,7 +32,8 @@ fn feed(pieces: &[&[u8]], limits: &Limits) -> Outcome {
 
 #[test]
 fn every_split_gives_the_same_commands() {
-    let whole: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv\r\nwx\r\nPING \"a b\"\r\n\r\n*-1\r\n*0\r\n\
+    let whole: &[u8] =
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nv\r\nwx\r\nPING \"a b\"\r\n\r\n*-1\r\n*0\r\n\
         *2\r\n$3\r\nGET\r\n$0\r\n\r\nget k\n*1\r\n$4\r\nQUIT\r\n*4\r\n$1\r\na\r\n$1\r\nb\r\n";
     let want = feed(&[whole], &FREE);
     assert_eq!(want.1, None);

@@ -196,12 +196,7 @@ impl Session {
         self.place(None, SlotKind::Ready(reply));
     }
 
-    fn reject(
-        &mut self,
-        server: &Server,
-        spec: Option<&'static Spec>,
-        reply: Reply,
-    ) -> Admitted {
+    fn reject(&mut self, server: &Server, spec: Option<&'static Spec>, reply: Reply) -> Admitted {
         if let Some(spec) = spec {
             server.stats.rejected(spec);
         }
