@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod env;
+pub mod log;
 pub mod lsm;
 pub mod op;
 pub mod redis;
