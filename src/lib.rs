@@ -4,6 +4,7 @@ pub mod base;
 pub mod bench;
 pub mod cli;
 pub mod env;
+pub mod log;
 pub mod lsm;
 pub mod op;
 pub mod redis;
