@@ -7,6 +7,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Format;
 use crate::cli::repl::Repl;
 use crate::cli::sst::Sst;
+use crate::cli::wal::Wal;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -86,6 +87,8 @@ pub enum Command {
     Repl(Repl),
     /// Look into sorted tables of keys on disk
     Sst(Sst),
+    /// Look into the log of a node
+    Wal(Wal),
     /// Measure throughput and latency
     Bench(Bench),
 }

@@ -9,6 +9,7 @@
 //! - [`exit`], [`failure`]: exit codes, and errors with the next step.
 //! - [`output`]: the one renderer; [`color`]: when to colour.
 //! - [`context`]: what a leaf gets: printer, talk, `--yes`.
+//! - [`record`]: a stored record as the offline tools print it.
 //! - the leaves, a folder or file for each word of the command line.
 //!
 //! Invariants owed to whoever runs the program:
@@ -25,8 +26,10 @@ pub mod context;
 pub mod exit;
 pub mod failure;
 pub mod output;
+pub mod record;
 pub mod repl;
 pub mod sst;
+pub mod wal;
 
 pub mod bench;
 
@@ -80,6 +83,7 @@ impl args::Command {
         match self {
             args::Command::Repl(repl) => repl.run(context),
             args::Command::Sst(sst) => sst.run(context),
+            args::Command::Wal(wal) => wal.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }

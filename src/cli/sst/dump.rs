@@ -1,17 +1,14 @@
 //! `arqon sst dump`.
 
-use crate::base::escape::{escape, unescape};
+use crate::base::escape::unescape;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{Format, Value};
+use crate::cli::record::{cell, describe};
 use crate::env::RealDisk;
-use crate::lsm::key::{Kind, parse, split_value};
+use crate::lsm::key::parse;
 use crate::lsm::sstable::dump::{DumpItem, dump};
-use crate::op::kv::MergeOp;
 use std::path::PathBuf;
-
-/// Bytes of a value that a table shows; other formats show all.
-const SHOWN_BYTES: usize = 64;
 
 const COLUMNS: &[&str] =
     &["key", "seq", "kind", "value", "value_bytes", "expire_at_ms", "tag", "block_offset"];
@@ -116,35 +113,16 @@ impl Dump {
         if outside {
             return None;
         }
-        let (kind, value, meta) = match key.kind {
-            Kind::Merge => {
-                let op = stored.first().and_then(|&op| MergeOp::from_u8(op));
-                let name = op.map_or("unknown", MergeOp::name);
-                (format!("merge-{name}"), stored.get(1..).unwrap_or_default(), None)
-            }
-            Kind::Delete => ("delete".to_string(), stored, None),
-            Kind::RangeDelete => ("range-delete".to_string(), stored, None),
-            Kind::Put | Kind::PutMeta => match split_value(key.kind, stored) {
-                Some((meta, value)) => ("put".to_string(), value, Some(meta)),
-                None => ("malformed".to_string(), stored, None),
-            },
-        };
-        let deleted = key.kind == Kind::Delete;
-        let shown = match () {
-            () if self.keys_only || deleted => Value::Null,
-            () if format == Format::Table && value.len() > SHOWN_BYTES => {
-                Value::Text(format!("{}...", escape(&value[..SHOWN_BYTES])))
-            }
-            () => Value::Bytes(value.to_vec()),
-        };
+        let seen = describe(key.kind, stored);
+        let shown = if self.keys_only { None } else { seen.value };
         Some(vec![
             Value::Bytes(key.user_key.to_vec()),
             Value::from(key.seq.0),
-            Value::from(kind),
-            shown,
-            if deleted { Value::Null } else { Value::from(value.len() as u64) },
-            Value::from(meta.and_then(|meta| meta.expire_at_ms)),
-            Value::from(meta.map(|meta| u64::from(meta.tag)).filter(|&tag| tag > 0)),
+            Value::from(seen.kind),
+            cell(shown, format),
+            Value::from(seen.value.map(|value| value.len() as u64)),
+            Value::from(seen.expire_at_ms),
+            Value::from(seen.tag),
             Value::from(block_offset),
         ])
     }
