@@ -176,11 +176,8 @@ fn fault(source: &Source, at: usize, rule: &'static str, mend: impl Into<String>
 fn mark_test_files(sources: &mut [Source]) {
     let mut test_modules: BTreeSet<Vec<String>> = BTreeSet::new();
     for source in sources.iter().filter(|s| s.path.starts_with("src/")) {
-        for (name, _, _) in source.declared_modules().iter().filter(|(_, _, test)| *test) {
-            let mut module = source.module();
-            module.push(name.clone());
-            test_modules.insert(module);
-        }
+        let declared = source.declared_modules().into_iter();
+        test_modules.extend(declared.filter(|(_, test)| *test).map(|(module, _)| module));
     }
     for source in sources.iter_mut() {
         let module = source.module();
@@ -423,11 +420,7 @@ fn unreferenced(sources: &[Source]) -> Vec<Fault> {
     let inside: Vec<&Source> = sources.iter().filter(|s| s.path.starts_with("src/")).collect();
     let mut declared: BTreeSet<Vec<String>> = BTreeSet::new();
     for source in &inside {
-        for (name, _, _) in source.declared_modules() {
-            let mut module = source.module();
-            module.push(name);
-            declared.insert(module);
-        }
+        declared.extend(source.declared_modules().into_iter().map(|(module, _)| module));
     }
     inside
         .iter()

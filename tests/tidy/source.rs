@@ -101,18 +101,38 @@ impl Source {
         idents(&self.code).filter(|(_, text)| *text == word.as_bytes()).map(|(at, _)| at).collect()
     }
 
-    /// Modules declared without a body, with the offset and whether `#[cfg(test)]` stands above.
-    pub(crate) fn declared_modules(&self) -> Vec<(String, usize, bool)> {
+    /// Modules declared without a body: the module path of the file meant, and whether
+    /// `#[cfg(test)]` stands above.
+    pub(crate) fn declared_modules(&self) -> Vec<(Vec<String>, bool)> {
         let all: Vec<(usize, &[u8])> = idents(&self.code).collect();
         let mut found = Vec::new();
         for pair in all.windows(2) {
             let ((at, word), (name_at, name)) = (pair[0], pair[1]);
             let end = name_at + name.len();
-            if word == b"mod" && self.next_char(end).is_some_and(|(_, c)| c == b';') {
-                found.push((text(name), at, self.in_tests(at)));
+            if word != b"mod" || self.next_char(end).is_none_or(|(_, c)| c != b';') {
+                continue;
             }
+            let mut module = self.module();
+            match self.path_attribute(at) {
+                Some(file) => {
+                    // Such a path starts from the folder, not from the module.
+                    if !self.path.ends_with("/mod.rs") {
+                        module.pop();
+                    }
+                    module.extend(file.trim_end_matches(".rs").split('/').map(str::to_string));
+                }
+                None => module.push(text(name)),
+            }
+            found.push((module, self.in_tests(at)));
         }
         found
+    }
+
+    /// What `#[path = "..."]` says of the item at `at`.
+    fn path_attribute(&self, at: usize) -> Option<&str> {
+        let from = self.code[..at].iter().rposition(|b| matches!(b, b';' | b'}'));
+        let lead = &self.raw[from.map_or(0, |n| n + 1)..at];
+        lead.split_once("#[path = \"")?.1.split_once('"').map(|(file, _)| file)
     }
 
     /// Names of inline modules, with their offsets.
