@@ -1,7 +1,7 @@
 //! A server elsewhere, spoken to in `op`.
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
-use crate::op::kv::{CfInfo, Condition, Entry, Expiry, RequestId, Scan, Write};
+use crate::op::kv::{CfInfo, Entry, Expiry, RequestId, Scan, Write};
 use crate::op::{KvOps, Request, Response};
 use crate::rpc::outgoing::{self, Call};
 use crate::rpc::pb::arqon_db_client::ArqonDbClient;
@@ -139,11 +139,12 @@ impl Client {
     /// [`ErrorKind::Deadline`] for a read that got no answer in time and [`ErrorKind::Unknown`]
     /// for a write.
     pub async fn execute(&self, request: Request) -> Result<Response> {
-        match outgoing::call(request.clone())? {
+        let conditional = matches!(request, Request::PutIf { .. });
+        match outgoing::call(request)? {
             Call::Get(r) => self.get_call(r).await,
             Call::Scan(r) => self.scan_call(r).await,
             Call::ListColumnFamilies(r) => self.list_call(r).await,
-            write => self.write_call(write, request).await,
+            write => self.write_call(write, conditional).await,
         }
     }
 
@@ -166,17 +167,20 @@ impl Client {
         Ok(Response::ColumnFamilies(all.collect()))
     }
 
-    async fn write_call(&self, call: Call, request: Request) -> Result<Response> {
+    async fn write_call(&self, call: Call, conditional: bool) -> Result<Response> {
         let mut stub = self.stub.clone();
         let lost = |s: tonic::Status| status::to_error(&s, true);
-        let conditional = matches!(request, Request::PutIf { .. });
         let (applied, seq) = match call {
             Call::Put(r) => {
                 let r = stub.put(self.request(r)).await.map_err(lost)?.into_inner();
                 (r.applied, r.seq)
             }
             Call::Delete(r) => {
+                let (cf, key) = (r.cf, r.key.clone());
                 let r = stub.delete(self.request(r)).await.map_err(lost)?.into_inner();
+                if !r.applied && r.seq != 0 {
+                    return self.unswapped(cf, key, r.seq).await;
+                }
                 (r.applied, r.seq)
             }
             Call::Merge(r) => {
@@ -206,16 +210,19 @@ impl Client {
             Call::Get(_) | Call::Scan(_) | Call::ListColumnFamilies(_) => return Err(unfitting()),
         };
         let seq = Seq(seq);
-        match request {
-            _ if !conditional => Ok(Response::Committed { seq }),
-            _ if applied => Ok(Response::Conditional { applied, seq, current: None }),
-            // A Delete whose condition failed tells what stands there by its number alone.
-            Request::PutIf { cf, key, condition: Condition::SeqIs(_), .. } if seq > Seq(0) => {
-                let current = self.get_call(pb::GetRequest { cf: cf.0, key }).await?;
-                let Response::Entry(current) = current else { return Err(unfitting()) };
-                Ok(Response::Conditional { applied, seq, current })
+        match conditional {
+            true => Ok(Response::Conditional { applied, seq, current: None }),
+            false => Ok(Response::Committed { seq }),
+        }
+    }
+
+    /// A Delete whose condition failed tells what stands there by its number alone.
+    async fn unswapped(&self, cf: u32, key: Bytes, seq: u64) -> Result<Response> {
+        match self.get_call(pb::GetRequest { cf, key }).await? {
+            Response::Entry(current) => {
+                Ok(Response::Conditional { applied: false, seq: Seq(seq), current })
             }
-            _ => Ok(Response::Conditional { applied, seq, current: None }),
+            _ => Err(unfitting()),
         }
     }
 

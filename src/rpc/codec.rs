@@ -4,7 +4,9 @@
 //! so a limit on bytes alone would let 64 MiB become gigabytes. Before decoding, the outermost
 //! fields are counted, which touches each only at its head.
 
+use crate::base::Error;
 use crate::op::kv::BATCH_OPS_MAX;
+use crate::rpc::status;
 use bytes::Buf;
 use prost::Message;
 use std::marker::PhantomData;
@@ -54,12 +56,19 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // The transport hands over a whole message in one piece; were it ever in several, this
-        // would look at the first only and refuse it as cut, never let it through uncounted.
-        if buf.chunk().len() != buf.remaining() || !is_within_bounds(buf.chunk()) {
-            return Err(Status::invalid_argument(format!(
-                "the message is malformed or has more than {FIELDS_MAX} elements: send fewer at \
-                 a time, batches at most {BATCH_OPS_MAX} writes"
-            )));
+        // would refuse it and not let it through uncounted.
+        if buf.chunk().len() != buf.remaining() {
+            return Err(Status::internal("the message came in pieces"));
+        }
+        match outermost_fields(buf.chunk()) {
+            None => return Err(Status::internal("the message is not protobuf")),
+            Some(fields) if fields > FIELDS_MAX => {
+                return Err(status::from_error(&Error::invalid(format!(
+                    "the message has more than {FIELDS_MAX} elements: send fewer at a time, \
+                     batches at most {BATCH_OPS_MAX} writes"
+                ))));
+            }
+            Some(_) => {}
         }
         self.0.decode(buf)
     }
@@ -69,21 +78,17 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
     }
 }
 
-/// Whether `message` is a run of at most [`FIELDS_MAX`] whole fields.
-fn is_within_bounds(mut message: &[u8]) -> bool {
+/// How many fields `message` is a run of, counted to one beyond [`FIELDS_MAX`]; `None` if it is
+/// malformed.
+fn outermost_fields(mut message: &[u8]) -> Option<usize> {
     use prost::encoding::{DecodeContext, decode_key, skip_field};
-    for _ in 0..=FIELDS_MAX {
-        if message.is_empty() {
-            return true;
-        }
-        let skipped = decode_key(&mut message).and_then(|(tag, wire_type)| {
-            skip_field(wire_type, tag, &mut message, DecodeContext::default())
-        });
-        if skipped.is_err() {
-            return false;
-        }
+    let mut fields = 0;
+    while !message.is_empty() && fields <= FIELDS_MAX {
+        let (tag, wire_type) = decode_key(&mut message).ok()?;
+        skip_field(wire_type, tag, &mut message, DecodeContext::default()).ok()?;
+        fields += 1;
     }
-    false
+    Some(fields)
 }
 
 #[cfg(test)]
@@ -97,17 +102,17 @@ mod tests {
             ops: vec![pb::WriteOp::default(); BATCH_OPS_MAX],
             request_id: Some(pb::RequestId { client_id: 1, number: 1 }),
         };
-        assert!(is_within_bounds(&full.encode_to_vec()));
-        assert!(!is_within_bounds(&[0x0a, 0].repeat(FIELDS_MAX + 1)));
-        assert!(is_within_bounds(&[]));
+        assert_eq!(outermost_fields(&full.encode_to_vec()), Some(BATCH_OPS_MAX + 1));
+        assert_eq!(outermost_fields(&[0x0a, 0].repeat(1_000_000)), Some(FIELDS_MAX + 1));
+        assert_eq!(outermost_fields(&[]), Some(0));
     }
 
     #[test]
     fn cut_messages_are_refused() {
         let whole = pb::Entry { key: "k".into(), value: "v".into(), seq: 300, expire_at_ms: 0 };
         let whole = whole.encode_to_vec();
-        assert!(is_within_bounds(&whole));
-        assert!(!is_within_bounds(&whole[..whole.len() - 1]));
-        assert!(!is_within_bounds(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]));
+        assert_eq!(outermost_fields(&whole), Some(3));
+        assert_eq!(outermost_fields(&whole[..whole.len() - 1]), None);
+        assert_eq!(outermost_fields(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]), None);
     }
 }

@@ -72,9 +72,12 @@ pub fn call(request: Request) -> Result<Call> {
 
 fn write(writes: Vec<Write>, id: Option<RequestId>) -> Call {
     let request_id = request_id(id);
-    let Ok([one]) = <[Write; 1]>::try_from(writes.clone()) else {
-        let ops = writes.into_iter().map(write_op).collect();
-        return Call::BatchWrite(pb::BatchWriteRequest { ops, request_id });
+    let one = match <[Write; 1]>::try_from(writes) {
+        Ok([one]) => one,
+        Err(writes) => {
+            let ops = writes.into_iter().map(write_op).collect();
+            return Call::BatchWrite(pb::BatchWriteRequest { ops, request_id });
+        }
     };
     match one {
         Write::Put { cf, key, value, expiry } => Call::Put(pb::PutRequest {

@@ -67,7 +67,13 @@ pub fn to_error(status: &Status, write: bool) -> Error {
 fn transport_kind(status: &Status, write: bool) -> ErrorKind {
     match status.code() {
         Code::Unavailable if never_sent(status) => ErrorKind::Unavailable,
-        Code::DeadlineExceeded | Code::Cancelled | Code::Unavailable | Code::Unknown if write => {
+        Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Unavailable
+        | Code::Unknown
+        | Code::Internal
+            if write =>
+        {
             ErrorKind::Unknown
         }
         Code::DeadlineExceeded | Code::Cancelled => ErrorKind::Deadline,
@@ -128,7 +134,13 @@ mod tests {
 
     #[test]
     fn a_write_lost_on_the_way_is_unknown_and_never_failed() {
-        for code in [Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable, Code::Unknown] {
+        for code in [
+            Code::DeadlineExceeded,
+            Code::Cancelled,
+            Code::Unavailable,
+            Code::Unknown,
+            Code::Internal,
+        ] {
             assert_eq!(to_error(&Status::new(code, ""), true).kind(), ErrorKind::Unknown);
             assert_ne!(to_error(&Status::new(code, ""), false).kind(), ErrorKind::Unknown);
         }

@@ -4,12 +4,15 @@
 //! In reading order:
 //! - this file: [`GrpcServer`]: what to serve, where, and how to stop.
 //! - `service`: each call, from the wire to `op` and back.
-//! - `routes`: which service a call is for.
+//! - `accept`: connections as they come.
+//! - `routes`: which service a call is for; `deadline`: how long it may take.
 //!
 //! Invariants:
 //! - A call is checked in full before it reaches the [`KvOps`].
 //! - A stop ends no call that is being executed before the drain time is over.
 
+mod accept;
+mod deadline;
 mod routes;
 mod service;
 
@@ -18,12 +21,10 @@ use crate::op::KvOps;
 use crate::rpc::pb;
 use crate::rpc::pb::arqon_db_server::ArqonDbServer;
 use routes::Routes;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -74,11 +75,11 @@ impl<K: KvOps> GrpcServer<K> {
     /// [`ErrorKind::InvalidArgument`] if `addr` is no address, [`ErrorKind::Unavailable`] if it
     /// cannot be listened on.
     pub async fn serve(self, addr: &str) -> Result<()> {
-        let addr: SocketAddr = addr
-            .parse()
-            .map_err(|_| Error::invalid(format!("{addr} is not an address such as 127.0.0.1:0")))?;
-        let listener = TcpListener::bind(addr).await.map_err(|e| {
-            Error::new(ErrorKind::Unavailable, format!("cannot listen on {addr}: {e}"))
+        let listener = TcpListener::bind(addr).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidInput => {
+                Error::invalid(format!("{addr} is not an address such as 127.0.0.1:9379"))
+            }
+            _ => Error::new(ErrorKind::Unavailable, format!("cannot listen on {addr}: {e}")),
         })?;
         self.serve_on(listener, std::future::pending()).await
     }
@@ -114,16 +115,12 @@ impl<K: KvOps> GrpcServer<K> {
             .max_concurrent_streams(options.connection_calls_max)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-            .serve_with_incoming_shutdown(
-                routes,
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                async {
-                    shutdown.await;
-                    say_goodbye(health_reporter).await;
-                    // The receiver is gone only if serving ended already.
-                    let _ = stop.send(());
-                },
-            );
+            .serve_with_incoming_shutdown(routes, accept::incoming(listener), async {
+                shutdown.await;
+                say_goodbye(health_reporter).await;
+                // The receiver is gone only if serving ended already.
+                let _ = stop.send(());
+            });
         let overdue = async {
             if stopped.await.is_ok() {
                 tokio::time::sleep(options.drain).await;

@@ -1,5 +1,6 @@
-//! Calls to their services by the path `/package.Service/Method`.
+//! Calls to their services by the path `/package.Service/Method`, each within its deadline.
 
+use crate::serve::grpc::deadline;
 use std::convert::Infallible;
 use std::future::ready;
 use std::task::{Context, Poll};
@@ -49,6 +50,20 @@ impl<K: Door, H: Door, R: Door, A: Door> Service<http::Request<Body>> for Routes
     }
 
     fn call(&mut self, call: http::Request<Body>) -> Self::Future {
+        let timer = deadline::timer(&call);
+        let answer = self.dispatch(call);
+        match timer {
+            Some(timer) => Box::pin(deadline::within(timer, answer)),
+            None => answer,
+        }
+    }
+}
+
+impl<K: Door, H: Door, R: Door, A: Door> Routes<K, H, R, A> {
+    fn dispatch(
+        &mut self,
+        call: http::Request<Body>,
+    ) -> BoxFuture<http::Response<Body>, Infallible> {
         let service = call.uri().path().split('/').nth(1).unwrap_or_default();
         match service {
             name if name == K::NAME => self.kv.call(call),
