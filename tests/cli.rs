@@ -1,9 +1,12 @@
 //! The contract of the command line, held for every leaf command: help with examples and exit
 //! codes, valid output in every format, errors as data in JSON, stable exit codes.
 
+#[path = "cli/fixture.rs"]
+mod fixture;
 #[path = "cli/program.rs"]
 mod program;
 
+use fixture::Fixture;
 use program::{Run, run};
 
 const FORMATS: [&str; 6] = ["table", "json", "ndjson", "csv", "tsv", "plain"];
@@ -16,6 +19,35 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench redis", "--clients 0", 2),
     ("repl", "--addr 127.0.0.1:1 -c PING", 5),
     ("repl", "--addr 127.0.0.1:1 --file /nonexistent", 5),
+    ("sst dump", "@bad.sst", 8),
+    ("sst dump", "@absent.sst", 3),
+    ("sst dump", "@good.sst --from \\q", 2),
+    ("sst props", "@lines.txt", 8),
+    ("sst props", "@absent.sst", 3),
+    ("sst verify", "@bad.sst", 8),
+    ("sst verify", "@good.sst @bad.sst", 8),
+    ("sst verify", "@good.sst @absent.sst", 3),
+    ("wal dump", "@bad", 8),
+    ("wal dump", "@absent", 3),
+    ("wal verify", "@bad", 8),
+    ("wal verify", "@bad/log", 8),
+    ("wal verify", "@absent", 3),
+];
+
+/// Lines that succeed, with the number of rows they print (a record counts as one).
+const SUCCESSES: &[(&str, usize)] = &[
+    ("sst dump @good.sst", 100),
+    ("sst dump @good.sst --from key:010 --to key:020", 10),
+    ("sst dump @good.sst --to key:", 1),
+    ("sst dump @good.sst --limit 3 --keys-only", 3),
+    ("sst props @good.sst", 1),
+    ("sst verify @good.sst", 1),
+    ("sst verify @good.sst @good.sst", 2),
+    ("wal dump @good", 3),
+    ("wal dump @good/log --limit 2", 2),
+    ("wal dump @good --ops", 6),
+    ("wal dump @good --group 7", 0),
+    ("wal verify @good", 1),
 ];
 
 /// The paths of all leaf commands: `bench redis`.
@@ -64,12 +96,13 @@ fn every_leaf_has_help_with_examples_and_exit_codes() {
 
 #[test]
 fn every_leaf_fails_alike_in_every_format() {
+    let fixture = Fixture::new();
     for leaf in leaves() {
         let cases: Vec<_> = FAILURES.iter().filter(|(of, ..)| *of == leaf).collect();
         assert!(!cases.is_empty(), "no failure is listed for {leaf}");
         for (_, args, code) in cases {
             for format in FORMATS {
-                let what = format!("{leaf} {args} --output {format}");
+                let what = fixture.line(&format!("{leaf} {args} --output {format}"));
                 let ran = run(&what);
                 assert_eq!(ran.code, *code, "{what}: {} {}", ran.out, ran.err);
                 let error = error_in(format, &ran, &what);
@@ -84,6 +117,54 @@ fn every_leaf_fails_alike_in_every_format() {
             }
         }
     }
+}
+
+#[test]
+fn every_success_has_its_rows_in_every_format() {
+    let fixture = Fixture::new();
+    for (line, rows) in SUCCESSES {
+        for format in FORMATS {
+            let what = fixture.line(&format!("{line} --output {format}"));
+            let ran = run(&what);
+            assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{what}");
+            assert!(error_in(format, &ran, &what).is_none());
+            let record = line.starts_with("sst props");
+            let lines = ran.out.lines().count();
+            match format {
+                "json" if !record => {
+                    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+                    let lists = document.as_object().unwrap().values();
+                    let lists: Vec<_> = lists.filter_map(|v| v.as_array()).collect();
+                    assert_eq!((lists.len(), lists[0].len()), (1, *rows), "{what}");
+                }
+                "ndjson" => assert_eq!(lines, *rows, "{what}"),
+                "csv" | "tsv" => assert_eq!(lines, rows + 1, "{what}: {}", ran.out),
+                "table" if !record => assert_eq!(lines, rows + 1, "{what}"),
+                "plain" if !record => assert_eq!(lines, *rows, "{what}"),
+                _ => assert!(lines > 5, "{what}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_told_with_file_offset_expected_and_found() {
+    let fixture = Fixture::new();
+    for line in ["sst verify @bad.sst", "sst dump @bad.sst", "wal verify @bad", "wal dump @bad"] {
+        let ran = run(&fixture.line(&format!("{line} --output json")));
+        let error = error_in("json", &ran, line).unwrap();
+        assert_eq!(error["code"], "corruption", "{line}");
+        let damage = &error["damage"][0];
+        assert!(damage["file"].as_str().unwrap().contains("bad"), "{line}: {error}");
+        for field in ["offset", "expected", "found"] {
+            assert!(!damage[field].is_null(), "{line}: no {field} in {error}");
+        }
+        let people = run(&fixture.line(line));
+        assert!(people.err.contains("offset") && people.err.contains("expected"), "{}", people.err);
+    }
+    let left = run(&fixture.line("sst dump @bad.sst --output ndjson"));
+    let sound = left.out.lines().filter(|line| line.contains("\"key\"")).count();
+    assert!((50..100).contains(&sound), "damage in one block left {sound} records of 100");
 }
 
 #[test]
