@@ -27,6 +27,11 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("sst verify", "@bad.sst", 8),
     ("sst verify", "@good.sst @bad.sst", 8),
     ("sst verify", "@good.sst @absent.sst", 3),
+    ("manifest dump", "@bad", 8),
+    ("manifest dump", "@bad --files", 8),
+    ("manifest dump", "@absent", 3),
+    ("manifest dump", "@good/log", 3),
+    ("manifest dump", "@good --number 9", 3),
     ("wal dump", "@bad", 8),
     ("wal dump", "@absent", 3),
     ("wal verify", "@bad", 8),
@@ -48,6 +53,9 @@ const SUCCESSES: &[(&str, usize)] = &[
     ("wal dump @good --ops", 6),
     ("wal dump @good --group 7", 0),
     ("wal verify @good", 1),
+    ("manifest dump @good --files", 1),
+    ("manifest dump @good/shard-1 --files", 1),
+    ("manifest dump @good", 13),
 ];
 
 /// The paths of all leaf commands: `bench redis`.
@@ -150,7 +158,13 @@ fn every_success_has_its_rows_in_every_format() {
 #[test]
 fn damage_is_told_with_file_offset_expected_and_found() {
     let fixture = Fixture::new();
-    for line in ["sst verify @bad.sst", "sst dump @bad.sst", "wal verify @bad", "wal dump @bad"] {
+    for line in [
+        "manifest dump @bad",
+        "sst verify @bad.sst",
+        "sst dump @bad.sst",
+        "wal verify @bad",
+        "wal dump @bad",
+    ] {
         let ran = run(&fixture.line(&format!("{line} --output json")));
         let error = error_in("json", &ran, line).unwrap();
         assert_eq!(error["code"], "corruption", "{line}");

@@ -4,6 +4,7 @@ use crate::cli::bench::Bench;
 use crate::cli::color::When;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
+use crate::cli::manifest::Manifest;
 use crate::cli::output::Format;
 use crate::cli::repl::Repl;
 use crate::cli::sst::Sst;
@@ -89,6 +90,8 @@ pub enum Command {
     Sst(Sst),
     /// Look into the log of a node
     Wal(Wal),
+    /// Look into the history of files of an engine
+    Manifest(Manifest),
     /// Measure throughput and latency
     Bench(Bench),
 }

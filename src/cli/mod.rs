@@ -9,7 +9,7 @@
 //! - [`exit`], [`failure`]: exit codes, and errors with the next step.
 //! - [`output`]: the one renderer; [`color`]: when to colour.
 //! - [`context`]: what a leaf gets: printer, talk, `--yes`.
-//! - [`record`]: a stored record as the offline tools print it.
+//! - [`folder`]: where things lie in a data folder. [`record`]: a stored record as the offline tools print it.
 //! - the leaves, a folder or file for each word of the command line.
 //!
 //! Invariants owed to whoever runs the program:
@@ -25,6 +25,8 @@ pub mod color;
 pub mod context;
 pub mod exit;
 pub mod failure;
+pub mod folder;
+pub mod manifest;
 pub mod output;
 pub mod record;
 pub mod repl;
@@ -84,6 +86,7 @@ impl args::Command {
             args::Command::Repl(repl) => repl.run(context),
             args::Command::Sst(sst) => sst.run(context),
             args::Command::Wal(wal) => wal.run(context),
+            args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }

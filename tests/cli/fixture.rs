@@ -7,7 +7,11 @@ use arqondb::env::RealDisk;
 use arqondb::log::{Log, LogOptions, RecordKind, RecordRef, SyncLevel};
 use arqondb::lsm::batch::WriteBatch;
 use arqondb::lsm::key::{Kind, put_internal};
+use arqondb::lsm::manifest::store::write_snapshot;
+use arqondb::lsm::manifest::{Family, FileMeta, State};
+use arqondb::lsm::options::CfOptions;
 use arqondb::lsm::sstable::{TableOptions, TableWriter};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) struct Fixture {
@@ -28,6 +32,9 @@ impl Fixture {
                 flip(&path, 0);
             }
         }
+        manifest(&fixture.path("good/shard-1"));
+        manifest(&fixture.path("bad/shard-1"));
+        flip(&fixture.path("bad/shard-1/MANIFEST-000001"), 50);
         std::fs::write(fixture.path("lines.txt"), "# comment\nSET a 1\nGET a\n").unwrap();
         fixture
     }
@@ -80,6 +87,41 @@ fn log(dir: &Path) {
         let position = log.append(&[RecordRef { group, kind, index, payload }]).unwrap();
         log.commit(position).unwrap();
     }
+}
+
+/// Two families, one with a file.
+fn manifest(dir: &Path) {
+    std::fs::create_dir_all(dir).unwrap();
+    let file = FileMeta {
+        number: 7,
+        size: 4096,
+        entries: 100,
+        deletes: 1,
+        range_deletes: 0,
+        seq_min: Seq(1),
+        seq_max: Seq(100),
+        smallest: b"\x00\xff".to_vec(),
+        largest: b"key:099".to_vec(),
+        largest_is_excluded: false,
+        global_seq: None,
+    };
+    let family = |name: &str, files| Family {
+        name: name.to_string(),
+        options: CfOptions::default(),
+        flushed: LogIndex(3),
+        keys: 99,
+        expires: 0,
+        exact: true,
+        collected: Seq(0),
+        files,
+    };
+    let files = BTreeMap::from([(7, (1, file))]);
+    let families = BTreeMap::from([
+        (CfId(0), family("default", files)),
+        (CfId(1), family("logs", BTreeMap::new())),
+    ]);
+    let state = State { next_file: 8, next_cf: CfId(2), families, ..State::default() };
+    write_snapshot(&RealDisk, dir, 1, &state).unwrap();
 }
 
 fn flip(path: &Path, at: usize) {

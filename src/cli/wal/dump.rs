@@ -1,9 +1,9 @@
 //! `arqon wal dump`.
 
-use super::log_dir;
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::folder::log_dir;
 use crate::cli::output::{Printer, Value};
 use crate::cli::record::{cell, describe};
 use crate::env::RealDisk;

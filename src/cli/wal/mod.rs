@@ -5,8 +5,6 @@ pub mod verify;
 
 use crate::cli::context::Context;
 use crate::cli::failure::Outcome;
-use crate::env::{Disk, RealDisk};
-use std::path::{Path, PathBuf};
 
 /// `arqon wal`.
 #[derive(Debug, clap::Args)]
@@ -30,10 +28,4 @@ impl Wal {
             What::Verify(verify) => verify.run(context),
         }
     }
-}
-
-/// The log's folder: `dir` itself, or the one in a data folder.
-fn log_dir(dir: &Path) -> PathBuf {
-    let inner = dir.join("log");
-    if RealDisk.exists(&inner) { inner } else { dir.to_path_buf() }
 }

@@ -1,9 +1,9 @@
 //! `arqon wal verify`.
 
-use super::log_dir;
 use crate::base::Error;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::folder::log_dir;
 use crate::cli::output::Value;
 use crate::env::RealDisk;
 use crate::log::inspect::{SegmentSummary, inspect};
