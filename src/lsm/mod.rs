@@ -10,3 +10,5 @@
 pub mod batch;
 pub mod cursor;
 pub mod key;
+pub mod memtable;
+pub mod tombstone;
