@@ -2,6 +2,7 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Pool;
+use crate::log::SyncLevel;
 use crate::lsm::Pressure;
 use crate::node::core::Core;
 use crate::node::{Db, Options};
@@ -117,7 +118,11 @@ impl Core {
     pub(crate) fn stats(&self) -> Result<crate::op::kv::Stats> {
         let mut stats = self.shard.stats(self.now_ms())?;
         stats.log_bytes = self.log.bytes_on_disk();
-        stats.sync = self.options.sync.name();
+        stats.sync = match self.options.sync {
+            SyncLevel::Always => "always",
+            SyncLevel::Interval { .. } => "interval",
+            SyncLevel::Os => "os",
+        };
         stats.memory_budget_bytes = self.options.memory_budget_bytes;
         Ok(stats)
     }

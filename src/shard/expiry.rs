@@ -78,7 +78,7 @@ impl Shard {
     fn due(&self, now_ms: u64, max: usize) -> Result<Vec<Due>> {
         let end = now_ms.saturating_add(1).to_be_bytes();
         let options = IterOptions {
-            upper: Bound::Excluded(Bytes::copy_from_slice(&end)),
+            upper: Bound::Excluded(end.to_vec()),
             ..IterOptions::default()
         };
         let mut iter = self.engine.iter(CfId::EXPIRY, options)?;
@@ -100,7 +100,7 @@ impl Shard {
     pub(crate) fn mean_ttl_ms(&self, now_ms: u64) -> Result<u64> {
         let lower = now_ms.saturating_add(1).to_be_bytes();
         let options = IterOptions {
-            lower: Bound::Included(Bytes::copy_from_slice(&lower)),
+            lower: Bound::Included(lower.to_vec()),
             ..IterOptions::default()
         };
         let mut iter = self.engine.iter(CfId::EXPIRY, options)?;

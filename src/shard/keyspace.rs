@@ -36,7 +36,7 @@ impl RedisKeys<'_, '_> {
     fn engine_iter(&mut self, lower: Bound<&[u8]>) -> Result<Iter> {
         self.txn.shard.barrier()?;
         let options = IterOptions {
-            lower: lower.map(Bytes::copy_from_slice),
+            lower: lower.map(<[u8]>::to_vec),
             now_ms: self.txn.now_ms,
             ..IterOptions::default()
         };

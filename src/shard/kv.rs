@@ -189,8 +189,8 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
         }
     }
     let options = IterOptions {
-        lower: Bound::Included(lower),
-        upper: upper.map_or(Bound::Unbounded, Bound::Excluded),
+        lower: Bound::Included(lower.to_vec()),
+        upper: upper.map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec())),
         now_ms,
         ..IterOptions::default()
     };
@@ -231,8 +231,7 @@ fn delete_by_prefix(
     let _held = shard.latches.all();
     shard.barrier()?;
     let options = IterOptions {
-        lower: Bound::Included(prefix.clone()),
-        upper: prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded),
+        prefix: prefix.to_vec(),
         ..IterOptions::default()
     };
     let mut iter = shard.engine.iter(cf, options)?;

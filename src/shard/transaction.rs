@@ -126,7 +126,7 @@ impl<'a> Transaction<'a> {
                 Some(Held { value: value.clone(), meta: *meta, seq: Seq(0) })
             }
             Effect::Merge(op, operand) => Some(Held {
-                value: merge::fold(*op, base.map(|b| &b.value[..]), operand)?,
+                value: fold(*op, base.map(|b| &b.value[..]), operand),
                 meta: base.map(|b| b.meta).unwrap_or_default(),
                 seq: Seq(0),
             }),
@@ -166,20 +166,15 @@ impl<'a> Transaction<'a> {
             Effect::None if base_live || base.is_none() => Effect::Merge(op, operand),
             _ => {
                 let present = self.get(cf, key)?;
-                let value = merge::fold(op, present.as_ref().map(|h| &h.value[..]), &operand)?;
+                let value = present.as_ref().map(|h| &h.value[..]);
+                check_operand(op, value, &operand)?;
+                let value = fold(op, value, &operand);
                 Effect::Put(value, present.map(|h| h.meta).unwrap_or_default())
             }
         };
-        // An operand that does not suit the value is refused here and not found out later.
-        if let (Effect::Merge(op, operand), Some(base)) =
-            (&effect, self.touched[at].base.as_ref().and_then(Option::as_ref))
-        {
-            if base.value.len() + operand.len() > VALUE_BYTES_MAX {
-                return Err(too_long_value());
-            }
-            merge::check(*op, Some(&base.value), operand)?;
-        } else if let Effect::Merge(op, operand) = &effect {
-            merge::check(*op, None, operand)?;
+        if let Effect::Merge(op, operand) = &effect {
+            let base = self.touched[at].base.as_ref().and_then(Option::as_ref);
+            check_operand(*op, base.map(|b| &b.value[..]), operand)?;
         }
         self.touched[at].effect = effect;
         Ok(())
@@ -391,12 +386,35 @@ fn finish(base: Option<Held>, operands: Vec<Bytes>, seq: Seq) -> Result<Option<H
     let meta = base.as_ref().map(|b| b.meta).unwrap_or_default();
     let mut value = base.map(|b| b.value);
     for stored in operands.iter().rev() {
-        let op = stored.first().and_then(|n| MergeOp::from_u8(*n)).ok_or_else(|| {
+        let (op, operand) = merge::split(stored).ok_or_else(|| {
             Error::new(crate::base::ErrorKind::Internal, "a pending operand has no operator")
         })?;
-        value = Some(merge::fold(op, value.as_deref(), &stored[1..])?);
+        value = Some(fold(op, value.as_deref(), operand));
     }
     Ok(value.map(|value| Held { value, meta, seq }))
+}
+
+fn fold(op: MergeOp, base: Option<&[u8]>, operand: &[u8]) -> Bytes {
+    merge::fold(base, std::iter::once((op, operand))).into()
+}
+
+/// An operand that does not suit the value is refused here and not found out later.
+fn check_operand(op: MergeOp, base: Option<&[u8]>, operand: &[u8]) -> Result<()> {
+    let base_len = base.map(<[u8]>::len);
+    match op {
+        MergeOp::Append if base_len.unwrap_or(0) + operand.len() > VALUE_BYTES_MAX => {
+            Err(too_long_value())
+        }
+        MergeOp::Add if operand.len() != 8 || base_len.is_some_and(|n| n != 8) => {
+            Err(Error::invalid(format!(
+                "`add` merges 8-byte little-endian integers; the operand has {} bytes and the \
+                 value {}",
+                operand.len(),
+                base_len.unwrap_or(0)
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The expiry index's key for a key that expires at `at_ms`.
