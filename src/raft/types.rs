@@ -49,6 +49,6 @@ pub fn term(id: &LogId) -> u64 {
 }
 
 /// The leader of a term, as an entry names it.
-pub fn leader_of(term: u64) -> leader_id_std::CommittedLeaderId<u64> {
-    leader_id_std::CommittedLeaderId { term }
+pub fn leader_of(term: u64) -> openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig> {
+    term.into()
 }
