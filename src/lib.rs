@@ -17,7 +17,7 @@
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
 //! | 9 | [`serve`] | the doors: protocol to `op` and back |
-//! | 10 | [`cli`], [`repl`], [`bench`] | the program |
+//! | 10 | `cli`, `repl`, `bench` | the program |
 //!
 //! # Two walks
 //!
@@ -52,7 +52,10 @@ pub mod log;
 pub mod lsm;
 pub mod node;
 pub mod op;
+pub mod raft;
 pub mod redis;
+pub mod rpc;
+pub mod serve;
 pub mod shard;
 
 pub use base::{CfId, Error, ErrorKind, Result, Seq};
