@@ -87,6 +87,11 @@ impl Core {
         // The cell was made empty above and nobody else holds it.
         _ = late.set(local);
         log.set_floor(GROUP, engine.replay_from())?;
+        let synced = Arc::downgrade(&log);
+        engine.set_log_barrier(Box::new(move |_| match synced.upgrade() {
+            Some(log) => log.sync_to(log.written()),
+            None => Ok(()),
+        }));
         let flushed = Arc::downgrade(&log);
         engine.on_flush(Box::new(move |index| {
             if let Some(log) = flushed.upgrade() {
@@ -150,7 +155,8 @@ impl Core {
             }
             if log.bytes_on_disk() > log_bytes_max {
                 if let Some((GROUP, through, _)) = log.pinned_by() {
-                    shard.engine().flush_below(through);
+                    // What could not be flushed now is tried again next turn.
+                    _ = shard.engine().flush_below(through);
                 }
             }
         };
@@ -262,7 +268,7 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
     }
     let pool = Pool::threads("arqon-bg", options.background_threads.max(1));
     // Half for what is being written, half for what is being read.
-    let cache = Arc::new(BlockCache::new(options.memory_budget_bytes / 2));
+    let cache = BlockCache::new(options.memory_budget_bytes / 2);
     let engine_options = EngineOptions::new(dir.join("shard-1"))
         .with_memory_budget(options.memory_budget_bytes);
     Engine::open(disk.clone(), pool, cache, engine_options)

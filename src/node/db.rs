@@ -3,7 +3,7 @@
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::key::Meta;
-use crate::lsm::{CheckReport, EngineStats, Iter, IterOptions, ReadOptions};
+use crate::lsm::{EngineStats, Iter, IterOptions, ReadOptions};
 use crate::node::Options;
 use crate::node::core::Core;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
@@ -211,12 +211,6 @@ impl Db {
     pub fn checkpoint(&self, dir: &Path) -> Result<()> {
         self.0.shard.settle()?;
         self.0.checkpoint(dir)
-    }
-
-    /// Checks everything on disk; slow. Problems are in the report.
-    pub fn check(&self) -> Result<CheckReport> {
-        self.0.shard.settle()?;
-        self.0.shard.engine().check()
     }
 
     /// Figures, as INFO shows them.

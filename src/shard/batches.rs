@@ -26,8 +26,9 @@ impl Shard {
                 batch.len()
             )));
         }
-        let bytes = batch.encoded();
-        let view = BatchView::read(bytes)?;
+        // Read from a copy: placing the batch writes its place into it.
+        let bytes = batch.encoded().to_vec();
+        let view = BatchView::read(&bytes)?;
         let (mut ranges, mut blind) = (false, !self.counts_keys());
         for op in view.ops() {
             self.check(&op)?;
@@ -65,7 +66,7 @@ impl Shard {
     }
 
     fn check(&self, op: &Op<'_>) -> Result<()> {
-        if op.cf != CfId::DEFAULT && (op.cf.is_system() || !self.engine.has_cf(op.cf)) {
+        if op.cf != CfId::DEFAULT && (op.cf.is_system() || !self.has_family(op.cf)) {
             return Err(no_such_family(op.cf));
         }
         if op.key.len() > KEY_BYTES_MAX || op.value.len() > VALUE_BYTES_MAX {

@@ -280,11 +280,12 @@ fn drop_cf(shard: &Arc<Shard>, cf: CfId) -> Result<Answer> {
 }
 
 fn user_families(shard: &Shard) -> Vec<CfInfo> {
-    shard.engine.list_cfs().into_iter().filter(|info| !info.id.is_system()).collect()
+    let families = shard.engine.list_cfs().into_iter().filter(|info| !info.id.is_system());
+    families.map(|info| CfInfo { id: info.id, name: info.name }).collect()
 }
 
 fn check_family(shard: &Shard, cf: CfId) -> Result<()> {
-    if cf == CfId::DEFAULT || (!cf.is_system() && shard.engine.has_cf(cf)) {
+    if cf == CfId::DEFAULT || (!cf.is_system() && shard.has_family(cf)) {
         return Ok(());
     }
     Err(no_such_family(cf))

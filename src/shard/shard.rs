@@ -84,6 +84,11 @@ impl Shard {
         &self.engine
     }
 
+    /// Whether a column family exists.
+    pub(crate) fn has_family(&self, cf: crate::base::CfId) -> bool {
+        self.engine.flushed_index(cf).is_ok()
+    }
+
     /// Whether exact counts of keys are kept.
     pub fn counts_keys(&self) -> bool {
         self.options.count_keys
@@ -144,7 +149,7 @@ impl Shard {
             keyspace_misses: self.counters.misses.load(Ordering::Relaxed),
             last_seq: self.engine.visible_seq().0,
             memtable_bytes: engine.memtable_bytes,
-            cache_bytes: engine.cache_bytes,
+            cache_bytes: engine.cache.bytes,
             table_bytes: engine.table_bytes,
             ..crate::op::kv::Stats::default()
         })

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 type Group = Raft<TypeConfig, StateMachine>;
 /// Every record of a replica: family and key to value and sequence number.
-pub type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
+pub(crate) type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
 
 const GROUP: GroupId = GroupId(7);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -106,14 +106,14 @@ struct Replica {
 }
 
 /// A cluster of replicas numbered from 1.
-pub struct Cluster {
+pub(crate) struct Cluster {
     router: Router,
     replicas: BTreeMap<u64, Replica>,
     down: BTreeMap<u64, SimDisk>,
 }
 
 impl Cluster {
-    pub async fn start(size: u64, _seed: u64) -> Cluster {
+    pub(crate) async fn start(size: u64, _seed: u64) -> Cluster {
         let mut cluster = Cluster {
             router: Router::default(),
             replicas: BTreeMap::new(),
@@ -129,7 +129,7 @@ impl Cluster {
     }
 
     /// Starts a replica on the disk it left behind.
-    pub async fn restart(&mut self, id: u64) {
+    pub(crate) async fn restart(&mut self, id: u64) {
         let disk = self.down.remove(&id).unwrap();
         let replica = open(id, disk, self.router.clone()).await;
         self.router.0.lock().unwrap().insert(id, replica.raft.clone());
@@ -137,7 +137,7 @@ impl Cluster {
     }
 
     /// Ends a replica, and leaves the disk as the crash would.
-    pub async fn crash(&mut self, id: u64, crash: Crash) {
+    pub(crate) async fn crash(&mut self, id: u64, crash: Crash) {
         let replica = self.replicas.remove(&id).unwrap();
         self.router.0.lock().unwrap().remove(&id);
         // From this moment nothing it does reaches its disk.
@@ -148,14 +148,14 @@ impl Cluster {
         self.down.insert(id, after);
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for replica in self.replicas.into_values() {
             replica.raft.shutdown().await.unwrap();
         }
     }
 
     /// A replica that leads, once there is one.
-    pub async fn leader(&self) -> u64 {
+    pub(crate) async fn leader(&self) -> u64 {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             for (id, replica) in &self.replicas {
@@ -170,7 +170,7 @@ impl Cluster {
 
     /// Executes on whoever leads; tries again as long as nothing was proposed, and when the
     /// outcome is unknown, with the same request id.
-    pub async fn execute(&self, request: impl Fn() -> Request) -> Result<Response> {
+    pub(crate) async fn execute(&self, request: impl Fn() -> Request) -> Result<Response> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let leader = self.leader().await;
@@ -185,7 +185,7 @@ impl Cluster {
         }
     }
 
-    pub async fn execute_on(&self, id: u64, request: Request) -> Result<Response> {
+    pub(crate) async fn execute_on(&self, id: u64, request: Request) -> Result<Response> {
         let shard = &self.replicas[&id].shard;
         let answer = shard.execute(request, 1_000_000)?;
         let (send, receive) = tokio::sync::oneshot::channel();
@@ -197,14 +197,14 @@ impl Cluster {
         }
     }
 
-    pub fn flush(&self, id: u64) {
+    pub(crate) fn flush(&self, id: u64) {
         if let Some(replica) = self.replicas.get(&id) {
             replica.shard.engine().flush_all().unwrap();
         }
     }
 
     /// What each replica holds, once all have applied as much.
-    pub async fn converge(&self) -> BTreeMap<u64, State> {
+    pub(crate) async fn converge(&self) -> BTreeMap<u64, State> {
         let leader = self.leader().await;
         // A last entry that all must apply, so that nothing can still be on its way.
         let last = self.replicas[&leader].raft.write_blank().await.unwrap().log_id.index;
@@ -246,7 +246,7 @@ async fn open(id: u64, disk: SimDisk, router: Router) -> Replica {
     let engine = Engine::open(
         disk.shared(),
         Pool::manual(),
-        Arc::new(BlockCache::new(1 << 20)),
+        BlockCache::new(1 << 20),
         EngineOptions::new("/shard"),
     )
     .unwrap();
