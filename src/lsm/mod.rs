@@ -18,8 +18,15 @@
 
 pub mod batch;
 pub mod cache;
+pub mod compaction;
 pub mod cursor;
+pub mod engine;
+pub mod iter;
 pub mod key;
+pub mod manifest;
 pub mod memtable;
+pub mod merge;
+pub mod options;
 pub mod sstable;
 pub mod tombstone;
+pub mod version;

@@ -1,6 +1,7 @@
 //! Settings of the engine, of a family, and of one read. Values only.
 
 use crate::base::{Error, Result, Seq};
+use crate::lsm::sstable::{Codec, TableOptions};
 use std::ops::Bound;
 use std::path::PathBuf;
 
@@ -32,6 +33,9 @@ pub struct EngineOptions {
     pub l0_stop_files: usize,
     /// Target size in bytes of an sstable below level 0. Default 32 MiB, at least 4 KiB.
     pub file_bytes: u64,
+    /// How sstables are written; the codec is that of the compressed levels. Default
+    /// [`TableOptions::default`].
+    pub table: TableOptions,
     /// First level that is compressed. Default 2: levels 0 and 1 are short-lived.
     pub compress_from_level: usize,
     /// Whether flushes and picked compactions are scheduled on the pool. Default true; without
@@ -55,6 +59,7 @@ impl EngineOptions {
             l0_slow_files: 16,
             l0_stop_files: 32,
             file_bytes: 32 << 20,
+            table: TableOptions::default(),
             compress_from_level: 2,
             background: true,
             read_only: false,
@@ -72,6 +77,12 @@ impl EngineOptions {
     /// Target size in bytes of a level below 0.
     pub fn level_bytes(&self, level: usize) -> u64 {
         (1..level).fold(self.level1_bytes, |bytes, _| bytes.saturating_mul(self.level_multiplier))
+    }
+
+    /// How sstables of a level are written.
+    pub fn table_for(&self, level: usize) -> TableOptions {
+        let codec = if level >= self.compress_from_level { self.table.codec } else { Codec::None };
+        TableOptions { codec, ..self.table }
     }
 
     /// # Errors

@@ -38,7 +38,7 @@ pub struct Target<'a> {
     /// Size in bytes at which a file is cut.
     pub file_bytes: u64,
     /// Gives the next file number.
-    pub new_number: &'a dyn Fn() -> u64,
+    pub new_number: Box<dyn Fn() -> u64 + 'a>,
 }
 
 /// Writes records into as many files as they need.
