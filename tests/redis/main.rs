@@ -6,6 +6,7 @@
 mod differential;
 mod fuzz;
 mod model;
+mod random;
 mod server;
 mod table;
 mod text;
