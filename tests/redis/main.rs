@@ -11,3 +11,4 @@ mod server;
 mod table;
 mod text;
 mod transcripts;
+mod types;
