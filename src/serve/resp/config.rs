@@ -64,19 +64,21 @@ impl Config {
         String::from_utf8_lossy(&self.value(name)).into_owned()
     }
 
-    /// CONFIG GET: each parameter that one of the patterns names, once.
+    /// CONFIG GET: each parameter that one of the patterns names, once. One asked for by its name
+    /// is answered under the name as it was written.
     pub(super) fn get(&self, patterns: &[Bytes]) -> Reply {
         let values = self.lock();
         let mut pairs = Vec::new();
         for (param, value) in PARAMS.iter().zip(values.iter()) {
             for name in [Some(param.name), param.alias].into_iter().flatten() {
-                let wanted = |pattern: &Bytes| {
-                    pattern.eq_ignore_ascii_case(name.as_bytes())
-                        || !param.hidden && glob::matches_ignore_case(pattern, name.as_bytes())
+                let is_name = |pattern: &&Bytes| pattern.eq_ignore_ascii_case(name.as_bytes());
+                let matches = |pattern: &Bytes| glob::matches_ignore_case(pattern, name.as_bytes());
+                let shown = match patterns.iter().find(is_name) {
+                    Some(asked) => asked.clone(),
+                    None if !param.hidden && patterns.iter().any(matches) => name.into(),
+                    None => continue,
                 };
-                if patterns.iter().any(wanted) {
-                    pairs.push((Reply::bulk(name), Reply::Bulk(value.clone())));
-                }
+                pairs.push((Reply::Bulk(shown), Reply::Bulk(value.clone())));
             }
         }
         Reply::Map(pairs)
@@ -160,8 +162,9 @@ fn read(kind: Kind, value: &[u8], present: &Bytes) -> Result<Bytes, String> {
     let text = String::from_utf8_lossy(value);
     match kind {
         Kind::Text => Ok(Bytes::copy_from_slice(value)),
-        Kind::Bool => word(&text, &["yes", "no"])
-            .ok_or_else(|| "argument must be 'yes' or 'no'".to_string()),
+        Kind::Bool => {
+            word(&text, &["yes", "no"]).ok_or_else(|| "argument must be 'yes' or 'no'".to_string())
+        }
         Kind::Word(words) => word(&text, words).ok_or_else(|| {
             format!("argument(s) must be one of the following: {}", words.join(", "))
         }),
@@ -304,7 +307,8 @@ mod tests {
     }
 
     fn set(config: &Config, pairs: &[&str]) -> String {
-        let pairs: Vec<Bytes> = pairs.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
+        let pairs: Vec<Bytes> =
+            pairs.iter().map(|s| Bytes::copy_from_slice(s.as_bytes())).collect();
         match config.set(&pairs) {
             Reply::Simple(text) => text.to_string(),
             Reply::Error(text) => text.rsplit(" - ").next().unwrap_or_default().to_string(),
@@ -337,7 +341,10 @@ mod tests {
             (["appendonly", "YES"], Ok("yes")),
             (["appendonly", "maybe"], Err("argument must be 'yes' or 'no'")),
             (["maxmemory-clients", "10%"], Ok("10%")),
-            (["maxmemory-clients", "200%"], Err("percentage argument must be less or equal to 100")),
+            (
+                ["maxmemory-clients", "200%"],
+                Err("percentage argument must be less or equal to 100"),
+            ),
             (["save", "3600 1 300  100"], Ok("3600 1 300 100")),
             (["save", ""], Ok("")),
             (["save", "1 2 3"], Err("Invalid save parameters")),
@@ -390,7 +397,8 @@ mod tests {
     fn get_lists_each_match_once_and_hidden_ones_by_name_only() {
         let config = config();
         let get = |patterns: &[&'static str]| {
-            let patterns: Vec<Bytes> = patterns.iter().map(|p| Bytes::from_static(p.as_bytes())).collect();
+            let patterns: Vec<Bytes> =
+                patterns.iter().map(|p| Bytes::from_static(p.as_bytes())).collect();
             match config.get(&patterns) {
                 Reply::Map(pairs) => pairs.len(),
                 other => panic!("{other:?}"),

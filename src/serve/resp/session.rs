@@ -159,10 +159,7 @@ impl Session {
                 self.place(Some(spec), SlotKind::Data);
             }
             (_, Id::Ping) => {
-                let reply = match args.into_iter().nth(1) {
-                    Some(text) => Reply::Bulk(text),
-                    None => Reply::Simple("PONG"),
-                };
+                let reply = commands::ping(&args);
                 self.place(Some(spec), SlotKind::Ready(reply));
             }
             (_, Id::Multi) => {
@@ -196,12 +193,7 @@ impl Session {
         self.place(None, SlotKind::Ready(reply));
     }
 
-    fn reject(
-        &mut self,
-        server: &Server,
-        spec: Option<&'static Spec>,
-        reply: Reply,
-    ) -> Admitted {
+    fn reject(&mut self, server: &Server, spec: Option<&'static Spec>, reply: Reply) -> Admitted {
         if let Some(spec) = spec {
             server.stats.rejected(spec);
         }

@@ -69,9 +69,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Stats {
     pub(super) fn new() -> Stats {
-        let all = COMMANDS.iter().copied().flat_map(|spec| {
-            std::iter::once(spec).chain(spec.subcommands.iter())
-        });
+        let all = COMMANDS
+            .iter()
+            .copied()
+            .flat_map(|spec| std::iter::once(spec).chain(spec.subcommands.iter()));
         let stats = |spec: &'static Spec| CommandStats {
             spec,
             calls: AtomicU64::new(0),

@@ -159,9 +159,12 @@ fn memory(context: &Context<'_>, fields: &mut Fields) {
 /// Every acknowledged write is in the log, which plays the part of Redis's append-only file.
 fn persistence(context: &Context<'_>, fields: &mut Fields) {
     let engine = &context.engine;
-    let started_s = context.server.clock.unix_ms().saturating_sub(
-        context.server.now_ms().saturating_sub(context.server.started_ms),
-    ) / 1000;
+    let started_s = context
+        .server
+        .clock
+        .unix_ms()
+        .saturating_sub(context.server.now_ms().saturating_sub(context.server.started_ms))
+        / 1000;
     fields.put("loading", 0);
     fields.put("async_loading", 0);
     fields.put("rdb_changes_since_last_save", 0);
