@@ -117,12 +117,17 @@ pub(super) fn bitfield(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     let Some(end) = writes.map(|step| step.offset + step.kind.bits as usize).max() else {
         return read_all(&steps, key, ks);
     };
-    let (mut value, expire_at_ms) = unpack(string(ks, key)?, end.div_ceil(8));
+    let old = string(ks, key)?;
+    let old_len = old.as_ref().map_or(0, |stored| stored.value.len());
+    let (mut value, expire_at_ms) = unpack(old, end.div_ceil(8));
+    let mut changed = value.len() > old_len;
     let mut replies = Vec::with_capacity(steps.len());
     for step in &steps {
-        replies.push(step.run(&mut value));
+        replies.push(step.run(&mut value, &mut changed));
     }
-    ks.put(key, value.freeze(), STRING_TAG, expire_at_ms)?;
+    if changed {
+        ks.put(key, value.freeze(), STRING_TAG, expire_at_ms)?;
+    }
     Ok(Reply::Array(replies))
 }
 
@@ -140,15 +145,21 @@ fn read_all(steps: &[Step], key: &[u8], ks: &mut dyn Keyspace) -> Outcome {
 }
 
 impl Step {
-    fn run(&self, value: &mut [u8]) -> Reply {
+    /// Gives the reply, and notes whether the value has changed.
+    fn run(&self, value: &mut [u8], changed: &mut bool) -> Reply {
         let old = self.kind.read(value, self.offset);
         let (wanted, give_old) = match self.action {
             Action::Get => return reply(old),
+            // A negative number set to an unsigned integer counts as the large one with its bits.
+            Action::Set(new) if !self.kind.signed => (i128::from(new.cast_unsigned()), true),
             Action::Set(new) => (i128::from(new), true),
             Action::Add(by) => (old + i128::from(by), false),
         };
         let Some(new) = self.overflow.apply(self.kind, wanted) else { return Reply::Nil };
-        self.kind.write(value, self.offset, new);
+        if new != old {
+            self.kind.write(value, self.offset, new);
+            *changed = true;
+        }
         reply(if give_old { old } else { new })
     }
 }

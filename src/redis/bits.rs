@@ -2,7 +2,7 @@
 
 use super::execute::{Outcome, int_bool, int_of, is, stop, string, syntax_error};
 use super::number::{int, parse_i64};
-use super::strings::{range, unpack};
+use super::strings::{crossed, range, unpack};
 use super::{Keyspace, STRING_BYTES_MAX, STRING_TAG};
 use crate::op::Reply;
 use bytes::Bytes;
@@ -23,9 +23,15 @@ pub(super) fn setbit(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
         Some(1) => true,
         _ => return stop("bit is not an integer or out of range"),
     };
-    let old = string(ks, key)?;
-    let (mut value, expire_at_ms) = unpack(old, bit / 8 + 1);
     let mask = 0x80 >> (bit % 8);
+    let old = string(ks, key)?;
+    // What is so already is not written again: a watched key has not changed.
+    if let Some(byte) = old.as_ref().and_then(|stored| stored.value.get(bit / 8))
+        && (byte & mask != 0) == on
+    {
+        return Ok(int_bool(on));
+    }
+    let (mut value, expire_at_ms) = unpack(old, bit / 8 + 1);
     let was = value[bit / 8] & mask != 0;
     if on {
         value[bit / 8] |= mask;
@@ -69,6 +75,9 @@ pub(super) fn bitcount(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
         [] => bit_range(0, -1, false, value),
         [start, end, unit @ ..] if unit.len() <= 1 => {
             let (start, end) = (int(start)?, int(end)?);
+            if crossed(start, end) {
+                return Ok(Reply::Int(0));
+            }
             bit_range(start, end, in_bits(unit.first())?, value)
         }
         _ => return syntax_error(),

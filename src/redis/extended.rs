@@ -26,8 +26,12 @@ pub(super) struct Extended {
 impl Extended {
     pub(super) const ZERO: Extended = Extended { negative: false, mantissa: 0, exp: EXP_MIN };
 
-    /// Reads `[+-]digits[.digits][e[+-]digits]`, all of it. `None` for anything else, for what is
-    /// too large to be finite, and for what is not zero but too small to be told from it.
+    /// Stands for both infinities, which can be read but never added.
+    const INFINITY: Extended = Extended { negative: false, mantissa: 0, exp: i32::MAX };
+
+    /// Reads `[+-]digits[.digits][e[+-]digits]` or `[+-]inf`, all of it. `None` for anything else,
+    /// for digits that are too large to be finite, and for what is not zero but too small to be
+    /// told from it.
     pub(super) fn parse(text: &[u8]) -> Option<Extended> {
         if text.len() > TEXT_BYTES_MAX {
             return None;
@@ -37,6 +41,9 @@ impl Extended {
             (b'+', rest) => (false, rest),
             _ => (false, text),
         };
+        if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") {
+            return Some(Extended::INFINITY);
+        }
         let (digits, places, rest) = read_digits(rest)?;
         let exp10 = match rest.split_first() {
             None => 0,
@@ -63,8 +70,11 @@ impl Extended {
         value.filter(|v| v.mantissa != 0)
     }
 
-    /// The sum; `None` if it is too large to be finite.
+    /// The sum; `None` if it is not finite.
     pub(super) fn add(self, other: Extended) -> Option<Extended> {
+        if self == Extended::INFINITY || other == Extended::INFINITY {
+            return None;
+        }
         let (big, small) = match (self.exp, self.mantissa).cmp(&(other.exp, other.mantissa)) {
             Ordering::Less => (other, self),
             _ => (self, other),
@@ -361,7 +371,7 @@ mod tests {
             "1e",
             "1e+",
             "nan",
-            "inf",
+            "infi",
             "1e5000",
             "-1e99999999999",
             "1e-5000",
@@ -374,6 +384,8 @@ mod tests {
         }
         assert!(Extended::parse(&[b'1'; TEXT_BYTES_MAX + 1]).is_none());
         assert_eq!(sum("1e4932", "1e4932"), None);
+        assert!(Extended::parse(b"-Inf").is_some());
+        assert_eq!(sum("inf", "-inf"), None);
         assert!(sum("1e4932", "-1e4932").is_some_and(|s| s == "0"));
     }
 

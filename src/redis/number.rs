@@ -38,7 +38,10 @@ pub(super) fn int(arg: &[u8]) -> Outcome<i64> {
 
 /// An argument that must be an integer of 32 bits, such as a database's number.
 pub(super) fn int32(arg: &[u8]) -> Outcome<i32> {
-    i32::try_from(int(arg)?).map_err(|_| Reply::not_an_integer().into())
+    i32::try_from(int(arg)?).map_err(|_| {
+        let (min, max) = (i32::MIN, i32::MAX);
+        Reply::err(format_args!("value is out of range, value must between {min} and {max}")).into()
+    })
 }
 
 #[cfg(test)]

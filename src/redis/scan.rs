@@ -32,9 +32,10 @@ fn literal_prefix(pattern: &[u8]) -> Vec<u8> {
     pattern.iter().copied().take_while(|b| !b"*?[\\".contains(b)).collect()
 }
 
-/// Goes on in byte order from the key kept under the cursor, so a key that is there from the
-/// first call to the last is given once. A cursor that has been forgotten is an error: to begin
-/// anew, or to say that the end is reached, would hide keys or loop.
+/// Looks only at keys with the pattern's literal beginning, and goes on in byte order from the
+/// key kept under the cursor, so a key that is there from the first call to the last is given
+/// once. A cursor that has been forgotten is an error: to begin anew, or to say that the end is
+/// reached, would loop or hide keys.
 pub(super) fn scan(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     let Some(cursor) = parse_cursor(&args[1]) else { return stop("invalid cursor") };
     let mut count = COUNT;
@@ -51,8 +52,9 @@ pub(super) fn scan(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
             _ => return syntax_error(),
         }
     }
+    let prefix = pattern.map(|p| literal_prefix(p)).unwrap_or_default();
     let start = match cursor {
-        0 => Bytes::new(),
+        0 => Bytes::from(prefix.clone()),
         _ => match ks.load_cursor(cursor) {
             Some(key) => key,
             None => return stop("invalid cursor"),
@@ -61,6 +63,9 @@ pub(super) fn scan(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     let mut found = Vec::new();
     let mut next = None;
     ks.scan(&start, &mut |key, stored| {
+        if !key.starts_with(&prefix) && key > &prefix[..] {
+            return false;
+        }
         if count == 0 {
             next = Some(Bytes::copy_from_slice(key));
             return false;
@@ -76,10 +81,14 @@ pub(super) fn scan(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     Ok(Reply::Array(vec![Reply::bulk(cursor.to_string()), Reply::Array(found)]))
 }
 
-/// A cursor: decimal digits of 64 bits, without a sign.
+/// A cursor: decimal digits of 64 bits. Redis takes a sign too, by which a negative number is a
+/// large one, and takes nothing for 0.
 fn parse_cursor(arg: &[u8]) -> Option<u64> {
-    if !arg.iter().all(u8::is_ascii_digit) {
-        return None;
+    let text = std::str::from_utf8(arg).ok()?;
+    match text.strip_prefix('-') {
+        _ if text.is_empty() => Some(0),
+        Some(digits) if digits.starts_with('+') => None,
+        Some(digits) => digits.parse().ok().map(u64::wrapping_neg),
+        None => text.parse().ok(),
     }
-    std::str::from_utf8(arg).ok()?.parse().ok()
 }

@@ -92,19 +92,25 @@ fn within_limit(len: usize, more: usize) -> Outcome<usize> {
 pub(super) fn getrange(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     let (start, end) = (int(&args[2])?, int(&args[3])?);
     let Some(stored) = string(ks, &args[1])? else { return Ok(Reply::Bulk(Bytes::new())) };
+    if crossed(start, end) {
+        return Ok(Reply::Bulk(Bytes::new()));
+    }
     Ok(Reply::Bulk(match range(start, end, stored.value.len()) {
         Some((first, last)) => stored.value.slice(first..=last),
         None => Bytes::new(),
     }))
 }
 
+/// Whether both count from the end, the wrong way round. Were they only moved into the string, a
+/// range before its start would become its first byte (for BITPOS it does).
+pub(super) fn crossed(start: i64, end: i64) -> bool {
+    start < 0 && end < 0 && start > end
+}
+
 /// The positions that `start` and `end` name in `len` bytes or bits, both included, where a
 /// negative one counts from the end; `None` if there are none.
 pub(super) fn range(start: i64, end: i64, len: usize) -> Option<(usize, usize)> {
     let len = i64::try_from(len).ok()?;
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let from_front = |at: i64| if at < 0 { at.saturating_add(len).max(0) } else { at };
     let (first, last) = (from_front(start), from_front(end).min(len - 1));
     if first > last {
