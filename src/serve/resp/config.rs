@@ -64,19 +64,21 @@ impl Config {
         String::from_utf8_lossy(&self.value(name)).into_owned()
     }
 
-    /// CONFIG GET: each parameter that one of the patterns names, once.
+    /// CONFIG GET: each parameter that one of the patterns names, once. One asked for by its name
+    /// is answered under the name as it was written.
     pub(super) fn get(&self, patterns: &[Bytes]) -> Reply {
         let values = self.lock();
         let mut pairs = Vec::new();
         for (param, value) in PARAMS.iter().zip(values.iter()) {
             for name in [Some(param.name), param.alias].into_iter().flatten() {
-                let wanted = |pattern: &Bytes| {
-                    pattern.eq_ignore_ascii_case(name.as_bytes())
-                        || !param.hidden && glob::matches_ignore_case(pattern, name.as_bytes())
+                let is_name = |pattern: &&Bytes| pattern.eq_ignore_ascii_case(name.as_bytes());
+                let matches = |pattern: &Bytes| glob::matches_ignore_case(pattern, name.as_bytes());
+                let shown = match patterns.iter().find(is_name) {
+                    Some(asked) => asked.clone(),
+                    None if !param.hidden && patterns.iter().any(matches) => name.into(),
+                    None => continue,
                 };
-                if patterns.iter().any(wanted) {
-                    pairs.push((Reply::bulk(name), Reply::Bulk(value.clone())));
-                }
+                pairs.push((Reply::Bulk(shown), Reply::Bulk(value.clone())));
             }
         }
         Reply::Map(pairs)

@@ -115,7 +115,7 @@ fn mutated_bytes_never_panic_and_hold_no_more_than_came() {
             match rng.below(3) {
                 0 => bytes[at] = rng.next_u64() as u8,
                 1 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, b"*$\r\n0-9\"' "[rng.below(11) as usize]),
+                _ => bytes.insert(at, b"*$\r\n0-9\"' "[rng.below(10) as usize]),
             }
         }
         let at = rng.below(bytes.len() as u64 + 1) as usize;

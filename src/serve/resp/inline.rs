@@ -109,9 +109,12 @@ fn hex(digit: u8) -> u8 {
 mod tests {
     use super::*;
 
+    /// A line, and its words; none if the quotes do not balance.
+    type Case = (&'static [u8], Option<&'static [&'static [u8]]>);
+
     #[test]
     fn lines_split_as_in_redis() {
-        let cases: &[(&[u8], Option<&[&[u8]]>)] = &[
+        let cases: &[Case] = &[
             (b"", Some(&[])),
             (b"  \t ", Some(&[])),
             (b"SET k v", Some(&[b"SET", b"k", b"v"])),

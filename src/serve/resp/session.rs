@@ -159,10 +159,7 @@ impl Session {
                 self.place(Some(spec), SlotKind::Data);
             }
             (_, Id::Ping) => {
-                let reply = match args.into_iter().nth(1) {
-                    Some(text) => Reply::Bulk(text),
-                    None => Reply::Simple("PONG"),
-                };
+                let reply = commands::ping(&args);
                 self.place(Some(spec), SlotKind::Ready(reply));
             }
             (_, Id::Multi) => {

@@ -152,7 +152,7 @@ fn pause(server: &Server, rest: &[Bytes]) -> Reply {
         [_, mode] if is(mode, "all") => true,
         [_, mode] if is(mode, "write") => false,
         [_, _] => return Reply::err("CLIENT PAUSE mode must be WRITE or ALL"),
-        _ => return Reply::syntax_error(),
+        _ => return too_many("PAUSE"),
     };
     match timeout_ms(&rest[0]) {
         Ok(ms) => {
@@ -169,12 +169,19 @@ fn unblock(rest: &[Bytes]) -> Reply {
         [_] => {}
         [_, why] if is(why, "timeout") || is(why, "error") => {}
         [_, _] => return Reply::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
-        _ => return Reply::syntax_error(),
+        _ => return too_many("UNBLOCK"),
     }
     match integer(&rest[0]) {
         Some(_) => Reply::Int(0),
         None => Reply::not_an_integer(),
     }
+}
+
+/// What Redis says to a subcommand with more arguments than it looks at.
+fn too_many(sub: &str) -> Reply {
+    Reply::err(format_args!(
+        "unknown subcommand or wrong number of arguments for '{sub}'. Try CLIENT HELP."
+    ))
 }
 
 fn tracking(spec: &Spec, rest: &[Bytes]) -> Reply {

@@ -28,7 +28,7 @@ pub(super) async fn execute<K: KvOps>(
     args: &Command,
 ) -> Option<Reply> {
     let reply = match spec.id {
-        Id::Ping => args.get(1).map_or(Reply::Simple("PONG"), |text| Reply::Bulk(text.clone())),
+        Id::Ping => ping(args),
         Id::Echo => Reply::Bulk(args[1].clone()),
         Id::Select => select(&args[1]),
         Id::Time => time(server),
@@ -62,6 +62,15 @@ pub(super) async fn execute<K: KvOps>(
         },
     };
     Some(reply)
+}
+
+/// PING. Its arity is a minimum in the table, and yet it takes one argument at most.
+pub(super) fn ping(args: &Command) -> Reply {
+    match &args[1..] {
+        [] => Reply::Simple("PONG"),
+        [text] => Reply::Bulk(text.clone()),
+        _ => Reply::err("wrong number of arguments for 'ping' command"),
+    }
 }
 
 /// What a command says that is in the table and not executed here.
