@@ -23,6 +23,7 @@
 pub mod args;
 pub mod color;
 pub mod context;
+pub mod dev;
 pub mod exit;
 pub mod failure;
 pub mod folder;
@@ -87,6 +88,7 @@ impl args::Command {
             args::Command::Sst(sst) => sst.run(context),
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
+            args::Command::Dev(dev) => dev.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }

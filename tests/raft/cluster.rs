@@ -175,8 +175,9 @@ impl Cluster {
         loop {
             let leader = self.leader().await;
             match self.execute_on(leader, request()).await {
-                Err(e) if tokio::time::Instant::now() < deadline
-                    && matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) =>
+                Err(e)
+                    if tokio::time::Instant::now() < deadline
+                        && matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) =>
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
