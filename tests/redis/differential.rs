@@ -166,6 +166,7 @@ fn expand(rng: &mut Rng, example: &str) -> Vec<Bytes> {
     words
 }
 
+// tidy: long because it is one list of edge cases for each kind of argument
 fn value(rng: &mut Rng, kind: &str) -> Bytes {
     if let Some(kind) = kind.strip_prefix('#') {
         return Bytes::from([b"#", &value(rng, kind)[..]].concat());
