@@ -6,3 +6,5 @@ pub mod log;
 pub mod lsm;
 pub mod op;
 pub mod redis;
+pub mod rpc;
+pub mod serve;
