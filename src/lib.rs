@@ -17,7 +17,7 @@
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
 //! | 9 | [`serve`] | the doors: protocol to `op` and back |
-//! | 10 | `cli`, `repl`, `bench` | the program |
+//! | 10 | [`cli`], [`repl`], [`bench`] | the program |
 //!
 //! # Two walks
 //!
@@ -47,6 +47,8 @@
 //! ```
 
 pub mod base;
+pub mod bench;
+pub mod cli;
 pub mod env;
 pub mod log;
 pub mod lsm;
@@ -54,6 +56,7 @@ pub mod node;
 pub mod op;
 pub mod raft;
 pub mod redis;
+pub mod repl;
 pub mod rpc;
 pub mod serve;
 pub mod shard;
