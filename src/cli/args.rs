@@ -1,6 +1,7 @@
 //! The command line as data: global flags, the tree of subcommands, and their help.
 
 use crate::cli::bench::Bench;
+use crate::cli::check::Check;
 use crate::cli::color::When;
 use crate::cli::dev::Dev;
 use crate::cli::exit;
@@ -89,6 +90,8 @@ pub enum Command {
     Dev(Dev),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Check all of a data folder: log, manifests, every table
+    Check(Check),
     /// Look into sorted tables of keys on disk
     Sst(Sst),
     /// Look into the log of a node

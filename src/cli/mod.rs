@@ -35,6 +35,7 @@ pub mod sst;
 pub mod wal;
 
 pub mod bench;
+pub mod check;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;
@@ -89,6 +90,7 @@ impl args::Command {
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Dev(dev) => dev.run(context),
+            args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),
         }
     }

@@ -32,7 +32,7 @@ pub fn addresses(flag: &str, text: &str, remote: bool) -> Outcome<Vec<SocketAddr
                      authentication yet",
                 addr.ip()
             ),
-            format!("listen on 127.0.0.1, or say --allow-remote behind a firewall of your own"),
+            "listen on 127.0.0.1, or say --allow-remote behind a firewall of your own",
         )),
         _ => Ok(found),
     }

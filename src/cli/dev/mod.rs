@@ -155,13 +155,14 @@ impl Dev {
 
 fn write_port_file(file: &Path, bound: &Bound) -> Outcome {
     let Bound { redis, grpc } = bound;
-    let text = serde_json::json!({"redis": redis.to_string(), "grpc": grpc.to_string()});
+    // Addresses hold nothing that JSON would escape.
+    let text = format!("{{\"redis\":\"{redis}\",\"grpc\":\"{grpc}\"}}\n");
     let file = match file.parent() {
         // A bare name lies in the current folder, which must have a name to be synced.
         Some(dir) if dir.as_os_str().is_empty() => Path::new(".").join(file),
         _ => file.to_path_buf(),
     };
-    Ok(write_atomic(&RealDisk, &file, format!("{text}\n").as_bytes())?)
+    Ok(write_atomic(&RealDisk, &file, text.as_bytes())?)
 }
 
 /// Ctrl-C and SIGTERM.
