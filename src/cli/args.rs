@@ -2,6 +2,7 @@
 
 use crate::cli::bench::Bench;
 use crate::cli::color::When;
+use crate::cli::demo::Demo;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::manifest::Manifest;
@@ -84,6 +85,8 @@ impl Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+    Demo(Demo),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
     /// Look into sorted tables of keys on disk

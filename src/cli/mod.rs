@@ -23,6 +23,7 @@
 pub mod args;
 pub mod color;
 pub mod context;
+pub mod demo;
 pub mod exit;
 pub mod failure;
 pub mod folder;
@@ -83,6 +84,7 @@ fn refuse_line(error: clap::Error, early: &Globals) -> Exit {
 impl args::Command {
     fn run(self, context: &mut Context) -> Outcome {
         match self {
+            args::Command::Demo(demo) => demo.run(context),
             args::Command::Repl(repl) => repl.run(context),
             args::Command::Sst(sst) => sst.run(context),
             args::Command::Wal(wal) => wal.run(context),
