@@ -1,8 +1,8 @@
 //! The command line as data: global flags, the tree of subcommands, and their help.
 
+use super::demo::Demo;
 use crate::cli::bench::Bench;
 use crate::cli::color::When;
-use crate::cli::demo::Demo;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::manifest::Manifest;
@@ -85,8 +85,6 @@ impl Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
-    Demo(Demo),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
     /// Look into sorted tables of keys on disk
@@ -97,6 +95,8 @@ pub enum Command {
     Manifest(Manifest),
     /// Measure throughput and latency
     Bench(Bench),
+    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+    Demo(Demo),
 }
 
 /// The parser, with the exit codes in every leaf's help.

@@ -23,7 +23,6 @@
 pub mod args;
 pub mod color;
 pub mod context;
-pub mod demo;
 pub mod exit;
 pub mod failure;
 pub mod folder;
@@ -35,6 +34,7 @@ pub mod sst;
 pub mod wal;
 
 pub mod bench;
+pub mod demo;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;
@@ -84,12 +84,12 @@ fn refuse_line(error: clap::Error, early: &Globals) -> Exit {
 impl args::Command {
     fn run(self, context: &mut Context) -> Outcome {
         match self {
-            args::Command::Demo(demo) => demo.run(context),
             args::Command::Repl(repl) => repl.run(context),
             args::Command::Sst(sst) => sst.run(context),
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Bench(bench) => bench.run(context),
+            args::Command::Demo(demo) => demo.run(context),
         }
     }
 }
