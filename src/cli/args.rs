@@ -3,6 +3,7 @@
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::color::When;
+use crate::cli::demo::Demo;
 use crate::cli::dev::Dev;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
@@ -100,6 +101,8 @@ pub enum Command {
     Manifest(Manifest),
     /// Measure throughput and latency
     Bench(Bench),
+    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+    Demo(Demo),
 }
 
 /// The parser, with the exit codes in every leaf's help.

@@ -21,8 +21,11 @@
 //! - A closed pipe ends the program quietly.
 
 pub mod args;
+pub mod bench;
+pub mod check;
 pub mod color;
 pub mod context;
+pub mod demo;
 pub mod dev;
 pub mod exit;
 pub mod failure;
@@ -33,9 +36,6 @@ pub mod record;
 pub mod repl;
 pub mod sst;
 pub mod wal;
-
-pub mod bench;
-pub mod check;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;
@@ -92,6 +92,7 @@ impl args::Command {
             args::Command::Dev(dev) => dev.run(context),
             args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),
+            args::Command::Demo(demo) => demo.run(context),
         }
     }
 }

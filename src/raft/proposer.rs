@@ -8,8 +8,8 @@
 //! then applied like anyone's.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::raft::parameters::{Proposal, TypeConfig};
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::{Proposal, TypeConfig};
 use crate::shard::{Log, Placed, Shard};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -119,7 +119,7 @@ impl Proposer {
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
                         .write(Proposal(queued.batch))
-                        .with_leader(crate::raft::types::leader_of(open.term))
+                        .with_leader(crate::raft::parameters::leader_of(open.term))
                         .responder(responder);
                     if proposal.await.is_err() {
                         break;

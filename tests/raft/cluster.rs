@@ -1,12 +1,14 @@
 //! Three replicas in one process: simulated disks, a network of function calls, paused time.
 
+// tidy: sleeps because its time is paused and moves by itself; a sleep is the network's delay
+
 use arqondb::base::{CfId, GroupId, Result, Seq};
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Pool, SimDisk};
 use arqondb::log::{Log, LogOptions, SyncLevel};
 use arqondb::lsm::{BlockCache, Engine, EngineOptions, IterOptions};
 use arqondb::op::{Request, Response};
-use arqondb::raft::types::TypeConfig;
+use arqondb::raft::parameters::TypeConfig;
 use arqondb::raft::{LogStore, Recovered, StateMachine, proposals};
 use arqondb::shard::{Shard, ShardOptions};
 use arqondb::{Error, ErrorKind};
