@@ -292,8 +292,14 @@ impl Pause {
         (paused.all || writes).then_some(paused.until_ms - now_ms)
     }
 
-    /// Returns when a pause was ended by CLIENT UNPAUSE.
+    /// Returns once no pause is active, or when one is ended by CLIENT UNPAUSE.
     pub(super) async fn ended(&self) {
-        self.changed.notified().await;
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        // Registered before the look, so that nothing falls between.
+        changed.as_mut().enable();
+        if self.active.load(SeqCst) {
+            changed.await;
+        }
     }
 }
