@@ -162,7 +162,9 @@ impl Session {
             let reply = Reply::err("Command not allowed inside a transaction");
             return self.reject(server, Some(spec), reply);
         }
-        if let Some(ms) = server.pause.holds(self.may_write(spec), || server.now_ms()) {
+        if server.pause.is_active()
+            && let Some(ms) = server.pause.holds(self.may_write(spec), server.now_ms())
+        {
             return Admitted::Held(args, ms);
         }
         self.begin();
