@@ -6,7 +6,20 @@
 //! Words: a *user key* is what the caller names; an *internal key* is a user key and a trailer
 //! of sequence number and kind. A *tree* is one column family's memtables and levels. A *version*
 //! is the set of sstables at one moment; the *manifest* is the history of versions on disk.
+//!
+//! In reading order:
+//! - [`key`]: internal keys, record kinds, what stands before a value.
+//! - [`batch`]: writes that happen together.
+//! - [`cursor`]: a position in a sorted run.
+//! - [`tombstone`]: range deletes, indexed by what they cover.
+//! - [`memtable`]: the newest writes, in memory.
+//! - [`sstable`]: sorted runs on disk.
+//! - [`cache`]: their blocks in memory.
 
 pub mod batch;
+pub mod cache;
 pub mod cursor;
 pub mod key;
+pub mod memtable;
+pub mod sstable;
+pub mod tombstone;

@@ -1,5 +1,6 @@
 //! Floor 9: the doors. Each turns a protocol into requests and answers back into the protocol.
 //!
+//! - [`grpc`]: the clients of `proto/arqondb.proto`.
 //! - [`resp`]: Redis clients.
 //!
 //! Invariants owed to the floor above:
@@ -7,4 +8,5 @@
 //!   [`KvOps`](crate::op::KvOps).
 //! - Doors do not know each other.
 
+pub mod grpc;
 pub mod resp;
