@@ -18,8 +18,20 @@
 
 pub mod batch;
 pub mod cache;
+pub mod compaction;
 pub mod cursor;
+pub mod engine;
+pub mod iter;
 pub mod key;
+pub mod manifest;
 pub mod memtable;
+pub mod merge;
+pub mod options;
 pub mod sstable;
 pub mod tombstone;
+pub mod version;
+
+pub use cache::BlockCache;
+pub use engine::{Engine, EngineStats, Found, Pressure, Snapshot};
+pub use iter::Iter;
+pub use options::{CfOptions, EngineOptions, IterOptions, ReadOptions};

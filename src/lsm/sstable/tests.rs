@@ -195,7 +195,7 @@ fn exercise(block: Block) {
         _ = cursor.seek(&target);
         _ = block.get(user, filter::hash(user), u64::MAX, &mut |_, _, _| true);
     }
-    _ = block.check_restarts();
+    _ = block.check_offsets();
 }
 
 #[test]
@@ -204,14 +204,16 @@ fn mutated_parts_under_a_right_checksum_never_panic() {
     let mut writer = block_writer::BlockWriter::new(4);
     let mut index = index::IndexWriter::default();
     let rows = rows(&mut rng, 60);
+    let mut last = None;
     for (key, value) in &rows {
         let parsed = parse(key).unwrap();
         let trailer = crate::lsm::key::trailer(parsed.seq, parsed.kind);
-        writer.add(parsed.user_key, trailer, value, filter::hash(parsed.user_key));
+        let is_new_key = last.replace(parsed.user_key) != Some(parsed.user_key);
+        writer.add(parsed.user_key, trailer, value, filter::hash(parsed.user_key), is_new_key);
         index.add(key, None, format::Handle { offset: 0, len: 100 });
     }
     let block = writer.finish().to_vec();
-    assert!(Block::new(block.clone()).unwrap().check_restarts().is_ok());
+    assert!(Block::new(block.clone()).unwrap().check_offsets().is_ok());
     let index = index.finish();
     let properties = Properties { smallest: b"a".to_vec(), ..Properties::default() }.encode();
     for _ in 0..20_000 {
@@ -239,5 +241,25 @@ fn mutated_parts_under_a_right_checksum_never_panic() {
         _ = Block::new(noise.clone()).map(exercise);
         _ = index::Index::read(&noise);
         _ = table::read_range_deletes(&noise, Path::new("noise"), format::Handle::default());
+    }
+}
+
+#[test]
+fn neighbours_with_equal_hashes_are_both_found() {
+    let mut writer = block_writer::BlockWriter::new(16);
+    for (user, is_new_key) in [(b"a", true), (b"a", false), (b"b", true), (b"c", true)] {
+        let seq = if is_new_key { 7 } else { 3 };
+        writer.add(user, crate::lsm::key::trailer(Seq(seq), Kind::Put), b"", 42, is_new_key);
+    }
+    let block = Block::new(writer.finish().to_vec()).unwrap();
+    for user in [b"a", b"b", b"c"] {
+        let mut seqs = Vec::new();
+        let mut visit = |seq: Seq, _: Kind, _: &[u8]| {
+            seqs.push(seq.0);
+            true
+        };
+        block.get(user, 42, u64::MAX, &mut visit).unwrap();
+        assert_eq!(seqs[0], 7);
+        assert_eq!(seqs.len(), if user == b"a" { 2 } else { 1 });
     }
 }

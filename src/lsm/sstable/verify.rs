@@ -2,7 +2,7 @@
 //! is wrong and not only the first.
 //!
 //! Checked are: checksums; that blocks lie behind one another without gaps; each block's entries,
-//! restarts and buckets; the order of keys within and across blocks and against the separators;
+//! offsets and buckets; the order of keys within and across blocks and against the separators;
 //! that the filter knows every key; and that the properties are true.
 
 use super::anatomy::Anatomy;
@@ -104,7 +104,7 @@ fn check_block(anatomy: &Anatomy, i: usize, block: &Arc<Block>, seen: &mut Seen)
         let found = format!("the key \"{}\"", escape(found));
         Error::corruption(&anatomy.path, anatomy.handle(i).offset, expected, found)
     };
-    block.check_restarts().map_err(malformed)?;
+    block.check_offsets().map_err(malformed)?;
     let mut cursor = BlockCursor::new(Arc::clone(block));
     cursor.first().map_err(malformed)?;
     let separator = |i: usize| anatomy.index.as_ref().map_or(&[][..], |index| index.separator(i));

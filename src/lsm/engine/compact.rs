@@ -1,0 +1,186 @@
+//! Compactions: picked in the background, or asked for.
+
+use crate::base::{CfId, Result};
+use crate::lsm::compaction::pick::pick_range;
+use crate::lsm::compaction::run::{Inputs, Rules, rewrite};
+use crate::lsm::compaction::{Compaction, pick};
+use crate::lsm::engine::install::Change;
+use crate::lsm::engine::tree::Tree;
+use crate::lsm::engine::work::{Held, Slot};
+use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::version::{KeyRange, TableFile, Version};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Engine {
+    /// Flushes a family, then rewrites all that lies between the bounds down to one level, and
+    /// waits for that. What nobody can read any more is gone from it afterwards.
+    ///
+    /// # Errors
+    /// As [`Engine::flush`]; `Corruption` of an input, with nothing changed.
+    pub fn compact_range(&self, cf: CfId, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<()> {
+        self.flush(cf)?;
+        let inner = &self.inner;
+        let tree = inner.tree(cf)?;
+        let start = match start {
+            Bound::Unbounded => Vec::new(),
+            Bound::Included(key) | Bound::Excluded(key) => key.to_vec(),
+        };
+        let end = match end {
+            Bound::Unbounded => None,
+            Bound::Included(key) => Some((key.to_vec(), false)),
+            Bound::Excluded(key) => Some((key.to_vec(), true)),
+        };
+        let range = KeyRange { start, end };
+        let held = inner.take(cf, Slot::Compact)?;
+        let done = inner.compact_down(&tree, &range);
+        drop(held);
+        let done = inner.settle(done);
+        inner.schedule(&tree);
+        done
+    }
+
+    /// Runs the compactions that are due until none is, and waits for them.
+    ///
+    /// # Errors
+    /// As [`Engine::compact_range`].
+    pub fn compact_due(&self, cf: CfId) -> Result<()> {
+        let inner = &self.inner;
+        inner.check_writable()?;
+        let tree = inner.tree(cf)?;
+        loop {
+            let held = inner.take(cf, Slot::Compact)?;
+            let done = inner.compact_once(&tree, &held);
+            drop(held);
+            if !inner.settle(done)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Whether a compaction is due.
+    pub(super) fn is_compaction_due(&self, tree: &Tree) -> bool {
+        let marks = lock(&tree.marks).clone();
+        pick(&tree.view().version, &self.options, &marks).is_some()
+    }
+
+    /// Runs the compaction that is due, if one is.
+    pub(super) fn compact_once(&self, tree: &Arc<Tree>, _slot: &Held<'_>) -> Result<bool> {
+        self.check_writable()?;
+        let version = self.version_for_compaction(tree);
+        let marks = lock(&tree.marks).clone();
+        let Some(choice) = pick(&version, &self.options, &marks) else {
+            return Ok(false);
+        };
+        self.note_mark(tree, &choice);
+        match self.run_compaction(tree, &version, &choice) {
+            Err(_) if tree.is_dropped() => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
+    /// The version a compaction works on. Under the manifest's lock, since a flush that saw the
+    /// slot free may be placing files deep down.
+    fn version_for_compaction(&self, tree: &Tree) -> Arc<Version> {
+        let _manifest = lock(&self.manifest);
+        tree.view().version.clone()
+    }
+
+    fn note_mark(&self, tree: &Tree, choice: &Compaction) {
+        let version = tree.view().version.clone();
+        let last = version.files().find(|(_, f)| choice.upper.last() == Some(&f.meta.number));
+        let mut marks = lock(&tree.marks);
+        marks.resize(self.options.levels, Vec::new());
+        if let Some((_, file)) = last {
+            marks[choice.level].clone_from(&file.meta.smallest);
+        }
+    }
+
+    /// Compacts `range` level by level, and the deepest level that holds any of it in place.
+    fn compact_down(&self, tree: &Tree, range: &KeyRange) -> Result<()> {
+        let deepest = {
+            let version = self.version_for_compaction(tree);
+            version.files().filter(|(_, f)| range.overlaps(&f.meta)).map(|(level, _)| level).max()
+        };
+        let Some(deepest) = deepest else {
+            return Ok(());
+        };
+        let last = deepest.max(1);
+        for level in 0..last {
+            let version = self.version_for_compaction(tree);
+            if let Some(choice) = pick_range(&version, level, range, false) {
+                self.run_compaction(tree, &version, &choice)?;
+            }
+        }
+        let version = self.version_for_compaction(tree);
+        match pick_range(&version, last, range, true) {
+            Some(choice) => self.run_compaction(tree, &version, &choice),
+            None => Ok(()),
+        }
+    }
+
+    /// REQUIRES: the compaction slot, and `version` from under the manifest's lock since.
+    fn run_compaction(&self, tree: &Tree, version: &Version, choice: &Compaction) -> Result<()> {
+        if choice.is_move(&self.options) {
+            return self.move_file(tree, version, choice);
+        }
+        let inputs = Inputs::of(version, choice);
+        let read = inputs.bytes;
+        let readers = self.readers(tree);
+        let collected = readers.floor;
+        let files = {
+            let levels = choice.level.max(1);
+            let newer_holds = |key: &[u8]| tree.view().newer_holds(key, &[], levels, &choice.upper);
+            let rules = Rules {
+                readers,
+                committed_ms: self.committed_ms.load(Ordering::Acquire),
+                older: version,
+                older_from: choice.output + 1,
+                newer_holds: &newer_holds,
+                cancelled: &|| self.closing.load(Ordering::Acquire) || tree.is_dropped(),
+            };
+            rewrite(inputs, rules, self.target(tree, choice.output))?
+        };
+        let written: u64 = files.iter().map(|f| f.meta.size).sum();
+        let removed = choice.upper.iter().chain(&choice.lower).copied().collect();
+        self.install_compaction(tree, removed, files, choice.output, collected)?;
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.counters.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
+        self.counters.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn move_file(&self, tree: &Tree, version: &Version, choice: &Compaction) -> Result<()> {
+        let moved: Vec<Arc<TableFile>> = version
+            .files()
+            .filter(|(_, f)| choice.upper.contains(&f.meta.number))
+            .map(|(_, f)| f.clone())
+            .collect();
+        self.install_compaction(
+            tree,
+            choice.upper.clone(),
+            moved,
+            choice.output,
+            version.collected,
+        )?;
+        self.counters.moves.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn install_compaction(
+        &self,
+        tree: &Tree,
+        removed: Vec<u64>,
+        files: Vec<Arc<TableFile>>,
+        level: usize,
+        collected: crate::base::Seq,
+    ) -> Result<()> {
+        let added = files.into_iter().map(|file| (level, file)).collect();
+        let change = Change { removed, added, collected, ..Change::default() };
+        let mut manifest = lock(&self.manifest);
+        self.install(&mut manifest, tree, Vec::new(), change)
+    }
+}

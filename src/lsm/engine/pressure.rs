@@ -1,0 +1,142 @@
+//! When writers slow down and stop.
+//!
+//! Two debts press on writers: memory in memtables above the budget, and files in level 0, each
+//! of which every read pays for. Between the soft and the hard limit of either a writer is
+//! delayed, the longer the nearer the hard limit, so that it slows to the pace of the work that
+//! pays the debt off instead of running into a wall.
+
+use crate::base::{ErrorKind, Result};
+use crate::lsm::engine::work::Slot;
+use crate::lsm::engine::{Engine, Inner, lock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// The longest delay before the stop, in microseconds.
+const DELAY_US_MAX: u64 = 20_000;
+const STOP: u64 = u64::MAX;
+
+/// What a writer does before it proposes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pressure {
+    /// Go on.
+    None,
+    /// Wait so many microseconds first.
+    Slow {
+        /// Microseconds.
+        delay_us: u64,
+    },
+    /// Wait for [`Engine::wait_for_room`].
+    Stop,
+}
+
+impl Engine {
+    /// What a writer does before it proposes. Costs one load.
+    pub fn pressure(&self) -> Pressure {
+        match self.inner.pressure.load(Ordering::Relaxed) {
+            0 => Pressure::None,
+            STOP => Pressure::Stop,
+            delay_us => Pressure::Slow { delay_us },
+        }
+    }
+
+    /// Waits while the pressure is [`Pressure::Stop`], and helps with the work meanwhile.
+    ///
+    /// # Errors
+    /// What stopped background work, if it cannot go on: `OutOfSpace` after one more try;
+    /// `Poisoned`, `Corruption`, `Io`. `Unavailable` if the engine is closed.
+    pub fn wait_for_room(&self) -> Result<()> {
+        let inner = &self.inner;
+        if self.pressure() != Pressure::Stop {
+            return Ok(());
+        }
+        let began = inner.monotonic_us();
+        let done = inner.wait_for_room();
+        let waited = inner.monotonic_us().saturating_sub(began);
+        inner.counters.stall_us.fetch_add(waited, Ordering::Relaxed);
+        done
+    }
+}
+
+impl Inner {
+    /// Works out the pressure anew.
+    pub(super) fn refresh_pressure(&self) {
+        let options = &self.options;
+        let budget = options.memtable_budget_bytes;
+        let memory = share(self.memtable_bytes.load(Ordering::Relaxed), budget, budget * 2);
+        let files = |tree: &Arc<_>| l0_files(tree) as u64;
+        let most = self.all_trees().iter().map(files).max().unwrap_or(0);
+        let level0 = share(most, options.l0_slow_files as u64, options.l0_stop_files as u64);
+        let pressure = match memory.max(level0) {
+            full if full >= 1.0 => STOP,
+            part => (part * DELAY_US_MAX as f64) as u64,
+        };
+        self.pressure.store(pressure, Ordering::Relaxed);
+    }
+
+    fn wait_for_room(self: &Arc<Self>) -> Result<()> {
+        loop {
+            self.refresh_pressure();
+            if self.pressure.load(Ordering::Relaxed) != STOP {
+                return Ok(());
+            }
+            self.check_writable()?;
+            let failed = lock(&self.work).error.clone();
+            if let Some(error) = failed.filter(|e| e.kind() != ErrorKind::OutOfSpace) {
+                return Err(error);
+            }
+            if self.help()? {
+                continue;
+            }
+            let work = lock(&self.work);
+            if work.running == 0 && work.ceiling.is_none() {
+                // Nobody works and nothing can be done: memory is in active memtables only.
+                drop(work);
+                self.rotate_largest();
+                continue;
+            }
+            drop(self.work_changed.wait(work).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// Does one piece of work that is due and that nobody does; false if there is none.
+    fn help(self: &Arc<Self>) -> Result<bool> {
+        for tree in self.all_trees() {
+            if !tree.view().sealed.is_empty()
+                && let Some(held) = self.try_take(tree.id, Slot::Flush)
+            {
+                let done = self.flush_sealed(&tree, &held);
+                drop(held);
+                if self.settle(done)? {
+                    return Ok(true);
+                }
+            }
+            if l0_files(&tree) >= self.options.l0_slow_files
+                && let Some(held) = self.try_take(tree.id, Slot::Compact)
+            {
+                let done = self.compact_once(&tree, &held);
+                drop(held);
+                return self.settle(done);
+            }
+        }
+        Ok(false)
+    }
+
+    fn rotate_largest(&self) {
+        let _one = lock(&self.apply);
+        let trees = self.all_trees();
+        if let Some(tree) = trees.iter().max_by_key(|tree| tree.view().active.table.bytes()) {
+            self.rotate(tree);
+        }
+        let bytes = trees.iter().map(|tree| tree.view().memtable_bytes()).sum();
+        self.memtable_bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+fn l0_files(tree: &super::tree::Tree) -> usize {
+    tree.view().version.levels.first().map_or(0, Vec::len)
+}
+
+/// How far `now` is on the way from `soft` to `hard`.
+fn share(now: u64, soft: u64, hard: u64) -> f64 {
+    now.saturating_sub(soft) as f64 / hard.saturating_sub(soft).max(1) as f64
+}

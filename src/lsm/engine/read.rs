@@ -1,0 +1,256 @@
+//! Point reads and iterators.
+//!
+//! A read takes the family's view first and the visible sequence number after: whatever was
+//! visible at that moment is in the view or newer than it, and nothing that the view lacks was
+//! dropped for the sake of it.
+
+use crate::base::{CfId, Error, ErrorKind, Result, Seq};
+use crate::lsm::engine::tree::View;
+use crate::lsm::engine::{Engine, Inner};
+use crate::lsm::iter::{BoxCursor, Iter, LevelCursor, MergingCursor};
+use crate::lsm::key::{Kind, Meta, split_value};
+use crate::lsm::merge;
+use crate::lsm::options::{IterOptions, ReadOptions};
+use crate::lsm::tombstone::RangeDeletes;
+use crate::lsm::version::{KeyRange, find};
+use crate::op::kv::MergeOp;
+use bytes::Bytes;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+
+/// A value that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The value, merges folded.
+    pub value: Bytes,
+    /// What stands beside it.
+    pub meta: Meta,
+    /// Sequence number of the newest record behind it.
+    pub seq: Seq,
+}
+
+impl Engine {
+    /// Reads one key; `None` if it is absent, deleted or expired.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such family; `Compacted` if the sequence number asked for is
+    /// neither held by a snapshot nor retained; `Corruption`; what the disk answers.
+    pub fn get(&self, cf: CfId, key: &[u8], options: &ReadOptions) -> Result<Option<Found>> {
+        let view = self.inner.tree(cf)?.view();
+        let at = self.inner.read_at(&view, options.at)?;
+        self.inner.counters.gets.fetch_add(1, Ordering::Relaxed);
+        let mut lookup = Lookup::default();
+        visit_sources(&view, key, at, &mut lookup)?;
+        lookup.finish(options.now_ms)
+    }
+
+    /// The sequence number of the newest record of `key`, deletes and range deletes that cover it
+    /// included, and whether it leaves the key present (expired or not).
+    ///
+    /// A delete is forgotten when compaction has nothing left that it hides: a key that was there
+    /// and of which this gives `None` has been deleted since.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn last_change(&self, cf: CfId, key: &[u8]) -> Result<Option<(Seq, bool)>> {
+        let view = self.inner.tree(cf)?.view();
+        let at = self.inner.visible_seq();
+        let mut newest = Newest::default();
+        visit_sources(&view, key, at, &mut newest)?;
+        Ok(match (newest.point, newest.cover) {
+            (Some((seq, present)), cover) if cover.is_none_or(|c| c <= seq) => Some((seq, present)),
+            (_, Some(cover)) => Some((cover, false)),
+            (point, None) => point,
+        })
+    }
+
+    /// An iterator over the live entries of a family within bounds.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<Iter> {
+        let view = self.inner.tree(cf)?.view();
+        let at = self.inner.read_at(&view, options.at)?;
+        self.inner.counters.iterators.fetch_add(1, Ordering::Relaxed);
+        let range = key_range(&options);
+        let mut range_deletes = RangeDeletes::default();
+        let mut cursors: Vec<BoxCursor> = Vec::new();
+        for buffer in std::iter::once(&view.active).chain(&view.sealed) {
+            range_deletes.extend(&buffer.table.range_deletes());
+            cursors.push(Box::new(buffer.table.cursor()));
+        }
+        for (level, files) in view.version.levels.iter().enumerate() {
+            let files: Vec<_> = files.iter().filter(|f| range.overlaps(&f.meta)).cloned().collect();
+            files.iter().for_each(|f| range_deletes.extend(f.range_deletes()));
+            match level {
+                0 => cursors.extend(files.iter().map(|f| f.cursor(options.fill_cache))),
+                _ if files.is_empty() => {}
+                _ => cursors.push(Box::new(LevelCursor::new(files, options.fill_cache))),
+            }
+        }
+        Ok(Iter::new(MergingCursor::new(cursors), range_deletes, options, at))
+    }
+}
+
+impl Inner {
+    /// The sequence number to read at: what was asked for, if it is still readable in `view`.
+    fn read_at(&self, view: &View, asked: Option<Seq>) -> Result<Seq> {
+        let visible = self.visible_seq();
+        let Some(at) = asked.map(|at| at.min(visible)) else {
+            return Ok(visible);
+        };
+        let floor = view.version.collected;
+        if at < floor && !self.is_pinned(at) {
+            let message = format!("versions below sequence number {floor} have been collected");
+            return Err(Error::new(ErrorKind::Compacted, message));
+        }
+        Ok(at)
+    }
+}
+
+/// All keys that the options' bounds let through, perhaps a few more.
+fn key_range(options: &IterOptions) -> KeyRange {
+    let start = match &options.lower {
+        Bound::Unbounded => &[][..],
+        Bound::Included(key) | Bound::Excluded(key) => key,
+    };
+    let start = start.max(&options.prefix).to_vec();
+    let end = match &options.upper {
+        Bound::Unbounded => crate::lsm::iter::user::prefix_end(&options.prefix).map(|k| (k, true)),
+        Bound::Included(key) => Some((key.clone(), false)),
+        Bound::Excluded(key) => Some((key.clone(), true)),
+    };
+    KeyRange { start, end }
+}
+
+/// Takes the records of one key, newest first, source by source.
+trait Visitor {
+    /// A range delete of this source covers the key. Comes before the source's records.
+    fn cover(&mut self, seq: Seq);
+    /// A record; false ends the visit.
+    fn record(&mut self, seq: Seq, kind: Kind, stored: &[u8]) -> bool;
+    /// Whether nothing older matters.
+    fn is_done(&self) -> bool;
+}
+
+fn visit_sources(view: &View, key: &[u8], at: Seq, visitor: &mut impl Visitor) -> Result<()> {
+    for buffer in std::iter::once(&view.active).chain(&view.sealed) {
+        if let Some(seq) = buffer.table.covering_seq(key, at) {
+            visitor.cover(seq);
+        }
+        buffer.table.get(key, at, &mut |seq, kind, v| visitor.record(seq, kind, v));
+        if visitor.is_done() {
+            return Ok(());
+        }
+    }
+    for (level, files) in view.version.levels.iter().enumerate() {
+        let candidates = match level {
+            0 => &files[..],
+            _ => find(files, key).map_or(&[][..], std::slice::from_ref),
+        };
+        for file in candidates.iter().filter(|f| f.meta.covers(key)) {
+            if let Some(seq) = file.covering_seq(key, at) {
+                visitor.cover(seq);
+            }
+            file.get(key, at, &mut |seq, kind, v| visitor.record(seq, kind, v))?;
+            if visitor.is_done() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gathers what makes up a value.
+#[derive(Default)]
+struct Lookup {
+    cover: Option<Seq>,
+    newest: Option<Seq>,
+    /// Newest first.
+    operands: Vec<(MergeOp, Vec<u8>)>,
+    base: Option<(Meta, Bytes)>,
+    malformed: bool,
+    done: bool,
+}
+
+impl Visitor for Lookup {
+    fn cover(&mut self, seq: Seq) {
+        self.cover = self.cover.max(Some(seq));
+    }
+
+    fn record(&mut self, seq: Seq, kind: Kind, stored: &[u8]) -> bool {
+        if self.cover.is_some_and(|cover| seq < cover) {
+            self.done = true;
+            return false;
+        }
+        match kind {
+            Kind::Merge => {
+                self.newest = self.newest.or(Some(seq));
+                match merge::split(stored) {
+                    Some((op, operand)) => self.operands.push((op, operand.to_vec())),
+                    None => self.malformed = true,
+                }
+                !self.malformed
+            }
+            Kind::Put | Kind::PutMeta => {
+                self.newest = self.newest.or(Some(seq));
+                let split = split_value(kind, stored);
+                self.malformed |= split.is_none();
+                self.base = split.map(|(meta, v)| (meta, Bytes::copy_from_slice(v)));
+                self.done = true;
+                false
+            }
+            Kind::Delete | Kind::RangeDelete => {
+                self.done = true;
+                false
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done || self.malformed || self.cover.is_some()
+    }
+}
+
+impl Lookup {
+    fn finish(self, now_ms: u64) -> Result<Option<Found>> {
+        if self.malformed {
+            return Err(Error::new(ErrorKind::Corruption, "a stored value is malformed"));
+        }
+        let Some(seq) = self.newest else {
+            return Ok(None);
+        };
+        let meta = self.base.as_ref().map(|b| b.0).unwrap_or_default();
+        if now_ms != 0 && meta.is_expired(now_ms) {
+            return Ok(None);
+        }
+        if let (Some((_, value)), true) = (&self.base, self.operands.is_empty()) {
+            return Ok(Some(Found { value: value.clone(), meta, seq }));
+        }
+        let operands = self.operands.iter().rev().map(|(op, operand)| (*op, operand.as_slice()));
+        let value = merge::fold(self.base.as_ref().map(|b| &b.1[..]), operands);
+        Ok(Some(Found { value: value.into(), meta, seq }))
+    }
+}
+
+/// The newest record alone.
+#[derive(Default)]
+struct Newest {
+    cover: Option<Seq>,
+    point: Option<(Seq, bool)>,
+}
+
+impl Visitor for Newest {
+    fn cover(&mut self, seq: Seq) {
+        self.cover = self.cover.max(Some(seq));
+    }
+
+    fn record(&mut self, seq: Seq, kind: Kind, _stored: &[u8]) -> bool {
+        self.point = Some((seq, kind != Kind::Delete));
+        false
+    }
+
+    fn is_done(&self) -> bool {
+        self.point.is_some() || self.cover.is_some()
+    }
+}

@@ -1,0 +1,150 @@
+//! Who flushes and compacts what, and what becomes of their errors.
+//!
+//! A tree has one *slot* for flushing and one for compacting. Background jobs take a free slot or
+//! leave; whoever waits for a flush takes the slot and does the work on its own thread. So
+//! nobody depends on the pool having a free thread, or any.
+//!
+//! An error of background work is kept. While it stands nothing is scheduled, until a caller asks
+//! for a flush or compaction in so many words; only a full device is tried again by itself.
+
+use crate::base::{CfId, Error, ErrorKind, LogIndex, Result};
+use crate::lsm::engine::tree::Tree;
+use crate::lsm::engine::{Engine, Inner, lock};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// What is being done, and what went wrong.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Slots taken.
+    pub(super) running: usize,
+    pub(super) taken: BTreeSet<(CfId, Slot)>,
+    /// Jobs waiting in the pool.
+    queued: BTreeSet<(CfId, Slot)>,
+    pub(super) error: Option<Error>,
+    /// While a checkpoint is taken: memtables sealed behind this are not flushed.
+    pub(super) ceiling: Option<LogIndex>,
+}
+
+/// The two kinds of work on a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Slot {
+    Flush,
+    Compact,
+}
+
+/// A slot that is held.
+pub(super) struct Held<'a> {
+    inner: &'a Inner,
+    key: (CfId, Slot),
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut work = lock(&self.inner.work);
+        work.taken.remove(&self.key);
+        work.running -= 1;
+        self.inner.work_changed.notify_all();
+    }
+}
+
+impl Engine {
+    /// The error that stopped background work, if one did. A later success clears it.
+    pub fn background_error(&self) -> Option<Error> {
+        lock(&self.inner.work).error.clone()
+    }
+}
+
+impl Inner {
+    /// Takes a slot if it is free.
+    pub(super) fn try_take(&self, cf: CfId, slot: Slot) -> Option<Held<'_>> {
+        let mut work = lock(&self.work);
+        if self.closing.load(Ordering::Acquire) || !work.taken.insert((cf, slot)) {
+            return None;
+        }
+        work.running += 1;
+        Some(Held { inner: self, key: (cf, slot) })
+    }
+
+    /// Takes a slot, waiting until it is free.
+    pub(super) fn take(&self, cf: CfId, slot: Slot) -> Result<Held<'_>> {
+        loop {
+            if let Some(held) = self.try_take(cf, slot) {
+                return Ok(held);
+            }
+            self.check_writable()?;
+            let work = lock(&self.work);
+            if work.taken.contains(&(cf, slot)) {
+                drop(self.work_changed.wait(work).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Whether a slot is taken.
+    pub(super) fn is_taken(&self, cf: CfId, slot: Slot) -> bool {
+        lock(&self.work).taken.contains(&(cf, slot))
+    }
+
+    /// Schedules what is due, for every tree.
+    pub(super) fn schedule_all(self: &Arc<Self>) {
+        self.all_trees().iter().for_each(|tree| self.schedule(tree));
+    }
+
+    /// Schedules the flush and the compaction that a tree is due.
+    pub(super) fn schedule(self: &Arc<Self>, tree: &Arc<Tree>) {
+        if !self.options.background || self.options.read_only {
+            return;
+        }
+        if !tree.view().sealed.is_empty() {
+            self.queue(tree, Slot::Flush);
+        }
+        if self.is_compaction_due(tree) {
+            self.queue(tree, Slot::Compact);
+        }
+    }
+
+    /// Queues a job unless it is queued or running, or an error stands in its way.
+    pub(super) fn queue(self: &Arc<Self>, tree: &Arc<Tree>, slot: Slot) {
+        let key = (tree.id, slot);
+        let mut work = lock(&self.work);
+        let stopped = work.error.as_ref().is_some_and(|e| e.kind() != ErrorKind::OutOfSpace);
+        let closing = self.closing.load(Ordering::Acquire);
+        if stopped || closing || work.taken.contains(&key) || !work.queued.insert(key) {
+            return;
+        }
+        drop(work);
+        let (inner, tree) = (self.clone(), tree.clone());
+        self.pool.spawn(move || inner.run_job(&tree, slot));
+    }
+
+    fn run_job(self: &Arc<Self>, tree: &Arc<Tree>, slot: Slot) {
+        lock(&self.work).queued.remove(&(tree.id, slot));
+        let Some(held) = self.try_take(tree.id, slot) else {
+            return;
+        };
+        let done = match slot {
+            Slot::Flush => self.flush_sealed(tree, &held),
+            Slot::Compact => self.compact_once(tree, &held),
+        };
+        drop(held);
+        // What came while the slot was held found it taken. After an error that waits.
+        if self.settle(done).is_ok() {
+            self.schedule(tree);
+        }
+    }
+
+    /// Keeps the error of work, or forgets the last one after a success.
+    pub(super) fn settle<T>(&self, done: Result<T>) -> Result<T> {
+        let mut work = lock(&self.work);
+        match &done {
+            Ok(_) => work.error = None,
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Err(error) => work.error = Some(error.clone()),
+        }
+        self.work_changed.notify_all();
+        drop(work);
+        self.refresh_pressure();
+        done
+    }
+}

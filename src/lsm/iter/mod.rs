@@ -1,0 +1,23 @@
+//! Walking many sorted runs as one.
+//!
+//! In reading order:
+//! - [`merging`]: many cursors as one, by a heap; both ways.
+//! - [`level`]: the files of a level below 0 as one cursor.
+//! - [`user`]: what a caller sees: one entry a key, at one sequence number and one time.
+//!
+//! Invariants owed to callers:
+//! - A cursor here is valid only between two successful calls: an error leaves it invalid.
+//! - An iterator shows one moment: what it was opened at, whatever is written meanwhile.
+
+pub mod level;
+pub mod merging;
+pub mod user;
+#[cfg(test)]
+pub(crate) mod vec;
+
+pub use level::LevelCursor;
+pub use merging::MergingCursor;
+pub use user::Iter;
+
+/// A cursor that can be kept beside others.
+pub type BoxCursor = Box<dyn crate::lsm::cursor::Cursor + Send>;

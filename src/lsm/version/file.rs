@@ -1,0 +1,123 @@
+//! One sstable of a tree.
+
+use crate::base::{Result, Seq};
+use crate::env::Disk;
+use crate::lsm::cache::BlockCache;
+use crate::lsm::iter::BoxCursor;
+use crate::lsm::key::Kind;
+use crate::lsm::manifest::FileMeta;
+use crate::lsm::sstable::Table;
+use crate::lsm::tombstone::{RangeDeletes, RangeTombstone, TombstoneSet};
+use crate::lsm::version::stamp::Stamped;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The name of sstable `number`.
+pub fn file_name(number: u64) -> String {
+    format!("{number:06}.sst")
+}
+
+/// An open sstable with what the manifest knows of it. When it is obsolete, the last reader to
+/// let go of it removes the file.
+pub struct TableFile {
+    /// What the manifest knows.
+    pub meta: FileMeta,
+    table: Arc<Table>,
+    range_deletes: RangeDeletes,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+impl TableFile {
+    /// Opens the sstable `meta` of folder `dir`.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        meta: FileMeta,
+        cache: &Arc<BlockCache>,
+    ) -> Result<Arc<TableFile>> {
+        let path = dir.join(file_name(meta.number));
+        let table = Table::open(disk.as_ref(), &path, meta.number, cache.clone())?;
+        let set = match meta.global_seq {
+            None => table.range_deletes().clone(),
+            Some(seq) => {
+                let stamp = |t: &RangeTombstone| RangeTombstone { seq, ..t.clone() };
+                let all = table.range_deletes().iter().map(stamp);
+                Arc::new(TombstoneSet::new(all.collect()))
+            }
+        };
+        let (range_deletes, disk) = (RangeDeletes::of(set), disk.clone());
+        let obsolete = AtomicBool::new(false);
+        Ok(Arc::new(TableFile { meta, table, range_deletes, disk, path, obsolete }))
+    }
+
+    /// As [`Table::get`], with the sequence numbers the records count as having.
+    pub fn get(
+        &self,
+        user_key: &[u8],
+        at: Seq,
+        visit: &mut dyn FnMut(Seq, Kind, &[u8]) -> bool,
+    ) -> Result<bool> {
+        match self.meta.global_seq {
+            None => self.table.get(user_key, at, visit),
+            Some(seq) if seq > at => Ok(true),
+            Some(seq) => self.table.get(user_key, Seq::MAX, &mut |_, kind, v| visit(seq, kind, v)),
+        }
+    }
+
+    /// The newest range delete not newer than `at` that covers `user_key`.
+    pub fn covering_seq(&self, user_key: &[u8], at: Seq) -> Option<Seq> {
+        self.range_deletes.covering_seq(user_key, at)
+    }
+
+    /// The range deletes.
+    pub fn range_deletes(&self) -> &RangeDeletes {
+        &self.range_deletes
+    }
+
+    /// A cursor over the point records.
+    pub fn cursor(&self, fill_cache: bool) -> BoxCursor {
+        let cursor = self.table.cursor(fill_cache);
+        match self.meta.global_seq {
+            None => Box::new(cursor),
+            Some(seq) => Box::new(Stamped::new(cursor, seq)),
+        }
+    }
+
+    /// The open table.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets the file be removed once nobody reads it. REQUIRES: the manifest no longer names it,
+    /// durably.
+    pub fn set_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for TableFile {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.table.evict();
+            // What cannot be removed now is removed as an orphan by the next open.
+            _ = self.disk.remove(&self.path);
+        }
+    }
+}
+
+impl std::fmt::Debug for TableFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TableFile({})", self.meta.number)
+    }
+}
