@@ -2,6 +2,9 @@
 
 pub mod base;
 pub mod env;
+pub mod log;
 pub mod lsm;
 pub mod op;
 pub mod redis;
+pub mod rpc;
+pub mod serve;

@@ -4,6 +4,7 @@
 //! - [`disk`]: [`Disk`] and [`File`], the seam between the engine and storage, with the promises
 //!   an implementation makes about durability.
 //! - [`real_disk`]: files of the operating system; what differs between Linux and macOS stands here.
+//! - `mapped`: log segments written by copying into a shared mapping, and why that is safe.
 //! - [`sim_disk`]: a disk in memory that can lose unsynced data, tear writes, fill up and fail.
 //! - [`clock`]: [`Clock`], real and simulated.
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
@@ -16,6 +17,7 @@
 
 pub mod clock;
 pub mod disk;
+mod mapped;
 pub mod pool;
 pub mod real_disk;
 pub mod rng;

@@ -12,7 +12,9 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::{DirEntry, Disk, File, FileLock};
+use crate::env::mapped;
 use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,10 +23,23 @@ use std::sync::Arc;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RealDisk;
 
+/// A file, read and written by system calls.
 #[derive(Debug)]
-struct RealFile {
+pub(super) struct RealFile {
     file: fs::File,
     path: PathBuf,
+}
+
+impl RealFile {
+    /// Where it was opened.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor, to map.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 #[derive(Debug)]
@@ -71,7 +86,7 @@ impl Disk for RealDisk {
         options.read(true).write(true).create(true).truncate(true);
         let file = self.open_with(path, "create", &options)?;
         match reserve(&file, bytes) {
-            Ok(()) => Ok(file),
+            Ok(()) => mapped::map(file),
             Err(e) => {
                 _ = fs::remove_file(path);
                 Err(e)
@@ -80,7 +95,7 @@ impl Disk for RealDisk {
     }
 
     fn open_log(&self, path: &Path) -> Result<Arc<dyn File>> {
-        self.open_write(path)
+        mapped::map(self.open_with(path, "open", fs::OpenOptions::new().read(true).write(true))?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::{Request, Response};
 use std::future::Future;
+use std::sync::Arc;
 
 /// Executes requests: a local engine, or a gateway in front of many shards.
 ///
@@ -24,5 +25,12 @@ pub trait KvOps: Send + Sync + 'static {
                 Err(Error::new(ErrorKind::Internal, "a pipeline of one request gave no answer"))
             })
         }
+    }
+}
+
+/// Shared by several doors.
+impl<K: KvOps> KvOps for Arc<K> {
+    async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
+        K::pipeline(self, requests).await
     }
 }

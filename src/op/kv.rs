@@ -13,6 +13,15 @@ pub const KEY_BYTES_MAX: usize = 64 * 1024;
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// The most operations in one batch.
 pub const BATCH_OPS_MAX: usize = 100_000;
+/// Entries in one page of a scan that names no limit.
+pub const SCAN_LIMIT_DEFAULT: u32 = 1_000;
+/// The most entries in one page of a scan.
+pub const SCAN_LIMIT_MAX: u32 = 10_000;
+/// The greatest time of expiry and time to live, in milliseconds: exact in every client language,
+/// and far enough from overflow that a sum of two is safe.
+pub const EXPIRY_MS_MAX: u64 = (1 << 53) - 1;
+/// The longest name of a column family, in bytes.
+pub const CF_NAME_BYTES_MAX: usize = 255;
 
 /// How existing merge operands and a new one become one value. The numbers are on disk: a new
 /// meaning takes a new number.

@@ -1,10 +1,51 @@
 //! Floor 4: Redis data types and commands, as a model on top of keys.
 //!
 //! A command is a function of its arguments and a [`Keyspace`]: it reads and writes through that
-//! seam and gives a [`Reply`]. It knows no clock, no log and no connection.
+//! seam and gives a [`Reply`](crate::op::Reply). It knows no clock, no log and no connection.
+//!
+//! In reading order:
+//! - `execute`: [`execute()`], from a call's entry in the table to the function that does it, and
+//!   how a function stops early with an error reply.
+//! - `number`: integers as strictly as Redis reads them; `extended`: 80-bit floating point, as
+//!   INCRBYFLOAT has it.
+//! - `strings`, `set` (SET and the options of its family), `counters`, `lcs`: strings.
+//! - `bits`, `bitfield`: strings as rows of bits.
+//! - `keys`, `expire`, `scan`, `object`: keys whatever they hold.
+//! - `dump`: DUMP and RESTORE, and the form of a serialized value; `lzf`: how it is compressed.
+//! - `flush`: the database as a whole.
+//!
+//! Invariants owed to the floors above:
+//! - An error reply comes before the first write: a command that gives one has changed nothing.
+//! - Nothing panics on any bytes, and no allocation is larger than [`STRING_BYTES_MAX`] or than
+//!   what the keys touched hold.
+
+mod bitfield;
+mod bits;
+mod counters;
+mod dump;
+mod execute;
+mod expire;
+mod extended;
+mod flush;
+mod keys;
+mod lcs;
+mod lzf;
+mod number;
+mod object;
+mod scan;
+mod set;
+mod strings;
+
+pub use execute::execute;
 
 use crate::base::{Result, Seq};
 use bytes::Bytes;
+
+/// The longest string, in bytes: Redis's `proto-max-bulk-len`.
+pub const STRING_BYTES_MAX: usize = crate::op::kv::VALUE_BYTES_MAX;
+
+/// The tag of a string among [`Stored::tag`].
+pub const STRING_TAG: u8 = 0;
 
 /// A live value as a command sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! - [`arena`]: memory in large chunks, pooled across memtables ([`ArenaPool`]).
 //! - `node`: one record in one piece of arena memory.
 //! - `skiplist`: the order; one writer at a time, readers without locks.
+//! - `samples`: the writer's own table of where an insert goes.
 //! - `hash_index`: from a user key to its newest record, for point reads.
 //! - `cursor`: a walk over a memtable it keeps alive.
 //!
@@ -18,6 +19,7 @@ pub mod arena;
 mod cursor;
 mod hash_index;
 mod node;
+mod samples;
 mod skiplist;
 
 pub use arena::ArenaPool;

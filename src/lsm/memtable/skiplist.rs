@@ -10,6 +10,7 @@
 use super::arena::{Arena, ArenaPool};
 use super::hash_index::{HashIndex, HashWriter};
 use super::node::{HEIGHT_MAX, Node, NodeRef, Record, head, node_bytes, write_node};
+use super::samples::{SAMPLE_BYTES, Samples};
 use crate::env::Rng;
 use std::cmp::Ordering as Order;
 use std::ptr;
@@ -30,11 +31,12 @@ pub(super) struct ListWriter {
     arena: Arena,
     rng: Rng,
     hash: HashWriter,
+    samples: Samples,
     /// The last node of each level: where a key above all others goes.
     tail: [*mut Node; HEIGHT_MAX],
 }
 
-// SAFETY: the pointers in `tail` lead into the arena of the same struct.
+// SAFETY: the pointers in `tail` and `samples` lead into the arena of the same struct.
 unsafe impl Send for ListWriter {}
 
 /// A place in the list that outlives no list: kept by cursors beside an `Arc` of it.
@@ -72,7 +74,11 @@ impl<'a> Target<'a> {
         Target { head: head(user_key), user_key, trailer }
     }
 
-    fn is_above(&self, node: NodeRef<'_>) -> bool {
+    pub(super) fn user_key(&self) -> &'a [u8] {
+        self.user_key
+    }
+
+    pub(super) fn is_above(&self, node: NodeRef<'_>) -> bool {
         self.compare(node) == Order::Less
     }
 
@@ -87,6 +93,7 @@ impl SkipList {
             arena: Arena::new(pool),
             rng: Rng::new(0x5EED),
             hash: HashWriter::default(),
+            samples: Samples::default(),
             tail: [ptr::null_mut(); HEIGHT_MAX],
         };
         SkipList {
@@ -106,17 +113,23 @@ impl SkipList {
     /// REQUIRES: `writer` is this list's.
     pub(super) fn insert(&self, writer: &mut ListWriter, record: &Record<'_>) -> Option<usize> {
         let target = Target::new(record.user_key, record.trailer);
+        let height = writer.random_height();
         let mut before = writer.tail;
         // SAFETY: `tail` holds null or nodes of this list.
         let last = unsafe { NodeRef::new(before[0]) };
         if last.is_some_and(|last| !target.is_above(last)) {
             before = [ptr::null_mut(); HEIGHT_MAX];
-            let next = self.search(&target, |level, node| before[level] = Position::of(node).0);
+            let next = if height <= 2 {
+                // SAFETY: the samples are nodes of this list.
+                before[1] = unsafe { writer.samples.last_before(&target) };
+                self.walk_bottom(before[1], &target, &mut before[0])
+            } else {
+                self.search(&target, |level, node| before[level] = Position::of(node).0)
+            };
             if next.is_some_and(|next| target.compare(next) == Order::Equal) {
                 return None;
             }
         }
-        let height = writer.random_height();
         if height > self.height.load(Ordering::Relaxed) {
             self.height.store(height, Ordering::Relaxed);
         }
@@ -133,10 +146,35 @@ impl SkipList {
                 writer.tail[level] = new;
             }
         }
+        if height >= 2 {
+            // SAFETY: all samples are nodes of this list.
+            unsafe { writer.samples.insert(node, &target) }
+        }
         // SAFETY: the arena is dropped with the list and so with the index, whose drop does not
         // follow nodes; the mutex admits one writer.
         let index_bytes = unsafe { self.index.insert(&mut writer.hash, node) };
-        Some(node_bytes(record, height) + index_bytes)
+        let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
+        Some(node_bytes(record, height) + index_bytes + sample_bytes)
+    }
+
+    /// Walks the bottom level from `start` (null: the start of the list), a node before the
+    /// target, to the first node at or behind it; leaves the one before that in `before`.
+    fn walk_bottom(
+        &self,
+        start: *mut Node,
+        target: &Target<'_>,
+        before: &mut *mut Node,
+    ) -> Option<NodeRef<'_>> {
+        // SAFETY: null, or a node of this list.
+        let mut at = unsafe { NodeRef::new(start) };
+        loop {
+            let next = self.link_of(at, 0).and_then(|link| self.follow(link));
+            if !next.is_some_and(|next| target.is_above(next)) {
+                *before = Position::of(at).0;
+                return next;
+            }
+            at = next;
+        }
     }
 
     /// The newest node of `user_key`, by its hash.

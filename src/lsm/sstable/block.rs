@@ -1,37 +1,46 @@
 //! A data block, read.
 //!
 //! ```text
-//! block:  [entry]...  [restart: u32]...  [bucket: u8]...  [restarts u32][buckets u16]
+//! block:  [entry]...  [offset]...  [bucket: u8]...
+//!         [entries u32][buckets u16][restart interval u16]
 //! entry:  [shared varint][unshared varint][value length varint][trailer varint]
 //!         [unshared bytes of the user key][stored value]
+//! offset: of each entry, u16, or u32 if the entries take more than 65,535 bytes
 //! ```
-//! An entry shares the first `shared` bytes of its user key with the entry before it. Every so
-//! many entries comes one that shares nothing, a *restart*; `restart` is its offset. A bucket
-//! holds the number of the restart behind which all entries of its user keys stand, 255 if there
-//! are none, 254 if there are several restarts; the bucket of a key is
-//! `(bits 16..48 of xxh3_64(user key)) * buckets >> 32`. A block without buckets is searched by
-//! its restarts.
+//! Entries whose number is a multiple of the restart interval are *restarts* and hold their user
+//! key whole. Every other one shares the first `shared` bytes of its user key with the restart
+//! before it (not with its neighbour), so that any entry can be read by itself.
+//!
+//! A bucket holds the number of the first entry of its user key, 255 if it has no key, 254 if it
+//! has several; the bucket of a key is `(bits 16..48 of xxh3_64(user key)) * buckets >> 32`. A
+//! block of more than 254 entries has no buckets and is searched by halving.
 
-use super::block_writer::{BUCKET_EMPTY, BUCKET_SEVERAL, bucket_hash, bucket_of, common_prefix};
+use super::block_writer::{BUCKET_EMPTY, BUCKET_SEVERAL, bucket_hash, bucket_of};
 use crate::base::Seq;
 use crate::base::codec::Reader;
 use crate::lsm::key::Kind;
 use std::cmp::Ordering;
 
+const TAIL_BYTES: usize = 8;
+
 /// A data block whose checksum was right.
 #[derive(Debug)]
 pub struct Block {
     bytes: Vec<u8>,
+    /// Behind the last entry: where the offsets start.
     entries_end: usize,
-    restarts: usize,
+    entries: usize,
+    /// 2 or 4.
+    offset_bytes: usize,
     buckets: usize,
+    restart_interval: usize,
 }
 
 /// The block's bytes are not what the format says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// An entry, as it lies in the block.
+/// An entry, where it lies in the block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawEntry {
     pub(super) shared: usize,
@@ -39,7 +48,7 @@ pub(super) struct RawEntry {
     pub(super) suffix: usize,
     /// Where the value starts.
     pub(super) value: usize,
-    /// Where the next entry starts.
+    /// Where the value ends.
     pub(super) end: usize,
     pub(super) trailer: u64,
 }
@@ -62,12 +71,26 @@ impl Block {
     }
 
     fn parse(bytes: Vec<u8>) -> Option<Block> {
-        let tail = bytes.len().checked_sub(6)?;
+        let tail = bytes.len().checked_sub(TAIL_BYTES)?;
         let mut r = Reader::new(&bytes[tail..]);
-        let (restarts, buckets) = (r.u32()? as usize, r.u16()? as usize);
-        let index_bytes = restarts.checked_mul(4)?.checked_add(buckets)?;
-        let entries_end = tail.checked_sub(index_bytes)?;
-        (restarts > 0).then_some(Block { bytes, entries_end, restarts, buckets })
+        let (entries, buckets) = (r.u32()? as usize, usize::from(r.u16()?));
+        let restart_interval = usize::from(r.u16()?);
+        let offsets_end = tail.checked_sub(buckets)?;
+        let narrow_end = offsets_end.checked_sub(entries.checked_mul(2)?)?;
+        let (entries_end, offset_bytes) = match narrow_end <= usize::from(u16::MAX) {
+            true => (narrow_end, 2),
+            false => (narrow_end.checked_sub(2 * entries)?, 4),
+        };
+        // The form of the offsets follows from where the entries end in that form.
+        let is_right_form = (entries_end > usize::from(u16::MAX)) == (offset_bytes == 4);
+        (entries > 0 && restart_interval > 0 && is_right_form).then_some(Block {
+            bytes,
+            entries_end,
+            entries,
+            offset_bytes,
+            buckets,
+            restart_interval,
+        })
     }
 
     /// Memory it holds, in bytes.
@@ -79,24 +102,33 @@ impl Block {
         &self.bytes
     }
 
-    pub(super) fn entries_end(&self) -> usize {
-        self.entries_end
+    /// Entries in the block, at least one.
+    pub(super) fn entries(&self) -> usize {
+        self.entries
     }
 
-    pub(super) fn restarts(&self) -> usize {
-        self.restarts
+    /// The number of the restart that entry `i` shares with.
+    pub(super) fn restart_of(&self, i: usize) -> usize {
+        i - i % self.restart_interval
     }
 
-    /// Offset of a restart; the end of the entries if it is malformed.
-    pub(super) fn restart(&self, i: usize) -> usize {
-        let at = self.entries_end + 4 * i;
-        let bytes = self.bytes.get(at..at + 4).and_then(|b| b.first_chunk::<4>());
-        bytes.map_or(self.entries_end, |b| u32::from_le_bytes(*b) as usize)
-    }
-
-    /// The entry at `at`, which is below the end of the entries.
+    /// Entry `i`, which is below `entries`.
     #[inline]
-    pub(super) fn entry(&self, at: usize) -> Result<RawEntry, Malformed> {
+    pub(super) fn entry(&self, i: usize) -> Result<RawEntry, Malformed> {
+        self.entry_at(self.offset(i))
+    }
+
+    /// Where entry `i` starts; malformed bytes may give any number.
+    fn offset(&self, i: usize) -> usize {
+        let at = self.entries_end + i * self.offset_bytes;
+        match self.bytes.get(at..at + self.offset_bytes) {
+            Some([a, b]) => usize::from(u16::from_le_bytes([*a, *b])),
+            Some([a, b, c, d]) => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
+            _ => usize::MAX,
+        }
+    }
+
+    fn entry_at(&self, at: usize) -> Result<RawEntry, Malformed> {
         let bytes = &self.bytes[..self.entries_end];
         let (shared, unshared, value_len, header) = match bytes.get(at..) {
             // Nearly all lengths fit a byte each.
@@ -124,6 +156,59 @@ impl Block {
         Ok(RawEntry { shared, suffix, value, end, trailer })
     }
 
+    /// The user key of restart `i`.
+    pub(super) fn restart_key(&self, i: usize) -> Result<&[u8], Malformed> {
+        let entry = self.entry(i)?;
+        if entry.shared != 0 {
+            return Err(Malformed);
+        }
+        Ok(&self.bytes[entry.suffix..entry.value])
+    }
+
+    /// How the user key of entry `i` compares with `user_key`.
+    fn compare_key(&self, i: usize, entry: &RawEntry, key: &[u8]) -> Result<Ordering, Malformed> {
+        let suffix = &self.bytes[entry.suffix..entry.value];
+        if entry.shared == 0 {
+            return Ok(suffix.cmp(key));
+        }
+        let restart = self.restart_key(self.restart_of(i))?;
+        let shared = restart.get(..entry.shared).ok_or(Malformed)?;
+        let start = key.len().min(entry.shared);
+        Ok(shared.cmp(&key[..start]).then_with(|| suffix.cmp(&key[start..])))
+    }
+
+    /// The first entry at or behind the target; `entries` if there is none.
+    pub(super) fn find(&self, user_key: &[u8], trailer: u64) -> Result<usize, Malformed> {
+        // First among the restarts, whose keys are whole, then between two of them.
+        let (mut low, mut high) = (0, self.entries.div_ceil(self.restart_interval));
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.is_before(middle * self.restart_interval, user_key, trailer)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let end = self.entries.min(low * self.restart_interval);
+        let (mut low, mut high) =
+            ((low * self.restart_interval).saturating_sub(self.restart_interval), end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.is_before(middle, user_key, trailer)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn is_before(&self, i: usize, user_key: &[u8], trailer: u64) -> Result<bool, Malformed> {
+        let entry = self.entry(i)?;
+        let order = self.compare_key(i, &entry, user_key)?;
+        Ok(order.then_with(|| trailer.cmp(&entry.trailer)).is_lt())
+    }
+
     /// Shows `visit` the versions of `user_key` with a trailer not above `bound`, newest first.
     pub(super) fn get(
         &self,
@@ -132,34 +217,15 @@ impl Block {
         bound: u64,
         visit: &mut dyn FnMut(Seq, Kind, &[u8]) -> bool,
     ) -> Result<Found, Malformed> {
-        let start = match self.bucket(hash) {
+        let first = match self.bucket(hash) {
             Some(BUCKET_EMPTY) => return Ok(Found::Done),
-            None | Some(BUCKET_SEVERAL) => self.restart_before(user_key, bound)?,
-            Some(restart) => usize::from(restart),
+            None | Some(BUCKET_SEVERAL) => self.find(user_key, bound)?,
+            Some(i) => usize::from(i),
         };
-        let mut at = self.restart(start);
-        // How much of the key the entry before begins with; that entry stands before the key.
-        let mut matched = 0;
-        let mut first = true;
-        while at < self.entries_end {
-            let entry = self.entry(at)?;
-            at = entry.end;
-            if first && entry.shared != 0 {
-                return Err(Malformed);
-            }
-            first = false;
-            if entry.shared > matched {
-                // It differs from the key where the entry before did.
-                continue;
-            }
-            let suffix = &self.bytes[entry.suffix..entry.value];
-            let rest = &user_key[entry.shared..];
-            let common = common_prefix(suffix, rest);
-            matched = entry.shared + common;
-            match suffix[common..].first().cmp(&rest[common..].first()) {
-                Ordering::Less => continue,
-                Ordering::Greater => return Ok(Found::Done),
-                Ordering::Equal => {}
+        for i in first..self.entries {
+            let entry = self.entry(i)?;
+            if self.compare_key(i, &entry, user_key)? != Ordering::Equal {
+                return Ok(Found::Done);
             }
             if entry.trailer <= bound {
                 let kind = Kind::from_u8(entry.trailer as u8).ok_or(Malformed)?;
@@ -174,27 +240,20 @@ impl Block {
 
     fn bucket(&self, hash: u64) -> Option<u8> {
         let at = bucket_of(bucket_hash(hash), self.buckets);
-        let buckets = self.entries_end + 4 * self.restarts;
+        let buckets = self.entries_end + self.offset_bytes * self.entries;
         (self.buckets > 0).then(|| self.bytes.get(buckets + at).copied()).flatten()
     }
 
-    /// The last restart whose entry stands before the target; the first one if none does.
-    pub(super) fn restart_before(&self, user_key: &[u8], trailer: u64) -> Result<usize, Malformed> {
-        let (mut low, mut high) = (0, self.restarts);
-        while low + 1 < high {
-            let middle = low.midpoint(high);
-            let at = self.restart(middle);
-            let entry = self.entry(at)?;
-            if entry.shared != 0 {
+    /// Checks that entries lie behind one another up to their end, and that restarts share
+    /// nothing.
+    pub(super) fn check_offsets(&self) -> Result<(), Malformed> {
+        let mut at = 0;
+        for i in 0..self.entries {
+            if self.offset(i) != at || (self.restart_of(i) == i && self.entry(i)?.shared != 0) {
                 return Err(Malformed);
             }
-            let key = &self.bytes[entry.suffix..entry.value];
-            if key.cmp(user_key).then(trailer.cmp(&entry.trailer)).is_lt() {
-                low = middle;
-            } else {
-                high = middle;
-            }
+            at = self.entry(i)?.end;
         }
-        Ok(low)
+        if at == self.entries_end { Ok(()) } else { Err(Malformed) }
     }
 }

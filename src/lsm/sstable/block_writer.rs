@@ -2,101 +2,110 @@
 
 use crate::base::codec::{put_varint, varint_len};
 
-/// Hash buckets name a restart point in a byte; two numbers stand for "none" and "several".
+/// Numbers of a bucket that stand for no entry.
 pub(super) const BUCKET_EMPTY: u8 = 255;
 pub(super) const BUCKET_SEVERAL: u8 = 254;
-const RESTARTS_HASHED_MAX: usize = 254;
+/// Entries of a block that has buckets: their numbers fit a byte.
+const BUCKETED_MAX: usize = 254;
 
 pub(super) struct BlockWriter {
     restart_interval: usize,
     bytes: Vec<u8>,
-    restarts: Vec<u32>,
-    hashes: Vec<(u32, u8)>,
-    last_key: Vec<u8>,
-    since_restart: usize,
-    entries: usize,
+    offsets: Vec<u32>,
+    /// Number of each user key's first entry, and the bits that choose its bucket.
+    keys: Vec<(u8, u32)>,
+    restart_key: Vec<u8>,
 }
 
 impl BlockWriter {
+    /// REQUIRES: `restart_interval` fits 16 bits and is not 0.
     pub(super) fn new(restart_interval: usize) -> BlockWriter {
         BlockWriter {
-            restart_interval: restart_interval.max(1),
+            restart_interval,
             bytes: Vec::new(),
-            restarts: Vec::new(),
-            hashes: Vec::new(),
-            last_key: Vec::new(),
-            since_restart: 0,
-            entries: 0,
+            offsets: Vec::new(),
+            keys: Vec::new(),
+            restart_key: Vec::new(),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.offsets.is_empty()
     }
 
     /// Bytes of the block if it were finished now, or a few more.
     pub(super) fn bytes_len(&self) -> usize {
-        self.bytes.len() + 4 * self.restarts.len() + self.hashes.len() * 4 / 3 + 8
+        self.bytes.len() + self.offsets.len() * 10 / 3 + 8
     }
 
     /// Bytes by which an entry would make the block longer, or a few more.
     pub(super) fn entry_bytes(user_key: &[u8], value: &[u8]) -> usize {
-        user_key.len() + value.len() + varint_len(value.len() as u64) + 16
+        user_key.len() + value.len() + varint_len(value.len() as u64) + 10
     }
 
-    /// Adds an entry. REQUIRES: in order; `hash` is that of the user key.
-    pub(super) fn add(&mut self, user_key: &[u8], trailer: u64, value: &[u8], hash: u64) {
+    /// Adds an entry. `hash` is that of the user key; `is_new_key` tells whether the entry before,
+    /// in this block or the last, has another one. REQUIRES: in order.
+    pub(super) fn add(
+        &mut self,
+        user_key: &[u8],
+        trailer: u64,
+        value: &[u8],
+        hash: u64,
+        is_new_key: bool,
+    ) {
         let mut shared = 0;
-        if self.entries == 0 || self.since_restart == self.restart_interval {
-            self.restarts.push(self.bytes.len() as u32);
-            self.since_restart = 0;
+        if self.offsets.len().is_multiple_of(self.restart_interval) {
+            self.restart_key.clear();
+            self.restart_key.extend_from_slice(user_key);
         } else {
-            shared = common_prefix(&self.last_key, user_key);
+            shared = common_prefix(&self.restart_key, user_key);
         }
+        self.offsets.push(self.bytes.len() as u32);
         put_varint(&mut self.bytes, shared as u64);
         put_varint(&mut self.bytes, (user_key.len() - shared) as u64);
         put_varint(&mut self.bytes, value.len() as u64);
         put_varint(&mut self.bytes, trailer);
         self.bytes.extend_from_slice(&user_key[shared..]);
         self.bytes.extend_from_slice(value);
-        self.last_key.truncate(shared);
-        self.last_key.extend_from_slice(&user_key[shared..]);
-        self.since_restart += 1;
-        self.entries += 1;
-        if self.restarts.len() <= RESTARTS_HASHED_MAX {
-            self.hashes.push((bucket_hash(hash), (self.restarts.len() - 1) as u8));
+        let i = self.offsets.len() - 1;
+        if i < BUCKETED_MAX && (is_new_key || i == 0) {
+            self.keys.push((i as u8, bucket_hash(hash)));
         }
     }
 
     /// The block's bytes, to be written before anything is added.
     pub(super) fn finish(&mut self) -> &[u8] {
-        for restart in &self.restarts {
-            self.bytes.extend_from_slice(&restart.to_le_bytes());
-        }
-        let mut buckets = 0;
-        if self.restarts.len() <= RESTARTS_HASHED_MAX && self.hashes.len() < 40_000 {
-            buckets = self.hashes.len() * 4 / 3 + 1;
-            let start = self.bytes.len();
-            self.bytes.resize(start + buckets, BUCKET_EMPTY);
-            for (hash, restart) in &self.hashes {
-                let bucket = &mut self.bytes[start + bucket_of(*hash, buckets)];
-                if *bucket != *restart {
-                    *bucket = if *bucket == BUCKET_EMPTY { *restart } else { BUCKET_SEVERAL };
-                }
+        let wide = self.bytes.len() > usize::from(u16::MAX);
+        for offset in &self.offsets {
+            match wide {
+                true => self.bytes.extend_from_slice(&offset.to_le_bytes()),
+                false => self.bytes.extend_from_slice(&(*offset as u16).to_le_bytes()),
             }
         }
-        self.bytes.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
+        let mut buckets = 0;
+        if self.offsets.len() <= BUCKETED_MAX {
+            buckets = self.keys.len() * 4 / 3 + 1;
+            self.put_buckets(buckets);
+        }
+        self.bytes.extend_from_slice(&(self.offsets.len() as u32).to_le_bytes());
         self.bytes.extend_from_slice(&(buckets as u16).to_le_bytes());
+        self.bytes.extend_from_slice(&(self.restart_interval as u16).to_le_bytes());
         &self.bytes
+    }
+
+    fn put_buckets(&mut self, buckets: usize) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + buckets, BUCKET_EMPTY);
+        for (i, hash) in &self.keys {
+            let bucket = &mut self.bytes[start + bucket_of(*hash, buckets)];
+            *bucket = if *bucket == BUCKET_EMPTY { *i } else { BUCKET_SEVERAL };
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.restarts.clear();
-        self.hashes.clear();
-        self.last_key.clear();
-        self.since_restart = 0;
-        self.entries = 0;
+        self.offsets.clear();
+        self.keys.clear();
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! index: [blocks u32]  then for each data block, in order:
-//!        [shared varint][unshared varint][unshared bytes of the separator][payload length varint]
+//!        [separator: varint length, bytes][payload length varint]
 //! ```
 //! A separator is an internal key, not below the block's last key and below the next block's
-//! first; it shares its first bytes with the separator before it. Data blocks start at offset 0
-//! and lie behind one another, each with its trailer.
+//! first. It is stored whole: each block holds one of its keys whole too, so an index stays below
+//! its data, and takes no more memory than was read. Data blocks start at offset 0 and lie behind
+//! one another, each with its trailer.
 //!
 //! In memory the separators lie in one piece. A search compares integers first: the 8 bytes of
 //! each separator behind what all of them begin with.
@@ -14,7 +15,7 @@
 use super::block_writer::common_prefix;
 use super::format::Handle;
 use crate::base::Seq;
-use crate::base::codec::{Reader, put_varint};
+use crate::base::codec::{Reader, put_bytes, put_varint};
 use crate::lsm::key::{Kind, TRAILER_BYTES, put_internal, trailer, user_key};
 use std::cmp::Ordering;
 
@@ -35,7 +36,6 @@ pub(super) struct Index {
 #[derive(Debug, Default)]
 pub(super) struct IndexWriter {
     bytes: Vec<u8>,
-    last: Vec<u8>,
     blocks: u32,
 }
 
@@ -45,13 +45,8 @@ impl IndexWriter {
         if self.bytes.is_empty() {
             self.bytes.extend_from_slice(&[0; 4]);
         }
-        let separator = separator(last, next);
-        let shared = common_prefix(&self.last, &separator);
-        put_varint(&mut self.bytes, shared as u64);
-        put_varint(&mut self.bytes, (separator.len() - shared) as u64);
-        self.bytes.extend_from_slice(&separator[shared..]);
+        put_bytes(&mut self.bytes, &separator(last, next));
         put_varint(&mut self.bytes, u64::from(handle.len));
-        self.last = separator;
         self.blocks += 1;
     }
 
@@ -90,32 +85,18 @@ impl Index {
     pub(super) fn read(bytes: &[u8]) -> Option<Index> {
         let mut r = Reader::new(bytes);
         let blocks = r.u32()? as usize;
-        // Each takes 11 bytes at least, so the allocations below are bounded by what was read.
-        if blocks > bytes.len() / 3 {
+        // Each takes 10 bytes at least: what is allocated below is bounded by what was read.
+        if blocks > bytes.len() / 10 {
             return None;
         }
         let mut index = Index { offsets: vec![0], ..Index::default() };
         index.key_ends.reserve_exact(blocks);
         index.offsets.reserve_exact(blocks);
         let mut offset = 0u64;
-        let mut last = 0..0;
         for _ in 0..blocks {
-            let shared = usize::try_from(r.varint()?).ok()?;
-            let suffix = r.bytes()?;
-            if shared > last.len() || shared + suffix.len() < TRAILER_BYTES {
-                return None;
-            }
-            // Shared prefixes could make a small block stand for long keys.
-            if index.keys.len() + shared + suffix.len()
-                > bytes.len().saturating_mul(256) + (1 << 20)
-            {
-                return None;
-            }
-            let start = index.keys.len();
-            index.keys.extend_from_within(last.start..last.start + shared);
-            index.keys.extend_from_slice(suffix);
-            last = start..index.keys.len();
-            index.key_ends.push(last.end as u64);
+            let separator = r.bytes().filter(|key| key.len() >= TRAILER_BYTES)?;
+            index.keys.extend_from_slice(separator);
+            index.key_ends.push(index.keys.len() as u64);
             let len = u32::try_from(r.varint()?).ok()?;
             offset = Handle { offset, len }.end();
             index.offsets.push(offset);

@@ -11,6 +11,7 @@
 //! - [`properties`]: what a table says about itself.
 //! - [`writer`]: [`TableWriter`], from front to back.
 //! - [`table`], `table_cursor`: [`Table`], open to be read.
+//! - `anatomy`, [`verify`](mod@verify), [`dump`](mod@dump): a table that may be damaged.
 //!
 //! Invariants owed to the tree:
 //! - Every byte of a file is under a checksum; a flipped bit is an error and never a wrong answer.
@@ -18,22 +19,27 @@
 //! - [`TableWriter::finish`] returns when the file is synced. Its name is the caller's to sync.
 //! - A block is checked once, when it is read; from the cache it comes checked.
 
+mod anatomy;
 pub mod block;
 mod block_cursor;
 mod block_writer;
+pub mod dump;
 pub mod filter;
 pub mod format;
 mod index;
 pub mod properties;
 pub mod table;
 mod table_cursor;
+pub mod verify;
 pub mod writer;
 
 pub use block::Block;
+pub use dump::{Dump, DumpItem, dump};
 pub use format::Codec;
 pub use properties::Properties;
 pub use table::Table;
 pub use table_cursor::TableCursor;
+pub use verify::{VerifyReport, verify};
 pub use writer::{TableInfo, TableOptions, TableWriter};
 
 #[cfg(test)]

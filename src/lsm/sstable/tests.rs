@@ -115,6 +115,14 @@ fn tables_of_any_make_read_as_the_model_does() {
                 assert_eq!(info.properties.largest, rows[399].0);
                 check(&table, &rows, &mut rng, true);
                 check(&table, &rows, &mut rng, false);
+                let report = verify(&disk, &path).unwrap();
+                assert!(report.is_sound(), "{:?}", report.damage);
+                assert_eq!(report.entries, 400);
+                let dumped = dump(&disk, &path).unwrap().map(|item| match item {
+                    DumpItem::Entry { key, value, .. } => (key, value),
+                    other => panic!("{other:?}"),
+                });
+                assert!(dumped.eq(rows.iter().cloned()));
             }
         }
     }
@@ -160,4 +168,98 @@ fn misuse_of_the_writer_is_an_error() {
     writer.add(&key(4, Kind::Put), b"").unwrap();
     writer.abandon(&disk).unwrap();
     assert!(!disk.exists(&path));
+}
+
+/// Walks and searches a block whatever it holds; only that it ends, and in no panic, is asked.
+fn exercise(block: Block) {
+    let steps_max = block.data().len() + 2;
+    let block = Arc::new(block);
+    let mut cursor = block_cursor::BlockCursor::new(Arc::clone(&block));
+    let mut steps = 0;
+    let mut walk = cursor.first();
+    while walk.is_ok() && cursor.valid() {
+        assert!(!cursor.key().is_empty() && cursor.value().len() <= block.data().len());
+        walk = cursor.next();
+        steps += 1;
+        assert!(steps < steps_max);
+    }
+    let mut walk = cursor.last();
+    while walk.is_ok() && cursor.valid() {
+        walk = cursor.prev();
+        steps += 1;
+        assert!(steps < 2 * steps_max);
+    }
+    for user in [&b""[..], b"a", b"some-shared-prefix/x", b"\xff\xff"] {
+        let mut target = Vec::new();
+        put_internal(&mut target, user, Seq(9), Kind::Put);
+        _ = cursor.seek(&target);
+        _ = block.get(user, filter::hash(user), u64::MAX, &mut |_, _, _| true);
+    }
+    _ = block.check_offsets();
+}
+
+#[test]
+fn mutated_parts_under_a_right_checksum_never_panic() {
+    let mut rng = Rng::new(23);
+    let mut writer = block_writer::BlockWriter::new(4);
+    let mut index = index::IndexWriter::default();
+    let rows = rows(&mut rng, 60);
+    let mut last = None;
+    for (key, value) in &rows {
+        let parsed = parse(key).unwrap();
+        let trailer = crate::lsm::key::trailer(parsed.seq, parsed.kind);
+        let is_new_key = last.replace(parsed.user_key) != Some(parsed.user_key);
+        writer.add(parsed.user_key, trailer, value, filter::hash(parsed.user_key), is_new_key);
+        index.add(key, None, format::Handle { offset: 0, len: 100 });
+    }
+    let block = writer.finish().to_vec();
+    assert!(Block::new(block.clone()).unwrap().check_offsets().is_ok());
+    let index = index.finish();
+    let properties = Properties { smallest: b"a".to_vec(), ..Properties::default() }.encode();
+    for _ in 0..20_000 {
+        let mutate = |bytes: &[u8], rng: &mut Rng| {
+            let mut bytes = bytes.to_vec();
+            for _ in 0..=rng.below(3) {
+                // The tail, which holds the counts, is hit more often than its share.
+                let from = if rng.one_in(4) { bytes.len().saturating_sub(8) } else { 0 };
+                let at = from + rng.below((bytes.len() - from) as u64) as usize;
+                bytes[at] = if rng.one_in(2) { rng.next_u64() as u8 } else { 0xff };
+            }
+            bytes.truncate(bytes.len() - rng.below(2) as usize);
+            bytes
+        };
+        if let Ok(block) = Block::new(mutate(&block, &mut rng)) {
+            exercise(block);
+        }
+        if let Some(index) = index::Index::read(&mutate(&index, &mut rng)) {
+            (0..index.blocks()).for_each(|i| _ = index.handle(i));
+            assert!(index.find(b"some-shared", 7) <= index.blocks());
+        }
+        _ = Properties::read(&mutate(&properties, &mut rng));
+        let mut noise = vec![0; rng.below(60) as usize];
+        rng.fill(&mut noise);
+        _ = Block::new(noise.clone()).map(exercise);
+        _ = index::Index::read(&noise);
+        _ = table::read_range_deletes(&noise, Path::new("noise"), format::Handle::default());
+    }
+}
+
+#[test]
+fn neighbours_with_equal_hashes_are_both_found() {
+    let mut writer = block_writer::BlockWriter::new(16);
+    for (user, is_new_key) in [(b"a", true), (b"a", false), (b"b", true), (b"c", true)] {
+        let seq = if is_new_key { 7 } else { 3 };
+        writer.add(user, crate::lsm::key::trailer(Seq(seq), Kind::Put), b"", 42, is_new_key);
+    }
+    let block = Block::new(writer.finish().to_vec()).unwrap();
+    for user in [b"a", b"b", b"c"] {
+        let mut seqs = Vec::new();
+        let mut visit = |seq: Seq, _: Kind, _: &[u8]| {
+            seqs.push(seq.0);
+            true
+        };
+        block.get(user, 42, u64::MAX, &mut visit).unwrap();
+        assert_eq!(seqs[0], 7);
+        assert_eq!(seqs.len(), if user == b"a" { 2 } else { 1 });
+    }
 }

@@ -20,7 +20,7 @@ const OUT_BYTES: usize = 256 << 10;
 pub struct TableOptions {
     /// Uncompressed bytes of a data block, from 64; a longer record gets a block of its own.
     pub block_bytes: usize,
-    /// Entries from one restart point to the next, from 1.
+    /// Entries from one restart point to the next, 1 to 65,535.
     pub restart_interval: usize,
     /// Compression of blocks.
     pub codec: Codec,
@@ -83,7 +83,7 @@ impl TableWriter {
     ) -> Result<TableWriter> {
         let options = TableOptions {
             block_bytes: options.block_bytes.clamp(64, RECORD_BYTES_MAX / 2),
-            restart_interval: options.restart_interval.clamp(1, 1 << 16),
+            restart_interval: options.restart_interval.clamp(1, usize::from(u16::MAX)),
             bloom_bits_per_key: options.bloom_bits_per_key.min(40),
             ..options
         };
@@ -137,7 +137,8 @@ impl TableWriter {
             self.index.add(&self.last_key, Some(internal_key), handle);
         }
         let hash = hash(key.user_key);
-        if first || user_key(&self.last_key) != key.user_key {
+        let is_new_key = first || user_key(&self.last_key) != key.user_key;
+        if is_new_key {
             self.properties.user_keys += 1;
             if self.options.bloom_bits_per_key > 0 {
                 self.hashes.push(hash);
@@ -145,7 +146,7 @@ impl TableWriter {
         }
         let (_, trailer) = internal_key.split_at(internal_key.len() - TRAILER_BYTES);
         let trailer = trailer.try_into().map_or(0, u64::from_le_bytes);
-        self.block.add(key.user_key, trailer, value, hash);
+        self.block.add(key.user_key, trailer, value, hash, is_new_key);
         if first {
             self.properties.smallest = internal_key.to_vec();
         }

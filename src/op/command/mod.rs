@@ -1,9 +1,29 @@
 //! The one command table. Every Redis command the product knows is described here once; what
 //! each does lives elsewhere (data commands in `redis/`, connection commands in `serve/resp`).
+//!
+//! In reading order:
+//! - `id`: [`Id`], a number for each command, to match on.
+//! - `table`: the entries, one file a group of commands.
+//! - `lookup`: from the arguments of a call to its entry, or the error Redis gives; a call's keys.
+//! - `usage`: a usage line read as a tree of arguments.
+//! - `about`: what COMMAND answers: INFO, DOCS, LIST, COUNT, GETKEYS.
+//!
+//! Invariants owed to those who read the table:
+//! - Names are in lower case and unique; a subcommand's name begins with its container's.
+//! - `keys` and `key_specs` say the same of every call that has the right number of arguments.
 
+mod about;
+mod id;
+mod lookup;
 mod table;
+mod usage;
 
-pub use table::COMMANDS;
+#[cfg(test)]
+mod tests;
+
+pub use about::{answer, docs_reply, help_reply, info_reply};
+pub use id::Id;
+pub use lookup::{COMMANDS, find, keys_of, keys_with_specs, lookup};
 
 /// Where a command is executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +46,47 @@ pub struct KeyRange {
     pub step: i32,
 }
 
+/// A run of keys among a command's arguments, and what the command does with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Position of the first key; the name is position 0.
+    pub first: u8,
+    /// The last key, counted from `first`; negative counts from the end of the arguments.
+    pub last: i8,
+    /// Distance between keys.
+    pub step: u8,
+    /// Redis's flags of use: `RO`, `RW`, `OW`, `RM`, then `access`, `update`, `insert`, `delete`.
+    pub flags: &'static [&'static str],
+}
+
+impl KeySpec {
+    const fn one(first: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first, last: 0, step: 1, flags }
+    }
+
+    const fn two(first: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first, last: 1, step: 1, flags }
+    }
+
+    const fn rest(first: u8, step: u8, flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first, last: -1, step, flags }
+    }
+}
+
+/// Says that a command is kept only for old clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deprecated {
+    /// The Redis version since which it is.
+    pub since: &'static str,
+    /// What to use instead.
+    pub instead: &'static str,
+}
+
 /// A command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Spec {
+    /// What to match on when executing it.
+    pub id: Id,
     /// Lower-case name; a subcommand's is `container|sub`.
     pub name: &'static str,
     /// Number of arguments with the name; negative is a minimum.
@@ -37,7 +95,9 @@ pub struct Spec {
     pub flags: &'static [&'static str],
     /// Key positions.
     pub keys: KeyRange,
-    /// ACL categories without the `@`.
+    /// The same run by run, with what is done to the keys.
+    pub key_specs: &'static [KeySpec],
+    /// ACL categories with the `@`.
     pub categories: &'static [&'static str],
     /// One sentence on what it does, in our words.
     pub summary: &'static str,
@@ -49,6 +109,10 @@ pub struct Spec {
     pub group: &'static str,
     /// Cost, such as `O(1)`.
     pub complexity: &'static str,
+    /// Redis's tips for cluster clients and proxies.
+    pub tips: &'static [&'static str],
+    /// Whether and since when it is kept only for old clients.
+    pub deprecated: Option<Deprecated>,
     /// Who executes it.
     pub place: Place,
     /// Subcommands, of a container such as CLIENT.
@@ -61,14 +125,24 @@ impl Spec {
         self.flags.contains(&flag)
     }
 
+    /// Whether the command may change a key.
+    pub fn is_write(&self) -> bool {
+        self.has_flag("write")
+    }
+
     /// Whether `argc` arguments (with the name) are a number the command takes.
     pub fn takes(&self, argc: usize) -> bool {
         let argc = i32::try_from(argc).unwrap_or(i32::MAX);
         if self.arity >= 0 { argc == self.arity } else { argc >= -self.arity }
     }
-}
 
-/// The command of that name, in any case of letters.
-pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    COMMANDS.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name))
+    /// The name without its container's: `kill` of `client|kill`.
+    pub fn short_name(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, sub)| sub)
+    }
+
+    /// The subcommand of that short name, in any case of letters.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Spec> {
+        self.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
+    }
 }

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# real Redis clients work unmodified: redis-cli, redis-py, ioredis, node-redis
+. "$CI_STEPS/server.sh"
+start_arqon "$CI_WORK/clients" || exit 1
+ran=0
+try() {
+  local name=$1 ready=$2
+  shift 2
+  if [ "$ready" != yes ]; then echo "SKIPPED $name: not installed"; return; fi
+  redis-cli -p "$ARQON_PORT" flushall >/dev/null 2>&1
+  if timeout 120 "$@"; then echo "ok $name"; ran=$((ran + 1)); else echo "FAILED $name"; exit 1; fi
+}
+have() { if "$@" >/dev/null 2>&1; then echo yes; fi; }
+python="$CI_WORK/venv/bin/python"
+export NODE_PATH="$CI_WORK/node/node_modules"
+try redis-cli "$(have command -v redis-cli)" bash tests/clients/redis_cli.sh "$ARQON_PORT"
+try redis-py "$(have "$python" -c 'import redis')" "$python" tests/clients/redis_py.py "$ARQON_PORT"
+try ioredis "$(have test -d "$NODE_PATH/ioredis")" node tests/clients/ioredis.cjs "$ARQON_PORT"
+try node-redis "$(have test -d "$NODE_PATH/redis")" node tests/clients/node_redis.cjs "$ARQON_PORT"
+[ "$ran" -gt 0 ] || exit 77
+kill -0 "$ARQON_PID" || { echo "the server died"; cat "$CI_WORK/clients/out.log"; exit 1; }

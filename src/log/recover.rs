@@ -1,0 +1,418 @@
+//! Opening a log: what is whole is replayed, a torn tail is cut, damage is refused.
+//!
+//! **Reading.** The segments are walked in order from the oldest. Each begins with a link that
+//! names the end of the one before it; the walk ends at the first place where no valid frame
+//! stands and no next segment links to. What was read up to the last complete batch counts: that
+//! is the *end*.
+//!
+//! **Torn or damaged?** After a power cut, unsynced writes may be there in part, in any order:
+//! valid frames may well stand behind a hole. Such a tail was never promised and is cut. But
+//! every frame says how far the log was durable when it was written. If any frame behind the hole
+//! knows of durability beyond the end, then something that was promised is missing: that is
+//! damage, and the log is refused before anything has been changed.
+//!
+//! **Cutting.** In this order, each step durable before the next:
+//! 1. The segments that were read are synced: what was replayed may have been in the page cache
+//!    only (after a kill), and what is built on it must not be more durable than it is.
+//! 2. Segments behind the end are removed, newest first. They hold nothing promised.
+//! 3. The segment of the end is cut to the end, which also gives its unused blocks back.
+//!
+//! A crash between these steps repeats them with the same outcome: the frames up to the end are
+//! durable since step 1, the invalid frame behind them was never written whole and stays invalid
+//! whether its bytes are there or not, and removing a part of what holds no proof leaves no proof. The
+//! log never goes on in an old file: the next append begins a new segment, whose link confirms
+//! the end.
+
+use crate::base::{Error, GroupId, LogIndex, Result};
+use crate::env::Disk;
+use crate::log::format::{
+    END, FIRST, FIRST_FRAME, FRAME_HEADER, Frame, LAST, LINK, SEGMENT_HEADER, key_of,
+};
+use crate::log::options::LogOptions;
+use crate::log::record::{Position, RecordKind, RecordRef};
+use crate::log::retention::Retention;
+use crate::log::scan::Scan;
+use crate::log::segment::{Name, Segment};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What opening a log found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Records replayed.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub payload_bytes: u64,
+    /// Segments read.
+    pub segments: usize,
+    /// The tail that was cut off, if whole frames stood in it behind a hole.
+    pub cut: Option<Cut>,
+}
+
+/// A tail that was cut off although whole frames stood in it, behind a hole: writes that a power
+/// cut took before they were synced, at a sync level that permits it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The file with the hole.
+    pub file: PathBuf,
+    /// Where the hole begins.
+    pub offset: u64,
+    /// What stands there.
+    pub found: String,
+    /// Where the log now ends.
+    pub end: Position,
+}
+
+/// A log read and made fit to be appended to.
+pub(super) struct Recovered {
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) end: Position,
+    pub(super) retention: Retention,
+    pub(super) key: Option<u32>,
+    pub(super) next: u32,
+    pub(super) spares: Vec<PathBuf>,
+    pub(super) report: Recovery,
+}
+
+/// Called with every record of a log in order.
+pub type Replay<'a> = dyn FnMut(Position, RecordRef<'_>) -> Result<()> + 'a;
+
+/// Reads the log in `dir`, replays it, and cuts a torn tail.
+pub(super) fn recover(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &LogOptions,
+    replay: &mut Replay<'_>,
+) -> Result<Recovered> {
+    let (mut scans, others) = open_all(disk, dir)?;
+    let key = scans.last().map(|scan| key_of(scan.salt, scan.number));
+    let next = scans.last().map_or(1, |scan| scan.number.saturating_add(1));
+    let walk = walk_all(&mut scans, replay)?;
+    let (end, mut retention, report) = (walk.end, walk.retention, walk.report);
+
+    let mut segments = Vec::new();
+    let mut dead = Vec::new();
+    for scan in scans {
+        if scan.number > end.segment() {
+            retention.forget(scan.number);
+            dead.push(scan.path);
+            continue;
+        }
+        if scan.number >= walk.durable.segment() {
+            scan.file().sync_data()?;
+        }
+        segments.push(scan);
+    }
+    let mut spares = Vec::new();
+    for (name, path, bytes) in others {
+        match name {
+            // A log without segments draws a new key, under which old bytes might pass.
+            Name::Spare(_)
+                if bytes == options.segment_bytes
+                    && spares.len() < options.recycle_max
+                    && !segments.is_empty() =>
+            {
+                spares.push(path);
+            }
+            _ => dead.push(path),
+        }
+    }
+    // Newest first: if the older of two went alone, the newer would pass for the oldest segment
+    // of a log whose beginning was given back.
+    for path in dead.iter().rev() {
+        disk.remove(path)?;
+        disk.sync_dir(dir)?;
+    }
+    let segments = finish(disk, segments, end)?;
+    Ok(Recovered { segments, end, retention, key, next, spares, report })
+}
+
+/// What opening the log in `dir` would find.
+pub(super) struct Examined {
+    pub(super) end: Position,
+    pub(super) durable: Position,
+    pub(super) cut: Option<Cut>,
+}
+
+/// Finds out what opening the log would find, and changes nothing.
+pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Examined> {
+    let (mut scans, _) = open_all(disk, dir)?;
+    let mut ignore = |_: Position, _: RecordRef<'_>| Ok(());
+    let walk = walk_all(&mut scans, &mut ignore)?;
+    Ok(Examined { end: walk.end, durable: walk.durable, cut: walk.report.cut })
+}
+
+fn walk_all<'a, 'b>(scans: &mut [Scan], replay: &'a mut Replay<'b>) -> Result<Walk<'a, 'b>> {
+    let mut walk = Walk::new(replay);
+    if let Some((at, offset)) = walk.run(scans)? {
+        refuse_damage(scans, at, offset, walk.end, walk.durable)?;
+        walk.report.cut = describe_cut(scans, at, offset, walk.end)?;
+    }
+    let end = walk.end.segment();
+    walk.report.segments = scans.iter().filter(|scan| scan.number <= end).count();
+    Ok(walk)
+}
+
+type Others = Vec<(Name, PathBuf, u64)>;
+
+fn open_all(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Scan>, Others)> {
+    let (mut scans, mut others) = (Vec::new(), Vec::new());
+    // Sorted by name, which is by number.
+    for entry in disk.list(dir)?.into_iter().filter(|entry| !entry.is_dir) {
+        match Name::parse(&entry.name) {
+            Some(Name::Log(number)) => {
+                scans.push(Scan::open(disk, &dir.join(&entry.name), number)?);
+            }
+            Some(name) => others.push((name, dir.join(&entry.name), entry.len)),
+            None => {}
+        }
+    }
+    Ok((scans, others))
+}
+
+/// Cuts the last segment to the end of the log.
+fn finish(disk: &dyn Disk, scans: Vec<Scan>, end: Position) -> Result<Vec<Arc<Segment>>> {
+    let mut segments = Vec::new();
+    for mut scan in scans {
+        if scan.number == end.segment() && scan.bytes != end.offset() {
+            let file = disk.open_write(&scan.path)?;
+            file.set_len(end.offset())?;
+            file.sync_data()?;
+            scan.bytes = end.offset();
+        }
+        segments.push(Arc::new(Segment {
+            number: scan.number,
+            salt: scan.salt,
+            bytes: scan.bytes,
+            file: scan.file().clone(),
+            path: scan.path,
+        }));
+    }
+    Ok(segments)
+}
+
+/// Refuses the log if a frame behind the place where the walk stopped proves that what is missing
+/// had been durable.
+fn refuse_damage(
+    scans: &mut [Scan],
+    stop: usize,
+    offset: u64,
+    end: Position,
+    known: Position,
+) -> Result<()> {
+    let mut proof = Some(known).filter(|known| *known > end);
+    for (i, scan) in scans.iter_mut().enumerate().skip(stop) {
+        let from = if i == stop { offset } else { SEGMENT_HEADER as u64 };
+        proof = proof.max(scan.durable_beyond(from, end)?);
+    }
+    let Some(durable) = proof else { return Ok(()) };
+    let scan = &mut scans[stop];
+    let found = scan.describe(offset)?;
+    Err(Error::corruption(
+        &scan.path,
+        offset,
+        format!(
+            "frames up to offset {} of segment {}, which had been synced",
+            durable.offset(),
+            durable.segment()
+        ),
+        found,
+    ))
+}
+
+/// Tells whether whole frames are cut off. A torn frame alone is not told from what an earlier
+/// life of the file left behind, and is nothing to speak of: it was being written.
+fn describe_cut(
+    scans: &mut [Scan],
+    stop: usize,
+    offset: u64,
+    end: Position,
+) -> Result<Option<Cut>> {
+    let mut from = offset;
+    for scan in scans.iter_mut().skip(stop) {
+        while let Some((next, frame)) = scan.next_frame(from)? {
+            if frame.kind != LINK {
+                let scan = &mut scans[stop];
+                let (file, found) = (scan.path.clone(), scan.describe(offset)?);
+                return Ok(Some(Cut { file, offset, found, end }));
+            }
+            from = next + FRAME_HEADER as u64;
+        }
+        from = SEGMENT_HEADER as u64;
+    }
+    Ok(None)
+}
+
+/// The walk over all frames of all segments.
+struct Walk<'a, 'b> {
+    replay: &'a mut Replay<'b>,
+    retention: Retention,
+    report: Recovery,
+    /// End of the last complete batch.
+    end: Position,
+    /// The latest position that a frame knew to be durable.
+    durable: Position,
+    batch: Batch,
+}
+
+/// The records of a batch that has not ended yet.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Held>,
+    payloads: Vec<u8>,
+    /// Whether the last record still lacks frames.
+    open: bool,
+    /// Whether the beginning was in a segment that is gone: what is left of the record is skipped.
+    beheaded: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    group: u64,
+    kind: RecordKind,
+    index: u64,
+    position: Position,
+    last_segment: u32,
+    start: usize,
+    end: usize,
+    bytes: u64,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    fn new(replay: &'a mut Replay<'b>) -> Walk<'a, 'b> {
+        Walk {
+            replay,
+            retention: Retention::default(),
+            report: Recovery::default(),
+            end: Position(0),
+            durable: Position(0),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Walks as far as frames are valid; gives the segment and offset at which it stopped.
+    fn run(&mut self, scans: &mut [Scan]) -> Result<Option<(usize, u64)>> {
+        // Where the next segment must link to: the end of the last frame.
+        let mut last: Option<(usize, Position)> = None;
+        for (i, scan) in scans.iter_mut().enumerate() {
+            let header = SEGMENT_HEADER as u64;
+            let link = match scan.frame_at(header)? {
+                Some((frame, _)) if frame.kind == LINK => frame,
+                _ => return Ok(Some(stopped_before(last, i))),
+            };
+            match last {
+                Some((_, position)) if position != Position(link.index) => {
+                    return Ok(Some(stopped_before(last, i)));
+                }
+                Some(_) => {}
+                None => {
+                    self.end = Position(link.index);
+                    self.batch.beheaded = true;
+                }
+            }
+            self.durable = self.durable.max(Position(link.group));
+            self.retention.begin(scan.number);
+            let offset = self.frames(scan)?;
+            last = Some((i, Position::new(scan.number, offset)));
+        }
+        Ok(last.map(|(i, position)| (i, position.offset())))
+    }
+
+    /// Walks over the frames behind a segment's link; gives the offset behind the last.
+    fn frames(&mut self, scan: &mut Scan) -> Result<u64> {
+        let mut offset = FIRST_FRAME;
+        let number = scan.number;
+        loop {
+            let Some((frame, payload)) = scan.frame_at(offset)? else { return Ok(offset) };
+            if frame.kind == LINK {
+                // Written at a clean stop: nothing follows, and it says what was durable.
+                self.durable = self.durable.max(Position(frame.group));
+                return Ok(offset);
+            }
+            let at = Position::new(number, offset + FRAME_HEADER as u64);
+            let taken = self.batch.take(&frame, payload, at);
+            let durable = scan.durable_in(&frame);
+            self.durable = self.durable.max(durable);
+            if !taken {
+                return Err(Error::corruption(
+                    &scan.path,
+                    offset,
+                    "a frame that continues the one before it",
+                    format!("kind {} with flags {}", frame.kind, frame.flags),
+                ));
+            }
+            offset += FRAME_HEADER as u64 + u64::from(frame.len);
+            if frame.flags & END != 0 {
+                self.deliver()?;
+                self.end = Position::new(number, offset);
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> Result<()> {
+        for held in self.batch.records.drain(..) {
+            let (group, index) = (GroupId(held.group), LogIndex(held.index));
+            let payload = &self.batch.payloads[held.start..held.end];
+            (self.replay)(held.position, RecordRef { group, kind: held.kind, index, payload })?;
+            self.retention.note(
+                group,
+                held.kind,
+                index,
+                held.position,
+                held.last_segment,
+                held.bytes,
+            );
+            self.report.records += 1;
+            self.report.payload_bytes += payload.len() as u64;
+        }
+        self.batch.payloads.clear();
+        // A single huge record must not keep its memory for the rest of the walk.
+        self.batch.payloads.shrink_to(1 << 20);
+        self.batch.beheaded = false;
+        Ok(())
+    }
+}
+
+/// Where the walk stopped when segment `i` does not follow: behind the last frame, or at the
+/// beginning of the first segment.
+fn stopped_before(last: Option<(usize, Position)>, i: usize) -> (usize, u64) {
+    last.map_or((i, SEGMENT_HEADER as u64), |(i, position)| (i, position.offset()))
+}
+
+impl Batch {
+    /// Takes the next frame; false if it does not follow.
+    fn take(&mut self, frame: &Frame, payload: &[u8], position: Position) -> bool {
+        let Some(kind) = RecordKind::from_u8(frame.kind) else { return false };
+        let (first, last) = (frame.flags & FIRST != 0, frame.flags & LAST != 0);
+        if first {
+            if self.open {
+                return false;
+            }
+            self.beheaded = false;
+            self.records.push(Held {
+                group: frame.group,
+                kind,
+                index: frame.index,
+                position,
+                last_segment: position.segment(),
+                start: self.payloads.len(),
+                end: self.payloads.len(),
+                bytes: 0,
+            });
+        } else if self.beheaded {
+            return true;
+        } else if !self.open {
+            return false;
+        }
+        let Some(held) = self.records.last_mut() else { return false };
+        if (held.group, held.kind, held.index) != (frame.group, kind, frame.index) {
+            return false;
+        }
+        self.payloads.extend_from_slice(payload);
+        held.end = self.payloads.len();
+        held.last_segment = position.segment();
+        held.bytes += (FRAME_HEADER + payload.len()) as u64;
+        self.open = !last;
+        true
+    }
+}

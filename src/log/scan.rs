@@ -1,0 +1,213 @@
+//! Walking over the frames of one segment file, whole or damaged.
+
+use crate::base::{Error, Result};
+use crate::env::{Disk, File};
+use crate::log::format::{
+    FRAME_HEADER, Frame, LINK, MAX_SEGMENT_BYTES, SEGMENT_HEADER, checksums, decode_header,
+    decode_segment,
+};
+use crate::log::record::Position;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes read ahead.
+const WINDOW: usize = 1 << 20;
+/// How many bytes a search among garbage may checksum. Only bytes made to look like frames cost
+/// more than a glance; a second's worth of them ends the search.
+const SEARCH_BYTES_MAX: u64 = 8 << 30;
+
+/// A segment file, read through a window.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) path: PathBuf,
+    pub(super) number: u32,
+    pub(super) salt: u32,
+    pub(super) bytes: u64,
+    file: Arc<dyn File>,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Scan {
+    /// Opens segment `number` and reads its header.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, number: u32) -> Result<Scan> {
+        let file = disk.open(path)?;
+        let bytes = file.len()?;
+        let mut scan = Scan {
+            path: path.to_path_buf(),
+            number,
+            salt: 0,
+            bytes,
+            file,
+            window: Vec::new(),
+            window_at: 0,
+        };
+        if bytes > MAX_SEGMENT_BYTES {
+            return Err(Error::corruption(
+                path,
+                0,
+                format!("at most {MAX_SEGMENT_BYTES} bytes"),
+                format!("{bytes}"),
+            ));
+        }
+        let header = scan.slice(0, bytes.min(SEGMENT_HEADER as u64) as usize)?;
+        let salt = decode_segment(header, number, path)?;
+        scan.salt = salt;
+        Ok(scan)
+    }
+
+    pub(super) fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// The frame that stands at `offset`, with its payload; `None` if no valid one does.
+    pub(super) fn frame_at(&mut self, offset: u64) -> Result<Option<(Frame, &[u8])>> {
+        let Some((frame, bytes)) = self.look(offset)? else { return Ok(None) };
+        let salt = self.salt;
+        let whole = self.slice(offset, bytes)?;
+        let (found, computed) = checksums(whole, salt, offset);
+        Ok((found == computed).then(|| (frame, &whole[FRAME_HEADER..])))
+    }
+
+    /// What stands at `offset`, for a person.
+    pub(super) fn describe(&mut self, offset: u64) -> Result<String> {
+        let Some((_, bytes)) = self.look(offset)? else {
+            let rest = self.bytes.saturating_sub(offset).min(FRAME_HEADER as u64) as usize;
+            let bytes = self.slice(offset, rest)?;
+            return Ok(match bytes {
+                [] => "the end of the file".to_string(),
+                _ if bytes.iter().all(|b| *b == 0) => "zeros".to_string(),
+                _ => "bytes that are no frame".to_string(),
+            });
+        };
+        let salt = self.salt;
+        let (found, computed) = checksums(self.slice(offset, bytes)?, salt, offset);
+        Ok(format!("checksum {found:08x} over bytes with checksum {computed:08x}"))
+    }
+
+    /// The latest position that a valid frame at or behind `from` knows to be durable, beyond
+    /// `known`: the proof that what is missing before it is damage and not a lost tail.
+    pub(super) fn durable_beyond(
+        &mut self,
+        from: u64,
+        known: Position,
+    ) -> Result<Option<Position>> {
+        let mut latest = None;
+        let mut budget = SEARCH_BYTES_MAX;
+        let mut offset = from;
+        while offset + FRAME_HEADER as u64 <= self.bytes {
+            if let Some(zeros) = self.skip_zeros(offset)? {
+                offset += zeros;
+                continue;
+            }
+            let Some((frame, bytes)) = self.look(offset)? else {
+                offset += 1;
+                continue;
+            };
+            let durable = self.durable_in(&frame);
+            if durable <= known {
+                // No proof, so not worth its checksum.
+                offset += 1;
+                continue;
+            }
+            let Some(left) = budget.checked_sub(bytes as u64) else { break };
+            budget = left;
+            if self.frame_at(offset)?.is_some() {
+                latest = latest.max(Some(durable));
+                offset += bytes as u64;
+            } else {
+                offset += 1;
+            }
+        }
+        Ok(latest)
+    }
+
+    /// The next valid frame at or behind `from`.
+    pub(super) fn next_frame(&mut self, from: u64) -> Result<Option<(u64, Frame)>> {
+        let mut budget = SEARCH_BYTES_MAX;
+        let mut offset = from;
+        while offset + FRAME_HEADER as u64 <= self.bytes {
+            if let Some(zeros) = self.skip_zeros(offset)? {
+                offset += zeros;
+                continue;
+            }
+            if let Some((frame, bytes)) = self.look(offset)? {
+                let Some(left) = budget.checked_sub(bytes as u64) else { break };
+                budget = left;
+                if self.frame_at(offset)?.is_some() {
+                    return Ok(Some((offset, frame)));
+                }
+            }
+            offset += 1;
+        }
+        Ok(None)
+    }
+
+    /// The position up to which a frame of this segment knows the log to be durable.
+    pub(super) fn durable_in(&self, frame: &Frame) -> Position {
+        match (frame.kind, frame.synced) {
+            (LINK, _) => Position(frame.group),
+            (_, 0) => Position(0),
+            (_, synced) => Position::new(self.number, u64::from(synced)),
+        }
+    }
+
+    /// Whether the header of a frame may stand at `offset`, and the whole frame's length.
+    fn look(&mut self, offset: u64) -> Result<Option<(Frame, usize)>> {
+        let room = self.bytes.saturating_sub(offset);
+        if room < FRAME_HEADER as u64 {
+            return Ok(None);
+        }
+        let header = self.slice(offset, FRAME_HEADER)?;
+        let frame = decode_header(header, offset, room);
+        Ok(frame.map(|frame| (frame, FRAME_HEADER + frame.len as usize)))
+    }
+
+    /// How far the next frame is at least away, by the zeros that stand here. A frame's kind, 12
+    /// bytes in, is never zero.
+    fn skip_zeros(&mut self, offset: u64) -> Result<Option<u64>> {
+        let n = (self.bytes - offset).min(4096) as usize;
+        let zeros = self.slice(offset, n)?.iter().take_while(|b| **b == 0).count();
+        Ok(if zeros > 12 { Some(zeros as u64 - 12) } else { None })
+    }
+
+    /// `len` bytes at `offset`, which the caller has checked to lie within the file.
+    fn slice(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
+        let start = offset.checked_sub(self.window_at).map(|start| start as usize);
+        let start = match start {
+            Some(start) if start + len <= self.window.len() => start,
+            _ => {
+                self.fill(offset, len)?;
+                0
+            }
+        };
+        Ok(&self.window[start..start + len])
+    }
+
+    fn fill(&mut self, offset: u64, len: usize) -> Result<()> {
+        let want = (self.bytes.saturating_sub(offset)).min(len.max(WINDOW) as u64) as usize;
+        self.window.resize(want, 0);
+        self.window_at = offset;
+        let mut done = 0;
+        while done < want {
+            match self.file.read_at(&mut self.window[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) => {
+                    self.window.clear();
+                    return Err(e);
+                }
+            }
+        }
+        self.window.truncate(done);
+        if done < len {
+            return Err(Error::corruption(
+                &self.path,
+                offset,
+                format!("{len} bytes"),
+                format!("{done} before the end of the file"),
+            ));
+        }
+        Ok(())
+    }
+}

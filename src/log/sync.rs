@@ -1,0 +1,198 @@
+//! Durability: group commit, poison, and the threads behind them.
+//!
+//! Whoever needs a sync and finds none running leads one, for all that has been written by then;
+//! whoever comes meanwhile waits and is served by it or by the next. A failed sync or write
+//! poisons the log: everyone who waits and everyone who comes is refused, for good, because after
+//! a failed sync the kernel may call pages clean that never reached the device.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::log::options::SyncLevel;
+use crate::log::record::Position;
+use crate::log::segment::Segment;
+use crate::log::{Inner, lock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Called when a position is durable, or never will be known to be.
+pub type DurableFn = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// What the lock of the syncers guards.
+#[derive(Default)]
+pub(super) struct SyncState {
+    leading: bool,
+    closed: bool,
+    /// A segment was filled: sync soon, without anyone asking.
+    filled: bool,
+    waiting: Vec<(Position, DurableFn)>,
+}
+
+impl std::fmt::Debug for SyncState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncState").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(super) fn durable(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+
+    pub(super) fn written(&self) -> Position {
+        Position(self.written.load(Ordering::Acquire))
+    }
+
+    /// Waits until everything up to `position` is durable.
+    pub(super) fn sync_to(&self, position: Position) -> Result<()> {
+        if position > self.written() {
+            return Err(Error::invalid(format!("position {position} lies behind the log's end")));
+        }
+        let mut state = lock(&self.sync);
+        loop {
+            if position <= self.durable() {
+                return Ok(());
+            }
+            self.check_poison()?;
+            if state.leading {
+                state = self.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                state = self.lead(state)?;
+            }
+        }
+    }
+
+    /// Syncs all that has been written, for everyone.
+    fn lead<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, SyncState>,
+    ) -> Result<MutexGuard<'a, SyncState>> {
+        state.leading = true;
+        drop(state);
+        // In this order: what is written now stands in segments that are listed now.
+        let target = self.written();
+        let from = self.durable().segment();
+        let synced = self
+            .segments_between(from, target.segment())
+            .iter()
+            .try_for_each(|segment| segment.file.sync_data());
+        let outcome = match synced {
+            Ok(()) => {
+                self.durable.store(target.0, Ordering::Release);
+                Ok(())
+            }
+            Err(e) => Err(self.poison(&e)),
+        };
+        let mut state = lock(&self.sync);
+        state.leading = false;
+        self.synced.notify_all();
+        if !state.waiting.is_empty() {
+            self.wake.notify_one();
+        }
+        outcome.map(|()| state)
+    }
+
+    pub(super) fn on_durable(self: &Arc<Self>, position: Position, f: DurableFn) {
+        if position <= self.durable() {
+            return f(Ok(()));
+        }
+        if position > self.written() || !self.options.threads || !self.start_syncer() {
+            return f(self.sync_to(position));
+        }
+        let mut state = lock(&self.sync);
+        if state.closed {
+            drop(state);
+            return f(self.sync_to(position));
+        }
+        state.waiting.push((position, f));
+        self.wake.notify_one();
+    }
+
+    /// At `os` nobody asks for syncs; a full segment is reason enough for one, so that a power
+    /// cut has a bound, and damage in old segments can be told from a torn tail.
+    pub(super) fn segment_was_filled(self: &Arc<Self>) {
+        if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
+            lock(&self.sync).filled = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// The body of the syncer: calls back, syncs for those who wait, and by interval.
+    pub(super) fn run_syncer(&self) {
+        let interval = match self.options.sync {
+            SyncLevel::Interval { ms } => Some(Duration::from_millis(ms)),
+            _ => None,
+        };
+        let mut state = lock(&self.sync);
+        loop {
+            let answer = self.check_poison();
+            let durable = self.durable();
+            let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting)
+                .into_iter()
+                .partition(|(position, _)| *position <= durable || answer.is_err());
+            state.waiting = rest;
+            if !due.is_empty() {
+                drop(state);
+                for (position, f) in due {
+                    f(if position <= durable { Ok(()) } else { answer.clone() });
+                }
+                state = lock(&self.sync);
+                continue;
+            }
+            let asked = !state.waiting.is_empty() || std::mem::take(&mut state.filled);
+            if asked && answer.is_ok() {
+                drop(state);
+                // A failure poisons the log; everyone is told at the next turn.
+                _ = self.sync_to(self.written());
+                state = lock(&self.sync);
+                continue;
+            }
+            if state.closed {
+                return;
+            }
+            match interval {
+                Some(interval) => {
+                    let waited = self.wake.wait_timeout(state, interval);
+                    let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    state = guard;
+                    if timeout.timed_out() && !state.closed && self.check_poison().is_ok() {
+                        drop(state);
+                        _ = self.sync_to(self.written());
+                        state = lock(&self.sync);
+                    }
+                }
+                None => state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    pub(super) fn close_syncer(&self) {
+        lock(&self.sync).closed = true;
+        self.wake.notify_all();
+    }
+
+    /// Makes the log refuse everything from now on; gives the error to answer with.
+    pub(super) fn poison(&self, cause: &Error) -> Error {
+        let error = self.poison.get_or_init(|| {
+            Error::new(
+                ErrorKind::Poisoned,
+                format!("the log has stopped all writes because one failed ({cause}); restart"),
+            )
+        });
+        self.synced.notify_all();
+        self.wake.notify_all();
+        error.clone()
+    }
+
+    #[inline]
+    pub(super) fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
+            None => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
+    }
+
+    fn segments_between(&self, from: u32, to: u32) -> Vec<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.range(from..=to).map(|(_, segment)| segment.clone()).collect()
+    }
+}

@@ -1,0 +1,297 @@
+//! Server: settings, figures, and the commands themselves.
+
+use super::{BLANK, SECOND};
+use crate::op::command::{Id, KeySpec, Place, Spec};
+
+const BASE: Spec = Spec { group: "server", place: Place::Connection, ..BLANK };
+
+pub(super) static COMMANDS: &[Spec] = &[
+    Spec {
+        id: Id::Command,
+        name: "command",
+        arity: -1,
+        flags: &["loading", "stale"],
+        categories: &["@slow", "@connection"],
+        summary: "Describes all commands.",
+        since: "2.8.13",
+        complexity: "O(N), N commands",
+        tips: &["nondeterministic_output_order"],
+        subcommands: &[
+            Spec {
+                id: Id::CommandCount,
+                name: "command|count",
+                arity: 2,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Counts the commands.",
+                since: "2.8.13",
+                complexity: "O(1)",
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandDocs,
+                name: "command|docs",
+                arity: -2,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Explains commands and their arguments.",
+                usage: "[command-name [command-name ...]]",
+                since: "7.0.0",
+                complexity: "O(N), N commands asked for",
+                tips: &["nondeterministic_output_order"],
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandGetkeys,
+                name: "command|getkeys",
+                arity: -4,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Finds the keys in a whole command.",
+                usage: "command [arg [arg ...]]",
+                since: "2.8.13",
+                complexity: "O(N), N arguments",
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandGetkeysandflags,
+                name: "command|getkeysandflags",
+                arity: -4,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Finds the keys in a whole command and how each is used.",
+                usage: "command [arg [arg ...]]",
+                since: "7.0.0",
+                complexity: "O(N), N arguments",
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandHelp,
+                name: "command|help",
+                arity: 2,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Lists the subcommands of COMMAND.",
+                since: "5.0.0",
+                complexity: "O(1)",
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandInfo,
+                name: "command|info",
+                arity: -2,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Gives flags, arity and key positions of commands.",
+                usage: "[command-name [command-name ...]]",
+                since: "2.8.13",
+                complexity: "O(N), N commands asked for",
+                tips: &["nondeterministic_output_order"],
+                ..BASE
+            },
+            Spec {
+                id: Id::CommandList,
+                name: "command|list",
+                arity: -2,
+                flags: &["loading", "stale"],
+                categories: &["@slow", "@connection"],
+                summary: "Names the commands.",
+                usage: "[FILTERBY MODULE module-name | ACLCAT category | PATTERN pattern]",
+                since: "7.0.0",
+                complexity: "O(N), N commands",
+                tips: &["nondeterministic_output_order"],
+                ..BASE
+            },
+        ],
+        ..BASE
+    },
+    Spec {
+        id: Id::Config,
+        name: "config",
+        arity: -2,
+        categories: &["@slow"],
+        summary: "Reads and changes settings.",
+        since: "2.0.0",
+        complexity: "Depends on the subcommand",
+        subcommands: &[
+            Spec {
+                id: Id::ConfigGet,
+                name: "config|get",
+                arity: -3,
+                flags: &["admin", "noscript", "loading", "stale"],
+                categories: &["@admin", "@slow", "@dangerous"],
+                summary: "Gives settings whose names match patterns.",
+                usage: "parameter [parameter ...]",
+                since: "2.0.0",
+                complexity: "O(N), N settings",
+                ..BASE
+            },
+            Spec {
+                id: Id::ConfigHelp,
+                name: "config|help",
+                arity: 2,
+                flags: &["loading", "stale"],
+                categories: &["@slow"],
+                summary: "Lists the subcommands of CONFIG.",
+                since: "5.0.0",
+                complexity: "O(1)",
+                ..BASE
+            },
+            Spec {
+                id: Id::ConfigResetstat,
+                name: "config|resetstat",
+                arity: 2,
+                flags: &["admin", "noscript", "loading", "stale"],
+                categories: &["@admin", "@slow", "@dangerous"],
+                summary: "Sets counters back to 0.",
+                since: "2.0.0",
+                complexity: "O(1)",
+                ..BASE
+            },
+            Spec {
+                id: Id::ConfigRewrite,
+                name: "config|rewrite",
+                arity: 2,
+                flags: &["admin", "noscript", "loading", "stale"],
+                categories: &["@admin", "@slow", "@dangerous"],
+                summary: "Writes the settings in force to the configuration file.",
+                since: "2.8.0",
+                complexity: "O(1)",
+                ..BASE
+            },
+            Spec {
+                id: Id::ConfigSet,
+                name: "config|set",
+                arity: -4,
+                flags: &["admin", "noscript", "loading", "stale"],
+                categories: &["@admin", "@slow", "@dangerous"],
+                summary: "Changes settings, all of them or none.",
+                usage: "parameter value [parameter value ...]",
+                since: "2.0.0",
+                complexity: "O(N), N settings",
+                tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+                ..BASE
+            },
+        ],
+        ..BASE
+    },
+    Spec {
+        id: Id::Dbsize,
+        name: "dbsize",
+        arity: 1,
+        flags: &["readonly", "fast"],
+        categories: &["@keyspace", "@read", "@fast"],
+        summary: "Counts the keys.",
+        since: "1.0.0",
+        complexity: "O(1)",
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+        place: Place::Data,
+        ..BASE
+    },
+    Spec {
+        id: Id::Flushall,
+        name: "flushall",
+        arity: -1,
+        flags: &["write"],
+        categories: &["@keyspace", "@write", "@slow", "@dangerous"],
+        summary: "Removes every key of every database.",
+        usage: "[ASYNC | SYNC]",
+        since: "1.0.0",
+        complexity: "O(1)",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        place: Place::Data,
+        ..BASE
+    },
+    Spec {
+        id: Id::Flushdb,
+        name: "flushdb",
+        arity: -1,
+        flags: &["write"],
+        categories: &["@keyspace", "@write", "@slow", "@dangerous"],
+        summary: "Removes every key of the database.",
+        usage: "[ASYNC | SYNC]",
+        since: "1.0.0",
+        complexity: "O(1)",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        place: Place::Data,
+        ..BASE
+    },
+    Spec {
+        id: Id::Info,
+        name: "info",
+        arity: -1,
+        flags: &["loading", "stale"],
+        categories: &["@slow", "@dangerous"],
+        summary: "Describes the server's state and counters.",
+        usage: "[section [section ...]]",
+        since: "1.0.0",
+        complexity: "O(1)",
+        tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
+        ..BASE
+    },
+    Spec {
+        id: Id::Memory,
+        name: "memory",
+        arity: -2,
+        categories: &["@slow"],
+        summary: "Tells how much memory is used.",
+        since: "4.0.0",
+        complexity: "Depends on the subcommand",
+        place: Place::Data,
+        subcommands: &[
+            Spec {
+                id: Id::MemoryHelp,
+                name: "memory|help",
+                arity: 2,
+                flags: &["loading", "stale"],
+                categories: &["@slow"],
+                summary: "Lists the subcommands of MEMORY.",
+                since: "4.0.0",
+                complexity: "O(1)",
+                place: Place::Data,
+                ..BASE
+            },
+            Spec {
+                id: Id::MemoryUsage,
+                name: "memory|usage",
+                arity: -3,
+                flags: &["readonly"],
+                keys: SECOND,
+                key_specs: &[KeySpec::one(2, &["RO"])],
+                categories: &["@read", "@slow"],
+                summary: "Estimates the bytes a key and its value take.",
+                usage: "key [SAMPLES count]",
+                since: "4.0.0",
+                complexity: "O(1)",
+                place: Place::Data,
+                ..BASE
+            },
+        ],
+        ..BASE
+    },
+    Spec {
+        id: Id::Swapdb,
+        name: "swapdb",
+        arity: 3,
+        flags: &["write", "fast"],
+        categories: &["@keyspace", "@write", "@fast", "@dangerous"],
+        summary: "Exchanges two databases.",
+        usage: "index1 index2",
+        since: "4.0.0",
+        complexity: "O(1)",
+        place: Place::Data,
+        ..BASE
+    },
+    Spec {
+        id: Id::Time,
+        name: "time",
+        arity: 1,
+        flags: &["loading", "stale", "fast"],
+        categories: &["@fast"],
+        summary: "Gives the server's time in seconds and microseconds.",
+        since: "2.6.0",
+        complexity: "O(1)",
+        tips: &["nondeterministic_output"],
+        ..BASE
+    },
+];

@@ -1,0 +1,65 @@
+//! The gRPC door as its clients meet it: over a loopback port, before a map instead of an engine.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test grpc contract` adds what is new to the checked-in contract.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "grpc/calls.rs"]
+mod calls;
+#[path = "grpc/client.rs"]
+mod client;
+#[path = "grpc/contract.rs"]
+mod contract;
+#[path = "grpc/map_kv.rs"]
+mod map_kv;
+#[path = "grpc/paging.rs"]
+mod paging;
+#[path = "grpc/server.rs"]
+mod server;
+
+use arqondb::rpc::client::{Client, ClientOptions};
+use arqondb::rpc::pb::arqon_db_client::ArqonDbClient;
+use arqondb::serve::grpc::{GrpcOptions, GrpcServer};
+use map_kv::MapKv;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+/// A server on a free port, and what it serves from.
+struct Running {
+    kv: Arc<MapKv>,
+    address: String,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<arqondb::base::Result<()>>,
+}
+
+impl Running {
+    async fn start(options: GrpcOptions) -> Running {
+        let kv = Arc::new(MapKv::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = GrpcServer::new(Arc::clone(&kv)).with_options(options);
+        let server = tokio::spawn(server.serve_on(listener, async {
+            // Without a word the server goes on until the test's runtime ends.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        Running { kv, address, stop, server }
+    }
+
+    async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    async fn stub(&self) -> ArqonDbClient<Channel> {
+        ArqonDbClient::new(self.channel().await)
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(&self.address, ClientOptions::default()).await.unwrap()
+    }
+}

@@ -1,0 +1,11 @@
+//! Redis data commands over a keyspace that is a map in memory: transcripts, random bytes, and
+//! a comparison with a real server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod differential;
+mod fuzz;
+mod model;
+mod server;
+mod text;
+mod transcripts;
