@@ -1,10 +1,70 @@
 //! ArqonDB: keys and values, vectors and temporal graphs in one engine, one log, one atomic write.
+//!
+//! # The floors
+//!
+//! A file imports its own folder and lower floors, never a sibling and never upwards;
+//! `tests/tidy.rs` holds the tree to it.
+//!
+//! | floor | folders | is |
+//! |---|---|---|
+//! | 0 | [`base`] | words: errors, ids, codecs |
+//! | 1 | [`env`](mod@env) | the outside world: files, clock, randomness, threads; real and simulated |
+//! | 1 | [`op`] | every request and answer as plain data, and the one command table |
+//! | 2 | [`log`] | the node's one append-only log |
+//! | 3 | [`lsm`] | memtables, sstables, manifest, compaction, iterators |
+//! | 4 | [`redis`] | Redis data types and commands on top of keys |
+//! | 5 | [`shard`] | the state machine: evaluate, place, apply |
+//! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
+//! | 7 | [`node`] | the roles that hold state |
+//! | 9 | [`serve`] | the doors: protocol to `op` and back |
+//! | 10 | [`cli`], [`repl`], [`bench`] | the program |
+//!
+//! # Two walks
+//!
+//! A write, `SET k v`: `serve/resp` reads a frame and finds the command in `op::command`; through
+//! [`op::KvOps`] it comes to `node::Standalone`, and in `shard` it latches the key, is evaluated by
+//! `redis` against a transaction, and becomes one `lsm::batch::WriteBatch`. The batch is placed in
+//! the `log`; once committed it is applied to the `lsm` memtable, and the answer goes back. Later,
+//! in the background: flush, sstable, manifest, and the log lets go of what is flushed.
+//!
+//! A read, `GET k`: the same way down to `shard`, then through the overlay of pending batches to
+//! `lsm`: memtables, then tables from the newest level down, by filter, index and block cache.
+//!
+//! # Embedded
+//!
+//! ```
+//! # fn main() -> arqondb::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! let db = arqondb::DBImpl::open(path)?;
+//! let mut batch = arqondb::WriteBatch::new();
+//! batch.put(b"a", b"1");
+//! batch.put(b"b", b"2");
+//! db.write(batch)?;
+//! assert_eq!(db.get(b"b")?.as_deref(), Some(&b"2"[..]));
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod base;
+pub mod bench;
+pub mod cli;
 pub mod env;
 pub mod log;
 pub mod lsm;
+pub mod node;
 pub mod op;
+pub mod raft;
 pub mod redis;
+pub mod repl;
 pub mod rpc;
 pub mod serve;
+pub mod shard;
+
+pub use base::{CfId, Error, ErrorKind, Result, Seq};
+pub use log::SyncLevel;
+pub use lsm::batch::WriteBatch;
+pub use lsm::{IterOptions, ReadOptions};
+/// The embedded database, under the name it was promised.
+pub use node::Db as DBImpl;
+pub use node::{Db, Options};

@@ -1,3 +1,5 @@
 //! `arqon`: server, client, monitor and repair kit in one program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    arqondb::cli::main()
+}

@@ -5,7 +5,15 @@
 
 #[path = "log/crash.rs"]
 mod crash;
+#[path = "log/damage.rs"]
+mod damage;
 #[path = "log/driver.rs"]
 mod driver;
+#[path = "log/faults.rs"]
+mod faults;
+#[path = "log/golden.rs"]
+mod golden;
 #[path = "log/model.rs"]
 mod model;
+#[path = "log/threads.rs"]
+mod threads;

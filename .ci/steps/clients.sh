@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# real Redis clients work unmodified: redis-cli, redis-py, ioredis, node-redis
+# real Redis clients work unmodified: redis-cli, redis-py, ioredis, node-redis; grpcio from our proto
 . "$CI_STEPS/server.sh"
 start_arqon "$CI_WORK/clients" || exit 1
 ran=0
@@ -17,5 +17,8 @@ try redis-cli "$(have command -v redis-cli)" bash tests/clients/redis_cli.sh "$A
 try redis-py "$(have "$python" -c 'import redis')" "$python" tests/clients/redis_py.py "$ARQON_PORT"
 try ioredis "$(have test -d "$NODE_PATH/ioredis")" node tests/clients/ioredis.cjs "$ARQON_PORT"
 try node-redis "$(have test -d "$NODE_PATH/redis")" node tests/clients/node_redis.cjs "$ARQON_PORT"
+mkdir -p "$CI_WORK/stubs"
+try grpcio "$(have "$python" -c 'import grpc_tools')" "$python" tests/clients/grpc_py.py \
+  "$ARQON_GRPC_PORT" "$CI_WORK/stubs"
 [ "$ran" -gt 0 ] || exit 77
 kill -0 "$ARQON_PID" || { echo "the server died"; cat "$CI_WORK/clients/out.log"; exit 1; }

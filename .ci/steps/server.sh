@@ -12,7 +12,7 @@ arqon_binary() {
   echo "$target/release/arqon"
 }
 
-# start_arqon FOLDER [FLAG...]: sets ARQON_PORT and ARQON_PID once it serves.
+# start_arqon FOLDER [FLAG...]: sets ARQON_PORT, ARQON_GRPC_PORT and ARQON_PID once it serves.
 start_arqon() {
   local folder=$1 program
   shift
@@ -26,6 +26,7 @@ start_arqon() {
   for _ in $(seq 600); do
     if [ -s "$folder/ports.json" ]; then
       ARQON_PORT=$(sed -E 's/.*"redis" *: *"[^"]*:([0-9]+)".*/\1/' "$folder/ports.json")
+      ARQON_GRPC_PORT=$(sed -E 's/.*"grpc" *: *"[^"]*:([0-9]+)".*/\1/' "$folder/ports.json")
       return 0
     fi
     kill -0 "$ARQON_PID" 2>/dev/null || break

@@ -31,6 +31,7 @@ run_units() {
     printf '%4d of %4d  %s\n' "$count" "$base" "$line"
     grep -aP '^R\terr\t' "$OUT/${unit//\//_}.log" | cut -f3 | sed 's/^/             failed: /' | head -n 20
   done
+  return 0
 }
 run_units $gated || exit 1
 share=$((passed * 1000 / expected))

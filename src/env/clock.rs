@@ -1,7 +1,7 @@
 //! Time: of day for expiry, monotonic for measuring.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Tells the time. Implemented by `RealClock` and `SimClock`.
 pub trait Clock: Send + Sync + std::fmt::Debug {
@@ -23,6 +23,22 @@ impl RealClock {
     /// A clock whose monotonic time starts now.
     pub fn new() -> RealClock {
         RealClock { start: Instant::now() }
+    }
+}
+
+impl RealClock {
+    /// Holds the thread until the monotonic clock says `at_ns`. It sleeps, and spins at the end,
+    /// where a sleep could last too long.
+    pub fn wait_until(&self, at_ns: u64) {
+        const SPIN_NS: u64 = 100_000;
+        loop {
+            let left = at_ns.saturating_sub(self.monotonic_ns());
+            match left {
+                0 => return,
+                1..=SPIN_NS => std::hint::spin_loop(),
+                _ => std::thread::sleep(Duration::from_nanos(left - SPIN_NS / 2)),
+            }
+        }
     }
 }
 

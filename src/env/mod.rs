@@ -8,6 +8,7 @@
 //! - [`sim_disk`]: a disk in memory that can lose unsynced data, tear writes, fill up and fail.
 //! - [`clock`]: [`Clock`], real and simulated.
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
+//! - [`process`]: what the operating system says of this process and of itself.
 //! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
 //!
 //! Invariants owed to the floors above:
@@ -19,6 +20,7 @@ pub mod clock;
 pub mod disk;
 mod mapped;
 pub mod pool;
+pub mod process;
 pub mod real_disk;
 pub mod rng;
 pub mod sim_disk;

@@ -27,6 +27,11 @@ impl Rng {
         ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
     }
 
+    /// A generator of its own, seeded from this one.
+    pub fn fork(&mut self) -> Rng {
+        Rng(self.next_u64())
+    }
+
     /// True once in `n` calls on average.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0

@@ -8,7 +8,7 @@ use crate::log::record::{Position, Record, RecordRef};
 use crate::log::segment::Segment;
 use crate::log::{Inner, lock, read};
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 impl Inner {
     /// Retires the oldest segments as far as nobody needs them.
@@ -36,12 +36,14 @@ impl Inner {
     }
 
     fn retire(&self, number: u32) -> Result<()> {
-        let removed = {
-            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-            segments.remove(&number)
-        };
-        if let Some(segment) = removed {
-            self.supply.retire(segment)?;
+        let taken = self.segments_mut().remove(&number);
+        if let Some(segment) = taken {
+            if let Err(e) = self.supply.retire(&segment) {
+                // It stays, and so do those behind it: a log has no holes.
+                self.keep_segment(segment);
+                return Err(e);
+            }
+            self.supply.sync_names().map_err(|e| self.poison(&e))?;
         }
         lock(&self.writer).retention.forget(number);
         Ok(())
@@ -55,12 +57,15 @@ impl Inner {
         self.segments.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn keep_segment(&self, segment: Arc<Segment>) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(segment.number, segment);
+    fn segments_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<u32, Arc<Segment>>> {
+        self.segments.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of the segments numbered `number` and of the next ones, `count` in all.
+    pub(super) fn keep_segment(&self, segment: Arc<Segment>) {
+        self.segments_mut().insert(segment.number, segment);
+    }
+
+    /// Bytes of the `count` oldest segments.
     pub(super) fn bytes_of_oldest(&self, count: usize) -> u64 {
         self.segments().values().take(count).map(|segment| segment.bytes).sum()
     }

@@ -12,29 +12,39 @@
 //! damage, and the log is refused before anything has been changed.
 //!
 //! **Cutting.** In this order, each step durable before the next:
-//! 1. The segments that were read are synced: what was replayed may have been in the page cache
-//!    only (after a kill), and what is built on it must not be more durable than it is.
+//! 1. What was read and is not known to be durable is written again and synced: it may have been
+//!    in the page cache only (after a kill), and what is built on it must not be more durable
+//!    than it is.
 //! 2. Segments behind the end are removed, newest first. They hold nothing promised.
-//! 3. The segment of the end is cut to the end, which also gives its unused blocks back.
+//! 3. The segment of the end gets a link at the end, which proves from now on that all before it
+//!    was durable, and is cut behind it, which gives its unused blocks back.
 //!
 //! A crash between these steps repeats them with the same outcome: the frames up to the end are
 //! durable since step 1, the invalid frame behind them was never written whole and stays invalid
-//! whether its bytes are there or not, and removing a part of what holds no proof leaves no proof. The
-//! log never goes on in an old file: the next append begins a new segment, whose link confirms
-//! the end.
+//! whether its bytes are there or not, and removing a part of what holds no proof leaves no proof.
+//! The log never goes on in an old file: the next append begins a new segment, which links to the
+//! end.
+//!
+//! **What cannot be told.** Damage to what was synced last, with nothing written behind it, looks
+//! like a torn tail. A clean stop and every opening leave a link behind the end, so this window
+//! is open only between a sync and the next append or restart.
 
 use crate::base::{Error, GroupId, LogIndex, Result};
 use crate::env::Disk;
 use crate::log::format::{
-    END, FIRST, FIRST_FRAME, FRAME_HEADER, Frame, LAST, LINK, SEGMENT_HEADER, key_of,
+    END, FIRST, FIRST_FRAME, FRAME_HEADER, Frame, LAST, LINK, SEGMENT_HEADER, encode_header, key_of,
 };
 use crate::log::options::LogOptions;
 use crate::log::record::{Position, RecordKind, RecordRef};
 use crate::log::retention::Retention;
-use crate::log::scan::Scan;
+use crate::log::scan::{Scan, durable_in};
 use crate::log::segment::{Name, Segment};
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes written at once when a tail is made durable.
+const REWRITE_BYTES: u64 = 256 << 10;
 
 /// What opening a log found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,19 +98,18 @@ pub(super) fn recover(
     let key = scans.last().map(|scan| key_of(scan.salt, scan.number));
     let next = scans.last().map_or(1, |scan| scan.number.saturating_add(1));
     let walk = walk_all(&mut scans, replay)?;
-    let (end, mut retention, report) = (walk.end, walk.retention, walk.report);
+    let (end, durable) = (walk.end, walk.durable);
+    let (mut retention, report) = (walk.retention, walk.report);
 
     let mut segments = Vec::new();
     let mut dead = Vec::new();
-    for scan in scans {
+    for mut scan in scans {
         if scan.number > end.segment() {
             retention.forget(scan.number);
             dead.push(scan.path);
             continue;
         }
-        if scan.number >= walk.durable.segment() {
-            scan.file().sync_data()?;
-        }
+        make_durable(disk, &mut scan, durable, end)?;
         segments.push(scan);
     }
     let mut spares = Vec::new();
@@ -144,9 +153,9 @@ pub(super) fn examine(disk: &dyn Disk, dir: &Path) -> Result<Examined> {
 
 fn walk_all<'a, 'b>(scans: &mut [Scan], replay: &'a mut Replay<'b>) -> Result<Walk<'a, 'b>> {
     let mut walk = Walk::new(replay);
-    if let Some((at, offset)) = walk.run(scans)? {
-        refuse_damage(scans, at, offset, walk.end, walk.durable)?;
-        walk.report.cut = describe_cut(scans, at, offset, walk.end)?;
+    if let Some(stop) = walk.run(scans)? {
+        refuse_damage(scans, &stop, walk.end, walk.durable)?;
+        walk.report.cut = describe_cut(scans, &stop, walk.end)?;
     }
     let end = walk.end.segment();
     walk.report.segments = scans.iter().filter(|scan| scan.number <= end).count();
@@ -170,15 +179,32 @@ fn open_all(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Scan>, Others)> {
     Ok((scans, others))
 }
 
-/// Cuts the last segment to the end of the log.
+/// Writes what is not known to be durable once more, as it is, and syncs it. A sync alone would
+/// not do: if the process before this one died of a failed sync, the kernel may hold pages that
+/// it calls clean and the device does not have.
+fn make_durable(disk: &dyn Disk, scan: &mut Scan, durable: Position, end: Position) -> Result<()> {
+    let from = match scan.number.cmp(&durable.segment()) {
+        Ordering::Less => return Ok(()),
+        Ordering::Equal => durable.offset(),
+        Ordering::Greater => 0,
+    };
+    let to = if scan.number == end.segment() { end.offset() } else { scan.bytes };
+    let file = disk.open_write(&scan.path)?;
+    let mut at = from;
+    while at < to {
+        let bytes = scan.slice(at, (to - at).min(REWRITE_BYTES) as usize)?;
+        file.write_at(bytes, at)?;
+        at += bytes.len() as u64;
+    }
+    file.sync_data()
+}
+
+/// Ends the last segment at the end of the log, with a link that says that it is durable.
 fn finish(disk: &dyn Disk, scans: Vec<Scan>, end: Position) -> Result<Vec<Arc<Segment>>> {
     let mut segments = Vec::new();
     for mut scan in scans {
-        if scan.number == end.segment() && scan.bytes != end.offset() {
-            let file = disk.open_write(&scan.path)?;
-            file.set_len(end.offset())?;
-            file.sync_data()?;
-            scan.bytes = end.offset();
+        if scan.number == end.segment() {
+            seal(disk, &mut scan, end)?;
         }
         segments.push(Arc::new(Segment {
             number: scan.number,
@@ -191,22 +217,44 @@ fn finish(disk: &dyn Disk, scans: Vec<Scan>, end: Position) -> Result<Vec<Arc<Se
     Ok(segments)
 }
 
+fn seal(disk: &dyn Disk, scan: &mut Scan, end: Position) -> Result<()> {
+    let link = Frame { len: 0, synced: 0, kind: LINK, flags: 0, group: end.0, index: end.0 };
+    let sealed = end.offset() + FRAME_HEADER as u64;
+    let is_there = scan.frame_at(end.offset())?.is_some_and(|(frame, _)| frame == link);
+    // A segment that is full, or was cut here by hand, does without.
+    let fits = sealed <= scan.bytes;
+    let bytes = if fits { sealed } else { end.offset() };
+    if bytes == scan.bytes && (is_there || !fits) {
+        return Ok(());
+    }
+    let file = disk.open_write(&scan.path)?;
+    if fits && !is_there {
+        // Before the cut: inside the file it takes no space.
+        file.write_at(&encode_header(&link, &[], scan.salt, end.offset()), end.offset())?;
+        file.sync_data()?;
+    }
+    file.set_len(bytes)?;
+    file.sync_data()?;
+    scan.bytes = bytes;
+    Ok(())
+}
+
 /// Refuses the log if a frame behind the place where the walk stopped proves that what is missing
 /// had been durable.
-fn refuse_damage(
-    scans: &mut [Scan],
-    stop: usize,
-    offset: u64,
-    end: Position,
-    known: Position,
-) -> Result<()> {
+fn refuse_damage(scans: &mut [Scan], stop: &Stop, end: Position, known: Position) -> Result<()> {
     let mut proof = Some(known).filter(|known| *known > end);
-    for (i, scan) in scans.iter_mut().enumerate().skip(stop) {
-        let from = if i == stop { offset } else { SEGMENT_HEADER as u64 };
-        proof = proof.max(scan.durable_beyond(from, end)?);
+    let mut blamed = (stop.scan, stop.offset);
+    for (i, scan) in scans.iter_mut().enumerate().skip(stop.scan) {
+        let from = if i == stop.scan { stop.offset } else { SEGMENT_HEADER as u64 };
+        let found = scan.durable_beyond(from, end)?;
+        if proof.is_none() && i > stop.scan && stop.next_is_bad {
+            // Nothing is wrong before the next segment, so its beginning is.
+            blamed = (stop.scan + 1, SEGMENT_HEADER as u64);
+        }
+        proof = proof.max(found);
     }
     let Some(durable) = proof else { return Ok(()) };
-    let scan = &mut scans[stop];
+    let (scan, offset) = (&mut scans[blamed.0], blamed.1);
     let found = scan.describe(offset)?;
     Err(Error::corruption(
         &scan.path,
@@ -222,17 +270,13 @@ fn refuse_damage(
 
 /// Tells whether whole frames are cut off. A torn frame alone is not told from what an earlier
 /// life of the file left behind, and is nothing to speak of: it was being written.
-fn describe_cut(
-    scans: &mut [Scan],
-    stop: usize,
-    offset: u64,
-    end: Position,
-) -> Result<Option<Cut>> {
+fn describe_cut(scans: &mut [Scan], stop: &Stop, end: Position) -> Result<Option<Cut>> {
+    let offset = stop.offset;
     let mut from = offset;
-    for scan in scans.iter_mut().skip(stop) {
+    for scan in scans.iter_mut().skip(stop.scan) {
         while let Some((next, frame)) = scan.next_frame(from)? {
             if frame.kind != LINK {
-                let scan = &mut scans[stop];
+                let scan = &mut scans[stop.scan];
                 let (file, found) = (scan.path.clone(), scan.describe(offset)?);
                 return Ok(Some(Cut { file, offset, found, end }));
             }
@@ -241,6 +285,14 @@ fn describe_cut(
         from = SEGMENT_HEADER as u64;
     }
     Ok(None)
+}
+
+/// Where the walk stopped: the segment, by its place in the list, and the offset in it.
+struct Stop {
+    scan: usize,
+    offset: u64,
+    /// Whether the segment behind it does not begin with a valid link.
+    next_is_bad: bool,
 }
 
 /// The walk over all frames of all segments.
@@ -290,20 +342,22 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
     }
 
-    /// Walks as far as frames are valid; gives the segment and offset at which it stopped.
-    fn run(&mut self, scans: &mut [Scan]) -> Result<Option<(usize, u64)>> {
+    /// Walks as far as frames are valid; `None` if there are no segments.
+    fn run(&mut self, scans: &mut [Scan]) -> Result<Option<Stop>> {
+        let mut stop: Option<Stop> = None;
         // Where the next segment must link to: the end of the last frame.
-        let mut last: Option<(usize, Position)> = None;
+        let mut last = None;
         for (i, scan) in scans.iter_mut().enumerate() {
             let header = SEGMENT_HEADER as u64;
             let link = match scan.frame_at(header)? {
                 Some((frame, _)) if frame.kind == LINK => frame,
-                _ => return Ok(Some(stopped_before(last, i))),
+                _ => {
+                    let first = Stop { scan: i, offset: header, next_is_bad: false };
+                    return Ok(Some(stop.map_or(first, |s| Stop { next_is_bad: true, ..s })));
+                }
             };
             match last {
-                Some((_, position)) if position != Position(link.index) => {
-                    return Ok(Some(stopped_before(last, i)));
-                }
+                Some(position) if position != Position(link.index) => return Ok(stop),
                 Some(_) => {}
                 None => {
                     self.end = Position(link.index);
@@ -313,9 +367,10 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.durable = self.durable.max(Position(link.group));
             self.retention.begin(scan.number);
             let offset = self.frames(scan)?;
-            last = Some((i, Position::new(scan.number, offset)));
+            last = Some(Position::new(scan.number, offset));
+            stop = Some(Stop { scan: i, offset, next_is_bad: false });
         }
-        Ok(last.map(|(i, position)| (i, position.offset())))
+        Ok(stop)
     }
 
     /// Walks over the frames behind a segment's link; gives the offset behind the last.
@@ -331,7 +386,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             }
             let at = Position::new(number, offset + FRAME_HEADER as u64);
             let taken = self.batch.take(&frame, payload, at);
-            let durable = scan.durable_in(&frame);
+            let durable = durable_in(number, &frame);
             self.durable = self.durable.max(durable);
             if !taken {
                 return Err(Error::corruption(
@@ -371,12 +426,6 @@ impl<'a, 'b> Walk<'a, 'b> {
         self.batch.beheaded = false;
         Ok(())
     }
-}
-
-/// Where the walk stopped when segment `i` does not follow: behind the last frame, or at the
-/// beginning of the first segment.
-fn stopped_before(last: Option<(usize, Position)>, i: usize) -> (usize, u64) {
-    last.map_or((i, SEGMENT_HEADER as u64), |(i, position)| (i, position.offset()))
 }
 
 impl Batch {

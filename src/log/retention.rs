@@ -247,7 +247,7 @@ mod tests {
         let mut r = three_segments();
         entry(&mut r, 2, 5, 3, 3);
         assert_eq!(r.spans(3), [(1, 30, 31), (2, 5, 5)]);
-        assert_eq!(r.unneeded(), []);
+        assert!(r.unneeded().is_empty());
         let pin = Pin { group: GroupId(1), index: LogIndex(11), segments: 1 };
         assert_eq!(r.pinned_by(), Some(pin));
         r.set_floor(GroupId(1), LogIndex(20));
@@ -280,7 +280,7 @@ mod tests {
         r.begin(3);
         entry(&mut r, 1, 7, 1, 3);
         r.begin(4);
-        assert_eq!(r.unneeded(), []);
+        assert!(r.unneeded().is_empty());
         r.set_floor(GroupId(1), LogIndex(7));
         assert_eq!(r.unneeded(), [1, 2, 3]);
     }

@@ -16,6 +16,21 @@ const WINDOW: usize = 1 << 20;
 /// more than a glance; a second's worth of them ends the search.
 const SEARCH_BYTES_MAX: u64 = 8 << 30;
 
+/// The position up to which a frame of segment `number` knows the log to be durable.
+pub(super) fn durable_in(number: u32, frame: &Frame) -> Position {
+    match (frame.kind, frame.synced) {
+        (LINK, _) => Position(frame.group),
+        (_, 0) => Position(0),
+        (_, synced) => Position::new(number, u64::from(synced)),
+    }
+}
+
+/// A search for frames among bytes of which nothing is known.
+struct Search {
+    offset: u64,
+    budget: u64,
+}
+
 /// A segment file, read through a window.
 #[derive(Debug)]
 pub(super) struct Scan {
@@ -56,6 +71,7 @@ impl Scan {
         Ok(scan)
     }
 
+    /// The file, open to read.
     pub(super) fn file(&self) -> &Arc<dyn File> {
         &self.file
     }
@@ -93,63 +109,72 @@ impl Scan {
         known: Position,
     ) -> Result<Option<Position>> {
         let mut latest = None;
-        let mut budget = SEARCH_BYTES_MAX;
-        let mut offset = from;
-        while offset + FRAME_HEADER as u64 <= self.bytes {
-            if let Some(zeros) = self.skip_zeros(offset)? {
-                offset += zeros;
-                continue;
-            }
-            let Some((frame, bytes)) = self.look(offset)? else {
-                offset += 1;
-                continue;
-            };
-            let durable = self.durable_in(&frame);
-            if durable <= known {
-                // No proof, so not worth its checksum.
-                offset += 1;
-                continue;
-            }
-            let Some(left) = budget.checked_sub(bytes as u64) else { break };
-            budget = left;
-            if self.frame_at(offset)?.is_some() {
-                latest = latest.max(Some(durable));
-                offset += bytes as u64;
-            } else {
-                offset += 1;
-            }
+        let mut search = Search { offset: from, budget: SEARCH_BYTES_MAX };
+        let number = self.number;
+        let proves = |frame: &Frame| durable_in(number, frame) > known;
+        while let Some((_, frame)) = self.search(&mut search, &proves)? {
+            latest = latest.max(Some(durable_in(number, &frame)));
         }
         Ok(latest)
     }
 
     /// The next valid frame at or behind `from`.
     pub(super) fn next_frame(&mut self, from: u64) -> Result<Option<(u64, Frame)>> {
-        let mut budget = SEARCH_BYTES_MAX;
-        let mut offset = from;
-        while offset + FRAME_HEADER as u64 <= self.bytes {
-            if let Some(zeros) = self.skip_zeros(offset)? {
-                offset += zeros;
+        self.search(&mut Search { offset: from, budget: SEARCH_BYTES_MAX }, &|_| true)
+    }
+
+    /// The next valid frame that `wanted` accepts, at any offset: nothing is known of what
+    /// stands here. The search goes on behind it.
+    fn search(
+        &mut self,
+        search: &mut Search,
+        wanted: &dyn Fn(&Frame) -> bool,
+    ) -> Result<Option<(u64, Frame)>> {
+        while search.offset + FRAME_HEADER as u64 <= self.bytes {
+            let Some(offset) = self.next_candidate(search.offset)? else { break };
+            search.offset = offset + 1;
+            let Some((frame, bytes)) = self.look(offset)? else { continue };
+            if !wanted(&frame) {
                 continue;
             }
-            if let Some((frame, bytes)) = self.look(offset)? {
-                let Some(left) = budget.checked_sub(bytes as u64) else { break };
-                budget = left;
-                if self.frame_at(offset)?.is_some() {
-                    return Ok(Some((offset, frame)));
-                }
+            let Some(left) = search.budget.checked_sub(bytes as u64) else { break };
+            search.budget = left;
+            if self.frame_at(offset)?.is_some() {
+                search.offset = offset + bytes as u64;
+                return Ok(Some((offset, frame)));
             }
-            offset += 1;
         }
         Ok(None)
     }
 
-    /// The position up to which a frame of this segment knows the log to be durable.
-    pub(super) fn durable_in(&self, frame: &Frame) -> Position {
-        match (frame.kind, frame.synced) {
-            (LINK, _) => Position(frame.group),
-            (_, 0) => Position(0),
-            (_, synced) => Position::new(self.number, u64::from(synced)),
+    /// The next offset at or behind `from` where the bytes at 12 to 16 may be a frame's kind,
+    /// flags and zeros.
+    fn next_candidate(&mut self, from: u64) -> Result<Option<u64>> {
+        let mut from = from;
+        while from + FRAME_HEADER as u64 <= self.bytes {
+            let n = (self.bytes - from).min(WINDOW as u64 / 4) as usize;
+            let bytes = self.slice(from, n)?;
+            let last = n - FRAME_HEADER;
+            let mut i = 0;
+            while i <= last {
+                let word = u32::from_le_bytes([
+                    bytes[i + 12],
+                    bytes[i + 13],
+                    bytes[i + 14],
+                    bytes[i + 15],
+                ]);
+                if word == 0 {
+                    // Neither here nor where any of these four would be the kind.
+                    i += 4;
+                } else if word <= 0xFFFF && word & 0xFF != 0 {
+                    return Ok(Some(from + i as u64));
+                } else {
+                    i += 1;
+                }
+            }
+            from += i as u64;
         }
+        Ok(None)
     }
 
     /// Whether the header of a frame may stand at `offset`, and the whole frame's length.
@@ -163,16 +188,8 @@ impl Scan {
         Ok(frame.map(|frame| (frame, FRAME_HEADER + frame.len as usize)))
     }
 
-    /// How far the next frame is at least away, by the zeros that stand here. A frame's kind, 12
-    /// bytes in, is never zero.
-    fn skip_zeros(&mut self, offset: u64) -> Result<Option<u64>> {
-        let n = (self.bytes - offset).min(4096) as usize;
-        let zeros = self.slice(offset, n)?.iter().take_while(|b| **b == 0).count();
-        Ok(if zeros > 12 { Some(zeros as u64 - 12) } else { None })
-    }
-
     /// `len` bytes at `offset`, which the caller has checked to lie within the file.
-    fn slice(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
+    pub(super) fn slice(&mut self, offset: u64, len: usize) -> Result<&[u8]> {
         let start = offset.checked_sub(self.window_at).map(|start| start as usize);
         let start = match start {
             Some(start) if start + len <= self.window.len() => start,

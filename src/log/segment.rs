@@ -83,6 +83,7 @@ struct State {
     next: u32,
     ready: VecDeque<Arc<Segment>>,
     spares: Vec<PathBuf>,
+    unsynced: Vec<PathBuf>,
     closed: bool,
 }
 
@@ -95,7 +96,8 @@ impl Supply {
         next: u32,
         spares: Vec<PathBuf>,
     ) -> Supply {
-        let state = State { next, ready: VecDeque::new(), spares, closed: false };
+        let state =
+            State { next, ready: VecDeque::new(), spares, unsynced: Vec::new(), closed: false };
         let dir = dir.to_path_buf();
         Supply { disk, dir, options, key, state: Mutex::new(state), wanted: Condvar::new() }
     }
@@ -156,22 +158,30 @@ impl Supply {
     }
 
     /// Takes a segment out of the log: its file is kept to be used again if there is a use for it
-    /// and nobody reads it, or removed. On an error that is not the end of the log the file is
-    /// still there.
-    pub(super) fn retire(&self, segment: Arc<Segment>) -> Result<()> {
+    /// and nobody reads it, or removed. After an error it is still there. The caller syncs the
+    /// names ([`Supply::sync_names`]) before it takes out the next.
+    pub(super) fn retire(&self, segment: &Arc<Segment>) -> Result<()> {
         let mut state = self.lock();
         let keep = state.spares.len() < self.options.recycle_max
             && segment.bytes == self.options.segment_bytes
-            && Arc::strong_count(&segment) == 1;
+            && Arc::strong_count(segment) == 1;
         if keep {
             let spare = Name::Spare(segment.number).path(&self.dir);
             self.disk.rename(&segment.path, &spare)?;
-            self.disk.sync_dir(&self.dir)?;
-            state.spares.push(spare);
+            // Its old name must be gone for good before it is written to.
+            state.unsynced.push(spare);
         } else {
             self.disk.remove(&segment.path)?;
-            self.disk.sync_dir(&self.dir)?;
         }
+        Ok(())
+    }
+
+    /// Makes what was retired durable, and free to be used again.
+    pub(super) fn sync_names(&self) -> Result<()> {
+        let mut state = self.lock();
+        self.disk.sync_dir(&self.dir)?;
+        let State { spares, unsynced, .. } = &mut *state;
+        spares.append(unsynced);
         Ok(())
     }
 

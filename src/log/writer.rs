@@ -69,7 +69,8 @@ impl Inner {
     ) -> Result<Position> {
         check(records)?;
         let mut writer = lock(&self.writer);
-        let reserve = writer.retention.state_bytes();
+        let new_states = records.iter().filter(|record| record.kind == RecordKind::State);
+        let reserve = writer.retention.state_bytes() + new_states.map(frame_bytes).sum::<u64>();
         self.append_locked(&mut writer, records, reserve, positions)
     }
 
@@ -87,15 +88,14 @@ impl Inner {
         }
         let mut need = reserve;
         for record in records {
-            need += (FRAME_HEADER + record.payload.len()) as u64;
+            need += frame_bytes(record);
         }
         let room = match &writer.active {
             Some(active) => sure_room(active.at, active.segment.bytes),
             None => 0,
         };
         if need > room {
-            // States that are part of the batch are counted twice, which only errs on the safe
-            // side. Nothing has been written yet: a full device is a refusal.
+            // Nothing has been written yet: a full device is a refusal.
             self.supply.ensure(need - room).map_err(|e| match e.kind() {
                 ErrorKind::OutOfSpace => e.context("no room for a new log segment"),
                 ErrorKind::Refused => e,
@@ -246,10 +246,16 @@ fn write_frame(
     Ok(Position::new(active.segment.number, at))
 }
 
+/// Bytes that a record takes in one frame.
+#[inline]
+fn frame_bytes(record: &RecordRef<'_>) -> u64 {
+    (FRAME_HEADER + record.payload.len()) as u64
+}
+
 fn check(records: &[RecordRef<'_>]) -> Result<()> {
     let mut bytes = 0;
     for record in records {
-        bytes += (FRAME_HEADER + record.payload.len()) as u64;
+        bytes += frame_bytes(record);
         if record.kind == RecordKind::State && record.index.0 > 255 {
             return Err(Error::invalid(format!(
                 "state slot {}: a group has slots 0 to 255",

@@ -66,9 +66,8 @@ mod tests {
 
     #[test]
     fn operators_do_what_their_names_say() {
-        let fold1 = |base: Option<&[u8]>, op, operand: &[u8]| {
-            fold(base, std::iter::once((op, operand)))
-        };
+        let fold1 =
+            |base: Option<&[u8]>, op, operand: &[u8]| fold(base, std::iter::once((op, operand)));
         assert_eq!(fold1(None, MergeOp::Append, b"x"), b"x");
         assert_eq!(fold1(Some(b"a"), MergeOp::Append, b"x"), b"ax");
         assert_eq!(fold1(None, MergeOp::Add, &5i64.to_le_bytes()), 5i64.to_le_bytes());
@@ -91,7 +90,8 @@ mod tests {
                     v
                 };
                 let (base, a, b) = (bytes(), bytes(), bytes());
-                let base = if a.first().is_some_and(|x| x % 3 == 0) { None } else { Some(&base[..]) };
+                let base =
+                    if a.first().is_some_and(|x| x % 3 == 0) { None } else { Some(&base[..]) };
                 let one_by_one = fold(base, [(op, &a[..]), (op, &b[..])].into_iter());
                 let mut both = a.clone();
                 combine(op, &mut both, &b);

@@ -30,3 +30,8 @@ pub mod options;
 pub mod sstable;
 pub mod tombstone;
 pub mod version;
+
+pub use cache::BlockCache;
+pub use engine::{Engine, EngineStats, Found, Pressure, Snapshot};
+pub use iter::Iter;
+pub use options::{CfOptions, EngineOptions, IterOptions, ReadOptions};

@@ -242,6 +242,16 @@ mod tests {
     }
 
     #[test]
+    fn a_body_cut_short_does_not_read_on_into_its_footer() {
+        for body in [&b"\x00\xc2\x01"[..], b"\x00\x05abc", b"\x00", b"", b"\x00\xc3\x03\x05\x00a"] {
+            assert_eq!(deserialize(body), None, "{body:?}");
+        }
+        assert_eq!(deserialize(b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff"), None);
+        // A small body that claims to stand for very much.
+        assert_eq!(deserialize(b"\x00\xc3\x03\x80\x1f\xff\xff\xff\x00aa"), None);
+    }
+
+    #[test]
     fn any_bytes_with_a_right_checksum_are_read_or_refused() {
         let mut rng = crate::env::Rng::new(5);
         for _ in 0..50_000 {

@@ -258,8 +258,7 @@ impl World {
     pub(super) fn check_key(&self, cf: CfId, key: &[u8], at: Option<Seq>, now_ms: u64) {
         let read = ReadOptions { at, now_ms, fill_cache: true };
         let found = self.engine.get(cf, key, &read).unwrap();
-        let found =
-            found.map(|f| Row { value: f.value.to_vec(), meta: f.meta, seq: f.seq });
+        let found = found.map(|f| Row { value: f.value.to_vec(), meta: f.meta, seq: f.seq });
         let at = at.unwrap_or(Seq::MAX);
         assert_eq!(found, self.oracle.get(cf, key, at, now_ms), "key {key:?} at {at} now {now_ms}");
     }
@@ -275,7 +274,8 @@ impl World {
     pub(super) fn check_engine(&self, engine: &Engine, at: Option<Seq>, now_ms: u64) {
         for &cf in &self.families {
             let want = self.oracle.scan(cf, at.unwrap_or(Seq::MAX), now_ms);
-            let mut iter = engine.iter(cf, IterOptions { at, now_ms, ..Default::default() }).unwrap();
+            let mut iter =
+                engine.iter(cf, IterOptions { at, now_ms, ..Default::default() }).unwrap();
             let mut got = Vec::new();
             iter.first().unwrap();
             while iter.valid() {

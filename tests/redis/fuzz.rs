@@ -1,8 +1,8 @@
 //! Random bytes as arguments: no command may panic, and an error reply changes nothing (the
 //! model checks that).
 
-use crate::differential::random_call;
 use crate::model::Model;
+use crate::random::random_call;
 use arqondb::env::Rng;
 use arqondb::op::command::{COMMANDS, Place, Spec};
 use bytes::Bytes;

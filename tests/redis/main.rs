@@ -6,6 +6,9 @@
 mod differential;
 mod fuzz;
 mod model;
+mod random;
 mod server;
+mod table;
 mod text;
 mod transcripts;
+mod types;

@@ -4,8 +4,15 @@ use arqondb::op::Reply;
 use bytes::Bytes;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) struct Server(BufReader<TcpStream>);
+/// One test at a time has the server.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub(crate) struct Server {
+    stream: BufReader<TcpStream>,
+    _turn: MutexGuard<'static, ()>,
+}
 
 impl Server {
     /// The server that `ARQON_TEST_REDIS` names, as `host:port`. Its data will be lost.
@@ -14,7 +21,9 @@ impl Server {
             eprintln!("SKIPPED {what}: ARQON_TEST_REDIS does not name a server");
             return None;
         };
-        let mut server = Server(BufReader::new(TcpStream::connect(address).unwrap()));
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = BufReader::new(TcpStream::connect(address).unwrap());
+        let mut server = Server { stream, _turn: turn };
         let hello = server.call(&[Bytes::from("HELLO"), Bytes::from("3")]);
         assert!(matches!(hello, Reply::Map(_)), "{hello:?}");
         Some(server)
@@ -27,13 +36,13 @@ impl Server {
             frame.extend_from_slice(arg);
             frame.extend_from_slice(b"\r\n");
         }
-        self.0.get_mut().write_all(&frame).unwrap();
+        self.stream.get_mut().write_all(&frame).unwrap();
         self.read()
     }
 
     fn read(&mut self) -> Reply {
         let mut line = Vec::new();
-        self.0.read_until(b'\n', &mut line).unwrap();
+        self.stream.read_until(b'\n', &mut line).unwrap();
         let line = line.strip_suffix(b"\r\n").expect("a whole line");
         let text = String::from_utf8_lossy(&line[1..]).into_owned();
         let count = || text.parse::<usize>().unwrap();
@@ -46,7 +55,7 @@ impl Server {
             b'#' => Reply::Bool(text == "t"),
             b'$' | b'=' => {
                 let mut bytes = vec![0; count() + 2];
-                self.0.read_exact(&mut bytes).unwrap();
+                self.stream.read_exact(&mut bytes).unwrap();
                 bytes.truncate(bytes.len() - 2);
                 Reply::Bulk(bytes.into())
             }

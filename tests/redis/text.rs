@@ -24,7 +24,7 @@ pub(crate) fn parse_call(line: &str) -> Vec<Bytes> {
             }
             None => {
                 let end = rest.find(' ').unwrap_or(rest.len());
-                (rest[..end].as_bytes().to_vec(), &rest[end..])
+                (rest.as_bytes()[..end].to_vec(), &rest[end..])
             }
         };
         args.push(Bytes::from(arg));

@@ -69,7 +69,11 @@ const RECORDS_PER_CHECK: usize = 1024;
 ///
 /// # Errors
 /// `Unavailable` if cancelled; `Corruption` of an input; what the disk gives.
-pub fn rewrite(inputs: Inputs, rules: Rules<'_>, target: Target<'_>) -> Result<Vec<Arc<TableFile>>> {
+pub fn rewrite(
+    inputs: Inputs,
+    rules: Rules<'_>,
+    target: Target<'_>,
+) -> Result<Vec<Arc<TableFile>>> {
     let (older, from) = (rules.older, rules.older_from);
     let older_overlaps = |t: &RangeTombstone| {
         let range = KeyRange { start: t.start.to_vec(), end: Some((t.end.to_vec(), true)) };

@@ -133,8 +133,7 @@ impl Inner {
         let collected = readers.floor;
         let files = {
             let levels = choice.level.max(1);
-            let newer_holds =
-                |key: &[u8]| tree.view().newer_holds(key, &[], levels, &choice.upper);
+            let newer_holds = |key: &[u8]| tree.view().newer_holds(key, &[], levels, &choice.upper);
             let rules = Rules {
                 readers,
                 committed_ms: self.committed_ms.load(Ordering::Acquire),
@@ -160,7 +159,13 @@ impl Inner {
             .filter(|(_, f)| choice.upper.contains(&f.meta.number))
             .map(|(_, f)| f.clone())
             .collect();
-        self.install_compaction(tree, choice.upper.clone(), moved, choice.output, version.collected)?;
+        self.install_compaction(
+            tree,
+            choice.upper.clone(),
+            moved,
+            choice.output,
+            version.collected,
+        )?;
         self.counters.moves.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

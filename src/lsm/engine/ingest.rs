@@ -49,7 +49,9 @@ impl Engine {
             return Ok(());
         };
         if seq <= inner.visible_seq() || seq > Seq::MAX {
-            return Err(Error::invalid("the sequence number of an ingest is not above all visible"));
+            return Err(Error::invalid(
+                "the sequence number of an ingest is not above all visible",
+            ));
         }
         let mut metas = Vec::new();
         for path in paths {
@@ -183,12 +185,7 @@ impl Inner {
             Field::Flushed(tree.id, index),
             Field::LastSeq(seq),
             Field::CommittedMs(self.committed_ms.load(Ordering::Acquire)),
-            Field::Counts {
-                cf: tree.id,
-                keys: totals.keys,
-                expires: totals.expires,
-                exact: false,
-            },
+            Field::Counts { cf: tree.id, keys: totals.keys, expires: totals.expires, exact: false },
         ];
         let added = files.into_iter().map(|file| (level, file)).collect();
         let collected = tree.view().version.collected;

@@ -141,7 +141,9 @@ impl Inner {
 }
 
 fn is_disjoint(version: &crate::lsm::version::Version) -> bool {
-    version.levels.iter().skip(1).all(|files| {
-        files.windows(2).all(|pair| pair[0].meta.ends_before(&pair[1].meta.smallest))
-    })
+    version
+        .levels
+        .iter()
+        .skip(1)
+        .all(|files| files.windows(2).all(|pair| pair[0].meta.ends_before(&pair[1].meta.smallest)))
 }

@@ -40,7 +40,8 @@ pub(super) fn open(
     for (&cf, family) in &state.families {
         trees.insert(cf, open_tree(&disk, &options, &cache, &arena, cf, family)?);
     }
-    let keep: BTreeSet<u64> = state.families.values().flat_map(|f| f.files.keys().copied()).collect();
+    let keep: BTreeSet<u64> =
+        state.families.values().flat_map(|f| f.files.keys().copied()).collect();
     let (last_seq, committed_ms) = (state.last_seq, state.committed_ms);
     let replay_from = state.replay_from();
     let manifest = match options.read_only {
@@ -127,7 +128,12 @@ fn open_tree(
     for (level, meta) in family.files.values() {
         let path = options.dir.join(file_name(meta.number));
         if !disk.exists(&path) {
-            return Err(Error::corruption(path, 0, "an sstable that the manifest names", "no file"));
+            return Err(Error::corruption(
+                path,
+                0,
+                "an sstable that the manifest names",
+                "no file",
+            ));
         }
         let file = TableFile::open(disk, &options.dir, meta.clone(), cache)?;
         if file.table().file_bytes() != meta.size {

@@ -308,7 +308,8 @@ impl Iter {
         let stored = self.cursor.value();
         let (meta, value) = split_value(kind, stored).ok_or_else(|| malformed("a value"))?;
         self.meta = meta;
-        self.value_here = Some(if self.keys_only { stored.len() } else { stored.len() - value.len() });
+        self.value_here =
+            Some(if self.keys_only { stored.len() } else { stored.len() - value.len() });
         Ok(!self.is_expired(meta))
     }
 

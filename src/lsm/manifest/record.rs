@@ -117,7 +117,11 @@ impl RecordReader {
         match self.record_at(at, Some(self.next_record)) {
             Some((payload, end)) => {
                 let edit = Edit::decode(&self.bytes[payload.clone()]).map_err(|field| {
-                    self.damage(payload.start + field, "a field of an edit", "an unknown or cut one")
+                    self.damage(
+                        payload.start + field,
+                        "a field of an edit",
+                        "an unknown or cut one",
+                    )
                 })?;
                 self.at = end;
                 self.next_record += 1;

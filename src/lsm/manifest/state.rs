@@ -80,7 +80,9 @@ impl State {
             Field::AddFile { cf, level, file } => self.add_file(*cf, *level, file)?,
             Field::RemoveFile { cf, number } => {
                 if self.family(*cf)?.files.remove(number).is_none() {
-                    return Err(format!("file {number} removed from family {cf} without being there"));
+                    return Err(format!(
+                        "file {number} removed from family {cf} without being there"
+                    ));
                 }
             }
             Field::Counts { cf, keys, expires, exact } => {

@@ -69,7 +69,9 @@ pub fn load(disk: &dyn Disk, dir: &Path, number: u64) -> Result<(State, bool)> {
     }
     let mut state = State::default();
     while let Some((at, edit)) = reader.next()? {
-        state.apply(&edit).map_err(|found| reader.damage(at as usize, "an edit that fits", &found))?;
+        state
+            .apply(&edit)
+            .map_err(|found| reader.damage(at as usize, "an edit that fits", &found))?;
     }
     Ok((state, reader.is_torn()))
 }

@@ -135,7 +135,9 @@ impl Version {
     /// older records; `None` if level 0 itself is all that is left.
     pub fn deepest_free(&self, range: &KeyRange, levels: usize) -> Option<usize> {
         let free = |level: usize| {
-            self.levels.get(level).is_none_or(|files| !files.iter().any(|f| range.overlaps(&f.meta)))
+            self.levels
+                .get(level)
+                .is_none_or(|files| !files.iter().any(|f| range.overlaps(&f.meta)))
         };
         (0..levels).take_while(|level| free(*level)).last().filter(|level| *level > 0)
     }

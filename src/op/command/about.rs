@@ -16,7 +16,7 @@ pub fn answer(spec: &Spec, args: &[Bytes]) -> Reply {
         Id::CommandGetkeysandflags => get_keys(rest, true),
         Id::CommandHelp => help_reply(spec),
         Id::CommandInfo if !rest.is_empty() => Reply::Array(
-            rest.iter().map(|name| find(name).map_or(Reply::NilArray, info_reply)).collect(),
+            rest.iter().map(|name| find(name).map_or(Reply::Nil, info_reply)).collect(),
         ),
         Id::CommandList => list(rest),
         _ => Reply::Array(COMMANDS.iter().map(|spec| info_reply(spec)).collect()),

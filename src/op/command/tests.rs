@@ -126,7 +126,7 @@ fn command_answers_in_the_shapes_clients_read() {
     };
     assert_eq!(ask("command count"), Reply::Int(COMMANDS.len() as i64));
     let Reply::Array(info) = ask("command info get nosuch config|get") else { panic!() };
-    assert_eq!(info[1], Reply::NilArray);
+    assert_eq!(info[1], Reply::Nil);
     let Reply::Array(get) = &info[0] else { panic!() };
     assert_eq!(get.len(), 10);
     assert_eq!(get[1], Reply::Int(2));

@@ -100,6 +100,7 @@ pub(super) static COMMANDS: &[Spec] = &[
         since: "3.0.0",
         complexity: "O(1)",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        group: "generic",
         ..BASE
     },
 ];

@@ -1,0 +1,304 @@
+//! The embedded database: synchronous, in this process, on one folder.
+
+use crate::base::{CfId, Error, ErrorKind, Result, Seq};
+use crate::lsm::batch::WriteBatch;
+use crate::lsm::key::Meta;
+use crate::lsm::{EngineStats, Iter, IterOptions, ReadOptions};
+use crate::node::Options;
+use crate::node::core::Core;
+use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
+use crate::op::{Request, Response};
+use bytes::Bytes;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A database open in this process. Clones share it; it closes when the last is dropped, and with
+/// it every snapshot and iterator.
+///
+/// ```
+/// # fn main() -> arqondb::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path();
+/// let db = arqondb::DBImpl::open(path)?;
+/// db.put(b"user:1", b"Ada")?;
+/// assert_eq!(db.get(b"user:1")?.as_deref(), Some(&b"Ada"[..]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db(pub(crate) Arc<Core>);
+
+impl Db {
+    /// Opens the database in the folder `path`, creating it if it is not there, with the default
+    /// [`Options`].
+    ///
+    /// # Errors
+    /// `Refused` if another process has it open or the folder holds something else, `Corruption`
+    /// if what is on disk is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Db> {
+        Db::open_with(path, Options::default())
+    }
+
+    /// As [`Db::open`], with options.
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Db> {
+        Ok(Db(Arc::new(Core::open(path.as_ref(), options)?)))
+    }
+
+    /// The value of a key of the default family.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.get_cf(CfId::DEFAULT, key)
+    }
+
+    /// The value of a key.
+    pub fn get_cf(&self, cf: CfId, key: &[u8]) -> Result<Option<Bytes>> {
+        let shard = &self.0.shard;
+        if shard.has_pending() {
+            let request = Request::Get { cf, key: Bytes::copy_from_slice(key) };
+            return match self.execute(request)? {
+                Response::Entry(entry) => Ok(entry.map(|e| e.value)),
+                other => Err(unexpected(&other)),
+            };
+        }
+        let options = ReadOptions { now_ms: self.now_ms(), ..ReadOptions::default() };
+        Ok(shard.engine().get(cf, key, &options)?.map(|found| found.value))
+    }
+
+    /// The value of a key with the sequence number of its last commit and its expiry.
+    pub fn get_entry(&self, cf: CfId, key: &[u8]) -> Result<Option<Entry>> {
+        match self.execute(Request::Get { cf, key: Bytes::copy_from_slice(key) })? {
+            Response::Entry(entry) => Ok(entry),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sets a key of the default family. Returns once the write is as durable as
+    /// [`Options::sync`] says.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.put(key, value);
+        self.write(batch).map(drop)
+    }
+
+    /// Sets a key that expires `ttl_ms` milliseconds from now.
+    pub fn put_ttl(&self, cf: CfId, key: &[u8], value: &[u8], ttl_ms: u64) -> Result<()> {
+        let write = Write::Put {
+            cf,
+            key: Bytes::copy_from_slice(key),
+            value: Bytes::copy_from_slice(value),
+            expiry: Expiry::InMs(ttl_ms),
+        };
+        self.execute(Request::Write { writes: vec![write], id: None }).map(drop)
+    }
+
+    /// Removes a key of the default family; an absent one is fine.
+    pub fn delete(&self, key: &[u8]) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.delete(key);
+        self.write(batch).map(drop)
+    }
+
+    /// Merges an operand into a key of the default family.
+    pub fn merge(&self, key: &[u8], op: MergeOp, operand: &[u8]) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        batch.merge(key, op, operand);
+        self.write(batch).map(drop)
+    }
+
+    /// Writes a batch, all or nothing; gives the sequence number of its last operation.
+    ///
+    /// # Errors
+    /// `Unknown` if the log failed after the batch was placed; any other error means that
+    /// nothing was written.
+    pub fn write(&self, batch: WriteBatch) -> Result<Seq> {
+        let shard = &self.0.shard;
+        shard.engine().wait_for_room()?;
+        let ticket = shard.write_batch(batch, self.0.now_ms())?;
+        shard.wait_committed(ticket)?;
+        Ok(ticket.seq)
+    }
+
+    /// Sets a key if its last commit has the sequence number `expected` (`Seq(0)`: if it is
+    /// absent). Gives the new sequence number, or what stands there now.
+    pub fn cas(
+        &self,
+        cf: CfId,
+        key: &[u8],
+        expected: Seq,
+        value: &[u8],
+    ) -> Result<Result<Seq, Option<Entry>>> {
+        let condition =
+            if expected == Seq(0) { Condition::Absent } else { Condition::SeqIs(expected) };
+        let response = self.execute(Request::PutIf {
+            cf,
+            key: Bytes::copy_from_slice(key),
+            value: Some(Bytes::copy_from_slice(value)),
+            expiry: Expiry::Never,
+            condition,
+            id: None,
+        })?;
+        match response {
+            Response::Conditional { applied: true, seq, .. } => Ok(Ok(seq)),
+            Response::Conditional { current, .. } => Ok(Err(current)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Executes any request, and waits until it may be answered. May take as long as the request
+    /// reads.
+    pub fn execute(&self, request: Request) -> Result<Response> {
+        let shard = &self.0.shard;
+        shard.engine().wait_for_room()?;
+        let answer = shard.execute(request, self.0.now_ms())?;
+        shard.wait_committed(answer.rests_on)?;
+        Ok(answer.response)
+    }
+
+    /// The database as it is now, to read from while others write.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.0.shard.settle()?;
+        Ok(Snapshot { inner: self.0.shard.engine().snapshot(), db: self.clone() })
+    }
+
+    /// Walks the keys of a family in order, forwards or backwards, as they are now.
+    pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<DbIter> {
+        self.0.shard.settle()?;
+        let options =
+            IterOptions { now_ms: if options.now_ms == 0 { self.now_ms() } else { options.now_ms }, ..options };
+        Ok(DbIter { inner: self.0.shard.engine().iter(cf, options)?, _db: self.clone() })
+    }
+
+    /// Creates a column family.
+    pub fn create_cf(&self, name: &str) -> Result<CfId> {
+        match self.execute(Request::CreateCf { name: name.to_string() })? {
+            Response::ColumnFamily(info) => Ok(info.id),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Drops a column family and all it holds.
+    pub fn drop_cf(&self, cf: CfId) -> Result<()> {
+        self.execute(Request::DropCf { cf }).map(drop)
+    }
+
+    /// The column families, by id.
+    pub fn list_cfs(&self) -> Result<Vec<CfInfo>> {
+        match self.execute(Request::ListCfs)? {
+            Response::ColumnFamilies(families) => Ok(families),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes everything written so far durable, whatever the sync level.
+    pub fn sync(&self) -> Result<()> {
+        self.0.shard.settle()?;
+        self.0.log.sync_to(self.0.log.written())
+    }
+
+    /// Writes all memtables to sstables.
+    pub fn flush(&self) -> Result<()> {
+        self.0.shard.settle()?;
+        self.0.shard.engine().flush_all()
+    }
+
+    /// Compacts the whole of a family down to its last level.
+    pub fn compact(&self, cf: CfId) -> Result<()> {
+        use std::ops::Bound::Unbounded;
+        self.0.shard.engine().compact_range(cf, Unbounded, Unbounded)
+    }
+
+    /// Makes a copy of the database in the new folder `dir` that opens by itself: sstables are
+    /// hard-linked, so it takes no space at first. `dir` must be on the same file system.
+    pub fn checkpoint(&self, dir: &Path) -> Result<()> {
+        self.0.shard.settle()?;
+        self.0.checkpoint(dir)
+    }
+
+    /// Figures, as INFO shows them.
+    pub fn stats(&self) -> Result<Stats> {
+        self.0.stats()
+    }
+
+    /// Figures of the storage engine.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.0.shard.engine().stats()
+    }
+
+    /// Whether two handles are of one open database.
+    pub fn is_same(&self, other: &Db) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.0.shard.advance_now(self.0.now_ms())
+    }
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("dir", &self.0.dir).finish_non_exhaustive()
+    }
+}
+
+/// The database as it was when the snapshot was taken.
+pub struct Snapshot {
+    inner: crate::lsm::Snapshot,
+    db: Db,
+}
+
+impl Snapshot {
+    /// The sequence number of the last operation it shows.
+    pub fn seq(&self) -> Seq {
+        self.inner.seq()
+    }
+
+    /// The value of a key of the default family.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.get_cf(CfId::DEFAULT, key)
+    }
+
+    /// The value of a key. What has expired since the snapshot was taken is absent.
+    pub fn get_cf(&self, cf: CfId, key: &[u8]) -> Result<Option<Bytes>> {
+        let options = ReadOptions {
+            at: Some(self.inner.seq()),
+            now_ms: self.db.now_ms(),
+            ..ReadOptions::default()
+        };
+        Ok(self.db.0.shard.engine().get(cf, key, &options)?.map(|found| found.value))
+    }
+
+    /// Walks the keys of a family.
+    pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<DbIter> {
+        self.db.iter(cf, IterOptions { at: Some(self.inner.seq()), ..options })
+    }
+}
+
+/// A position among the keys of a family. See [`Iter`] for how it moves.
+pub struct DbIter {
+    inner: Iter,
+    _db: Db,
+}
+
+impl DbIter {
+    /// What stands beside the present value. REQUIRES: valid.
+    pub fn meta(&self) -> Meta {
+        self.inner.meta()
+    }
+}
+
+impl std::ops::Deref for DbIter {
+    type Target = Iter;
+
+    fn deref(&self) -> &Iter {
+        &self.inner
+    }
+}
+
+impl std::ops::DerefMut for DbIter {
+    fn deref_mut(&mut self) -> &mut Iter {
+        &mut self.inner
+    }
+}
+
+fn unexpected(response: &Response) -> Error {
+    Error::new(ErrorKind::Internal, format!("the shard gave another answer: {response:?}"))
+}

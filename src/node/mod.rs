@@ -1,0 +1,31 @@
+//! Floor 7: the roles that hold state.
+//!
+//! Today there is one: the standalone node, one shard on one log in one folder.
+//!
+//! ```text
+//! DIR/FORMAT     what the folder is, and its version
+//! DIR/LOCK       held while a process has it open
+//! DIR/log/       the node's log
+//! DIR/shard-1/   the shard's sstables and manifest
+//! ```
+//!
+//! In reading order:
+//! - [`options`]: [`Options`].
+//! - [`local_log`]: the node's own log as a shard's [`crate::shard::Log`].
+//! - [`core`]: opening, recovery, upkeep, closing.
+//! - [`db`]: [`Db`], the embedded database, synchronous.
+//! - [`standalone`]: [`Standalone`], the same behind the doors, asynchronous.
+//!
+//! Invariants owed to the floors above:
+//! - A folder is open in one process at most.
+//! - An acknowledged write is there after `kill -9`; at `always` after power loss too.
+
+mod core;
+pub mod db;
+pub mod local_log;
+pub mod options;
+pub mod standalone;
+
+pub use db::{Db, DbIter, Snapshot};
+pub use options::Options;
+pub use standalone::Standalone;

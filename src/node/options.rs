@@ -1,0 +1,46 @@
+//! Settings of a node's data.
+
+use crate::env::{Clock, Disk, RealClock, RealDisk};
+use crate::log::SyncLevel;
+use std::sync::Arc;
+
+/// How a database is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// When a write is acknowledged: see [`SyncLevel`]. Default: `interval`, 100 ms.
+    pub sync: SyncLevel,
+    /// Memory for memtables and the block cache together, in bytes. Default: 256 MiB; at least
+    /// 8 MiB.
+    pub memory_budget_bytes: u64,
+    /// The log is kept below about this size by flushing what pins it, in bytes. Default: 512 MiB.
+    pub log_bytes_max: u64,
+    /// Size of a log segment in bytes. Default: 64 MiB.
+    pub log_segment_bytes: u64,
+    /// Background threads for flushes and compactions. Default: 2; at least 1.
+    pub background_threads: usize,
+    /// Keeps exact counts of the default family's keys, at the cost of a read before each write.
+    /// Default: off for the embedded database, on for a server.
+    pub count_keys: bool,
+    /// Creates the database if it is not there. Default: true.
+    pub create_if_missing: bool,
+    /// Where it lies. Default: the operating system's files.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is. Default: the machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            sync: SyncLevel::default(),
+            memory_budget_bytes: 256 << 20,
+            log_bytes_max: 512 << 20,
+            log_segment_bytes: 64 << 20,
+            background_threads: 2,
+            count_keys: false,
+            create_if_missing: true,
+            disk: RealDisk::shared(),
+            clock: Arc::new(RealClock::new()),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A standalone node behind the doors.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::env::Pool;
+use crate::log::SyncLevel;
+use crate::lsm::Pressure;
+use crate::node::core::Core;
+use crate::node::{Db, Options};
+use crate::op::{KvOps, Request, Response};
+use crate::shard::{Answer, Shard, Ticket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Threads for requests that read a whole family or wait for room.
+const SLOW_THREADS: usize = 4;
+
+/// A database as a door sees it: requests in, answers out once they are committed. Clones share
+/// it.
+///
+/// Requests that touch a few keys run on the caller's thread; those that may read much, or must
+/// wait for room, cross to a pool of their own.
+#[derive(Clone)]
+pub struct Standalone {
+    core: Arc<Core>,
+    slow: Pool,
+}
+
+impl Standalone {
+    /// Opens the data in `dir`. Keys are counted, whatever the options say: DBSIZE is exact.
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Standalone> {
+        let options = Options { count_keys: true, ..options };
+        Ok(Standalone::new(Arc::new(Core::open(dir.as_ref(), options)?)))
+    }
+
+    fn new(core: Arc<Core>) -> Standalone {
+        Standalone { core, slow: Pool::threads("arqon-slow", SLOW_THREADS) }
+    }
+
+    /// The same database, embedded.
+    pub fn db(&self) -> Db {
+        Db(self.core.clone())
+    }
+
+    /// Runs a request on the pool for slow ones.
+    async fn execute_slowly(&self, request: Request) -> Result<Answer> {
+        let (send, receive) = oneshot::channel();
+        let core = self.core.clone();
+        self.slow.spawn(move || {
+            let answer = core
+                .shard
+                .engine()
+                .wait_for_room()
+                .and_then(|()| core.execute(request));
+            // The client may have gone; the write stands all the same.
+            _ = send.send(answer);
+        });
+        receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
+    }
+
+    async fn make_room(&self, request: &Request) -> bool {
+        if !writes(request) {
+            return true;
+        }
+        match self.core.shard.engine().pressure() {
+            Pressure::None => true,
+            Pressure::Slow { delay_us } => {
+                tokio::time::sleep(Duration::from_micros(delay_us)).await;
+                true
+            }
+            Pressure::Stop => false,
+        }
+    }
+}
+
+impl KvOps for Standalone {
+    async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut rests_on = Ticket::default();
+        for request in requests {
+            let quick = Shard::is_quick(&request) && self.make_room(&request).await;
+            let answer = match request {
+                Request::Stats => self.core.stats().map(|stats| {
+                    Answer { response: Response::Stats(Box::new(stats)), rests_on: Ticket::default() }
+                }),
+                request if quick => self.core.execute(request),
+                request => self.execute_slowly(request).await,
+            };
+            if let Ok(answer) = &answer {
+                rests_on = rests_on.max(answer.rests_on);
+            }
+            answers.push(answer);
+        }
+        let shard = &self.core.shard;
+        if !shard.is_committed(rests_on) {
+            let (send, receive) = oneshot::channel();
+            // The outcome of each is asked for below.
+            shard.when_committed(rests_on, move |_| _ = send.send(()));
+            _ = receive.await;
+        }
+        answers
+            .into_iter()
+            .map(|answer| {
+                let answer = answer?;
+                shard.outcome(answer.rests_on)?;
+                Ok(answer.response)
+            })
+            .collect()
+    }
+}
+
+impl Core {
+    pub(crate) fn execute(&self, request: Request) -> Result<Answer> {
+        self.shard.execute(request, self.now_ms())
+    }
+
+    pub(crate) fn stats(&self) -> Result<crate::op::kv::Stats> {
+        let mut stats = self.shard.stats(self.now_ms())?;
+        stats.log_bytes = self.log.bytes_on_disk();
+        stats.sync = match self.options.sync {
+            SyncLevel::Always => "always",
+            SyncLevel::Interval { .. } => "interval",
+            SyncLevel::Os => "os",
+        };
+        stats.memory_budget_bytes = self.options.memory_budget_bytes;
+        Ok(stats)
+    }
+}
+
+fn writes(request: &Request) -> bool {
+    match request {
+        Request::Write { .. } | Request::PutIf { .. } => true,
+        Request::Redis(call) => call.spec.is_write(),
+        Request::RedisTransaction { calls, .. } => calls.iter().any(|call| call.spec.is_write()),
+        _ => false,
+    }
+}
+
+fn gave_no_answer() -> Error {
+    Error::new(ErrorKind::Unavailable, "the node is stopping")
+}

@@ -1,0 +1,155 @@
+//! A group as a shard's log.
+//!
+//! The leader's shard gives each batch its sequence numbers when it places it, so the group must
+//! take batches in that order, and none that was numbered before a break. A *session* is the time
+//! between two breaks: it opens when a blank entry of ours has been applied (so everything before
+//! it has been too), and closes when the term ends or the group refuses a proposal. Batches of a
+//! closed session are never proposed; those already in the group may still be committed, and are
+//! then applied like anyone's.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::raft::state_machine::StateMachine;
+use crate::raft::types::{Proposal, TypeConfig};
+use crate::shard::{Log, Placed, Shard};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::ProgressResponder;
+use openraft::Raft;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Batches placed and not yet handed to the group.
+const QUEUE_MAX: usize = 4096;
+/// Time between two attempts to open a session.
+const REOPEN_AFTER: Duration = Duration::from_millis(50);
+
+/// The shard's end of a group.
+pub struct RaftLog {
+    session: Arc<AtomicU64>,
+    queue: mpsc::Sender<Queued>,
+}
+
+/// The group's end: [`Proposer::run`] moves batches from the shard to the group.
+pub struct Proposer {
+    session: Arc<AtomicU64>,
+    queue: mpsc::Receiver<Queued>,
+}
+
+struct Queued {
+    session: u64,
+    batch: Bytes,
+}
+
+/// The two ends of a queue of proposals.
+pub fn proposals() -> (RaftLog, Proposer) {
+    let session = Arc::new(AtomicU64::new(0));
+    let (send, receive) = mpsc::channel(QUEUE_MAX);
+    (RaftLog { session: session.clone(), queue: send }, Proposer { session, queue: receive })
+}
+
+impl Log for RaftLog {
+    fn place(&self, batch: &[u8]) -> Result<Placed> {
+        let session = self.session.load(Ordering::Acquire);
+        if session == 0 {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "this node does not lead the shard now; ask its leader",
+            ));
+        }
+        let queued = Queued { session, batch: Bytes::copy_from_slice(batch) };
+        match self.queue.try_send(queued) {
+            Ok(()) => Ok(Placed::Pending(None)),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::new(
+                ErrorKind::Busy,
+                format!("{QUEUE_MAX} batches wait to be replicated; try again soon"),
+            )),
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(Error::new(ErrorKind::Unavailable, "the group has stopped"))
+            }
+        }
+    }
+
+    /// The group commits by itself, and applies what it has committed.
+    fn drive(&self, _shard: &Arc<Shard>, _wait: bool) {}
+}
+
+impl Proposer {
+    /// Moves batches until the group or the shard stops.
+    pub async fn run(mut self, raft: Raft<TypeConfig, StateMachine>, shard: Weak<Shard>) {
+        let mut metrics = raft.server_metrics();
+        let mut last_session = 0;
+        let mut open: Option<Open> = None;
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            let leads = {
+                let now = metrics.borrow_watched();
+                now.state.is_leader().then_some(now.vote.leader_id.term)
+            };
+            let is_over = open.as_ref().is_some_and(|o| leads != Some(o.term));
+            if is_over {
+                open = None;
+                self.close(&shard);
+            }
+            if open.is_none() && leads.is_some() {
+                // Whatever was accepted before is applied when this is.
+                if let Ok(applied) = raft.write_blank().await {
+                    last_session += 1;
+                    let term = applied.log_id.leader_id.term;
+                    open = Some(Open { session: last_session, term });
+                    self.session.store(last_session, Ordering::Release);
+                    in_flight = FuturesUnordered::new();
+                }
+            }
+            let reopen = open.is_none() && leads.is_some();
+            tokio::select! {
+                changed = metrics.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                queued = self.queue.recv() => {
+                    let Some(queued) = queued else { break };
+                    let Some(open) = open.as_ref().filter(|o| o.session == queued.session) else {
+                        continue;
+                    };
+                    let (responder, outcome) = ProgressResponder::complete_only();
+                    let proposal = raft
+                        .write(Proposal(queued.batch))
+                        .with_leader(crate::raft::types::leader_of(open.term))
+                        .responder(responder);
+                    if proposal.await.is_err() {
+                        break;
+                    }
+                    in_flight.push(outcome);
+                }
+                Some(outcome) = in_flight.next(), if !in_flight.is_empty() => {
+                    if !matches!(outcome, Ok(Ok(_))) {
+                        open = None;
+                        self.close(&shard);
+                    }
+                }
+                () = tokio::time::sleep(REOPEN_AFTER), if reopen => {}
+            }
+        }
+        self.close(&shard);
+    }
+
+    /// Ends the session: what is pending is unknown.
+    fn close(&self, shard: &Weak<Shard>) {
+        self.session.store(0, Ordering::Release);
+        if let Some(shard) = shard.upgrade() {
+            let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
+            shard.fail_pending(&lost, false);
+        }
+    }
+}
+
+/// An open session.
+struct Open {
+    session: u64,
+    term: u64,
+}

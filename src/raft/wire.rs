@@ -1,0 +1,203 @@
+//! Our own protobuf of what a group keeps in the log.
+//!
+//! ```text
+//! message LogId      { uint64 term = 1; uint64 index = 2; }
+//! message Vote       { uint64 term = 1; uint64 node = 2; bool committed = 3; }
+//! message Config     { repeated uint64 voters = 1; }
+//! message Membership { repeated Config configs = 1; repeated uint64 nodes = 2; }
+//! message Entry      { uint64 term = 1; uint64 index = 2;
+//!                      oneof payload { bytes batch = 3; Membership membership = 4; } }   none: blank
+//! message Applied    { LogId last = 1; LogId membership_at = 2; Membership membership = 3; }
+//! ```
+//! The log's record carries the checksum and the length.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::raft::types::{self, Payload, Proposal, StoredMembership};
+use bytes::Bytes;
+use openraft::EmptyNode;
+use openraft::impls::leader_id_std;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct LogId {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    index: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Vote {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    node: u64,
+    #[prost(bool, tag = "3")]
+    committed: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Config {
+    #[prost(uint64, repeated, tag = "1")]
+    voters: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Membership {
+    #[prost(message, repeated, tag = "1")]
+    configs: Vec<Config>,
+    #[prost(uint64, repeated, tag = "2")]
+    nodes: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(uint64, tag = "1")]
+    term: u64,
+    #[prost(uint64, tag = "2")]
+    index: u64,
+    #[prost(oneof = "Said", tags = "3, 4")]
+    payload: Option<Said>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Said {
+    #[prost(bytes = "bytes", tag = "3")]
+    Batch(Bytes),
+    #[prost(message, tag = "4")]
+    Membership(Membership),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Applied {
+    #[prost(message, optional, tag = "1")]
+    last: Option<LogId>,
+    #[prost(message, optional, tag = "2")]
+    membership_at: Option<LogId>,
+    #[prost(message, optional, tag = "3")]
+    membership: Option<Membership>,
+}
+
+/// An entry's bytes.
+pub fn encode_entry(entry: &types::Entry) -> Vec<u8> {
+    let payload = match &entry.payload {
+        Payload::Blank => None,
+        Payload::Normal(proposal) => Some(Said::Batch(proposal.0.clone())),
+        Payload::Membership(membership) => Some(Said::Membership(from_membership(membership))),
+    };
+    let (term, index) = (types::term(&entry.log_id), entry.log_id.index);
+    Entry { term, index, payload }.encode_to_vec()
+}
+
+/// The entry of some bytes.
+pub fn decode_entry(bytes: Bytes) -> Result<types::Entry> {
+    let entry = Entry::decode(bytes).map_err(|e| malformed("an entry", &e))?;
+    let payload = match entry.payload {
+        None => Payload::Blank,
+        Some(Said::Batch(batch)) => Payload::Normal(Proposal(batch)),
+        Some(Said::Membership(membership)) => Payload::Membership(to_membership(membership)?),
+    };
+    Ok(types::Entry { log_id: types::log_id(entry.term, entry.index), payload })
+}
+
+/// A vote's bytes.
+pub fn encode_vote(vote: &types::Vote) -> Vec<u8> {
+    let id = vote.leader_id;
+    Vote { term: id.term, node: id.voted_for, committed: vote.committed }.encode_to_vec()
+}
+
+/// The vote of some bytes.
+pub fn decode_vote(bytes: &[u8]) -> Result<types::Vote> {
+    let vote = Vote::decode(bytes).map_err(|e| malformed("a vote", &e))?;
+    let leader_id = leader_id_std::LeaderId { term: vote.term, voted_for: vote.node };
+    Ok(types::Vote { leader_id, committed: vote.committed })
+}
+
+/// A log id's bytes; none for `None`.
+pub fn encode_log_id(id: Option<&types::LogId>) -> Vec<u8> {
+    id.map(|id| from_log_id(id).encode_to_vec()).unwrap_or_default()
+}
+
+/// The log id of some bytes.
+pub fn decode_log_id(bytes: &[u8]) -> Result<Option<types::LogId>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let id = LogId::decode(bytes).map_err(|e| malformed("a log id", &e))?;
+    Ok(Some(to_log_id(id)))
+}
+
+/// The bytes of what a state machine has applied.
+pub fn encode_applied(last: Option<&types::LogId>, membership: &StoredMembership) -> Vec<u8> {
+    let applied = Applied {
+        last: last.map(from_log_id),
+        membership_at: membership.log_id().as_ref().map(from_log_id),
+        membership: Some(from_membership(membership.membership())),
+    };
+    applied.encode_to_vec()
+}
+
+/// What a state machine has applied, of some bytes.
+pub fn decode_applied(bytes: &[u8]) -> Result<(Option<types::LogId>, StoredMembership)> {
+    let applied = Applied::decode(bytes).map_err(|e| malformed("the applied state", &e))?;
+    let membership = to_membership(applied.membership.unwrap_or_default())?;
+    let stored = StoredMembership::new(applied.membership_at.map(to_log_id), membership);
+    Ok((applied.last.map(to_log_id), stored))
+}
+
+fn from_log_id(id: &types::LogId) -> LogId {
+    LogId { term: types::term(id), index: id.index }
+}
+
+fn to_log_id(id: LogId) -> types::LogId {
+    types::log_id(id.term, id.index)
+}
+
+fn from_membership(membership: &types::Membership) -> Membership {
+    let configs = membership.get_joint_config().iter();
+    Membership {
+        configs: configs.map(|c| Config { voters: c.iter().copied().collect() }).collect(),
+        nodes: membership.nodes().map(|(id, _)| *id).collect(),
+    }
+}
+
+fn to_membership(membership: Membership) -> Result<types::Membership> {
+    let configs: Vec<BTreeSet<u64>> =
+        membership.configs.into_iter().map(|c| c.voters.into_iter().collect()).collect();
+    let nodes: BTreeMap<u64, EmptyNode> =
+        membership.nodes.into_iter().map(|id| (id, EmptyNode {})).collect();
+    if configs.is_empty() && nodes.is_empty() {
+        return Ok(types::Membership::default());
+    }
+    types::Membership::new(configs, nodes).map_err(|e| malformed("a membership", &e))
+}
+
+fn malformed(what: &str, cause: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Corruption, format!("{what} in the Raft log is malformed: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_and_votes_come_back() {
+        let voters = BTreeSet::from([1, 2, 3]);
+        let membership = types::Membership::new_with_defaults(vec![voters], [4]);
+        for payload in [
+            Payload::Blank,
+            Payload::Normal(Proposal(Bytes::from_static(b"batch"))),
+            Payload::Membership(membership),
+        ] {
+            let entry = types::Entry { log_id: types::log_id(3, 9), payload };
+            assert_eq!(decode_entry(encode_entry(&entry).into()).unwrap(), entry);
+        }
+        let vote = types::Vote::new_committed(7, 2);
+        assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
+        assert_eq!(decode_log_id(&encode_log_id(None)).unwrap(), None);
+        let id = types::log_id(0, 0);
+        assert!(decode_entry(Bytes::from_static(&[0xff; 9])).is_err());
+        assert_eq!(to_log_id(from_log_id(&id)), id);
+    }
+}

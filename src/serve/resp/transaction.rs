@@ -1,0 +1,149 @@
+//! MULTI, EXEC, DISCARD, WATCH.
+//!
+//! Commands are checked when they are queued; one that fails the check breaks the transaction,
+//! and EXEC refuses it whole. The data commands of a transaction are one request to the engine,
+//! which executes them atomically or, if a watched key has changed, not at all. Commands of the
+//! connection (PING, CLIENT, CONFIG) may stand between them: they are executed after the data
+//! commands, in order, and each reply stands where its command stood.
+
+use super::commands;
+use super::errors;
+use super::frame::Command;
+use super::server::Server;
+use super::session::{Session, redis_reply};
+use crate::op::command::{Id, Place, Spec};
+use crate::op::kv::RedisCall;
+use crate::op::{KvOps, Reply, Request, Response};
+use bytes::Bytes;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The queue of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Multi {
+    /// Commands in order, those of the connection among them.
+    pub(super) queue: Vec<RedisCall>,
+    /// Bytes of their arguments.
+    pub(super) bytes: usize,
+    /// Whether a command was refused.
+    pub(super) broken: bool,
+}
+
+impl Multi {
+    /// Whether a command is executed inside MULTI instead of being queued.
+    pub(super) fn executes_now(id: Id) -> bool {
+        matches!(id, Id::Exec | Id::Discard | Id::Multi | Id::Watch | Id::Quit | Id::Reset)
+    }
+
+    /// Whether a queued command may change a key.
+    pub(super) fn writes(&self) -> bool {
+        self.queue.iter().any(|call| call.spec.is_write())
+    }
+}
+
+fn aborted() -> Reply {
+    Reply::Error("EXECABORT Transaction discarded because of previous errors.".to_string())
+}
+
+impl Session {
+    pub(super) fn begin_multi(&mut self) -> Reply {
+        if self.multi.is_some() {
+            return Reply::err("MULTI calls can not be nested");
+        }
+        self.multi = Some(Multi::default());
+        self.client.queued.store(0, Relaxed);
+        Reply::OK
+    }
+
+    /// Queues a command that passed its checks.
+    pub(super) fn enqueue(&mut self, server: &Server, spec: &'static Spec, args: Command) {
+        let Some(multi) = &mut self.multi else { return };
+        multi.bytes += args.iter().map(Bytes::len).sum::<usize>();
+        multi.queue.push(RedisCall { spec, args });
+        self.client.queued.store(multi.queue.len() as i64, Relaxed);
+        if multi.bytes as u64 > server.config.live.query_buffer_bytes_max.load(Relaxed) {
+            server.stats.totals.query_limit_cuts.fetch_add(1, Relaxed);
+            self.client.stop.cut();
+            self.closing = true;
+            return;
+        }
+        self.place_ready(Reply::Simple("QUEUED"));
+    }
+
+    pub(super) fn end_multi(&mut self) -> Option<Multi> {
+        self.client.queued.store(-1, Relaxed);
+        self.multi.take()
+    }
+
+    /// Whether EXEC now means one request to the engine and nothing else.
+    pub(super) fn transaction_is_plain(&self) -> bool {
+        self.multi.as_ref().is_some_and(|multi| {
+            !multi.broken
+                && !multi.queue.is_empty()
+                && multi.queue.iter().all(|call| call.spec.place == Place::Data)
+        })
+    }
+
+    pub(super) fn discard(&mut self) -> Reply {
+        self.watched.clear();
+        match self.end_multi() {
+            Some(_) => Reply::OK,
+            None => Reply::err("DISCARD without MULTI"),
+        }
+    }
+
+    /// EXEC that is broken, empty, or has commands of the connection among its own.
+    pub(super) async fn exec_alone<K: KvOps>(&mut self, server: &Server, kv: &K) -> Reply {
+        let Some(multi) = self.end_multi() else { return Reply::err("EXEC without MULTI") };
+        let watched = std::mem::take(&mut self.watched);
+        if multi.broken {
+            return aborted();
+        }
+        let is_data = |call: &&RedisCall| call.spec.place == Place::Data;
+        let calls: Vec<RedisCall> = multi.queue.iter().filter(is_data).cloned().collect();
+        let data = if calls.is_empty() && watched.is_empty() {
+            Vec::new()
+        } else {
+            let transaction = Request::RedisTransaction { watched, calls };
+            match redis_reply(Some(kv.call(transaction).await)) {
+                Reply::Array(replies) => replies,
+                other => return other,
+            }
+        };
+        let mut data = data.into_iter();
+        let mut replies = Vec::with_capacity(multi.queue.len());
+        for call in &multi.queue {
+            let reply = if call.spec.place == Place::Data {
+                data.next()
+            } else {
+                commands::execute(self, server, kv, call.spec, &call.args).await
+            };
+            // A command that answers nothing by itself (CLIENT REPLY OFF) still has its place.
+            let reply = reply.unwrap_or(Reply::Nil);
+            self.count(server, call.spec, &reply);
+            replies.push(reply);
+        }
+        Reply::Array(replies)
+    }
+
+    /// WATCH: remembers how the keys stand now. A key watched before keeps what was remembered.
+    pub(super) async fn watch<K: KvOps>(&mut self, kv: &K, keys: &[Bytes]) -> Reply {
+        if self.multi.is_some() {
+            return Reply::err("WATCH inside MULTI is not allowed");
+        }
+        let known = |key: &Bytes| self.watched.iter().any(|watched| watched.key == *key);
+        // Copied, so that a watched key does not keep alive the buffer it came in.
+        let keys: Vec<Bytes> =
+            keys.iter().filter(|key| !known(key)).map(|key| Bytes::copy_from_slice(key)).collect();
+        if keys.is_empty() {
+            return Reply::OK;
+        }
+        match kv.call(Request::Watch { keys }).await {
+            Ok(Response::Watched(watched)) => {
+                self.watched.extend(watched);
+                Reply::OK
+            }
+            Err(error) => errors::reply(&error),
+            Ok(_) => Reply::err("internal error: the engine gave an answer of another kind"),
+        }
+    }
+}

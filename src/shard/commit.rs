@@ -1,0 +1,301 @@
+//! Placing, the one apply, and waiting for a commit.
+//!
+//! ```text
+//! evaluate -> place (sequence numbers, log) -> pending -> committed -> apply -> visible
+//!                                        \_____ already committed ____/
+//! ```
+//! A log that commits at once (`os` and `interval`: an entry in the page cache survives the
+//! process) takes the short way and nothing is ever pending. A log that commits later (`always`,
+//! Raft) leaves the batch pending; when it calls [`Shard::apply`] or [`Shard::commit_through`],
+//! the batch goes through the same apply.
+
+use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
+use crate::lsm::batch::{BatchView, WriteBatch};
+use crate::shard::Shard;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What became of a batch handed to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It is committed at this index.
+    Committed(LogIndex),
+    /// Its place is decided. It will be committed, or fail, later; the index is given if the log
+    /// knows it already.
+    Pending(Option<LogIndex>),
+}
+
+/// Where a shard's batches go: the node's own log, or Raft.
+pub trait Log: Send + Sync + 'static {
+    /// Takes a batch, behind all it took before. Calls come one at a time.
+    ///
+    /// # Errors
+    /// If it was not taken; nothing of it will then ever be committed.
+    fn place(&self, batch: &[u8]) -> Result<Placed>;
+
+    /// Sees to it that what was placed is committed soon. With `wait` it returns when everything
+    /// placed before the call is committed and applied, or has failed.
+    fn drive(&self, shard: &Arc<Shard>, wait: bool);
+}
+
+/// What an answer rests on: everything up to a sequence number, as it was placed before any
+/// failure since. The default rests on nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Ticket {
+    /// How often pending batches had failed when it was given: their numbers are given again.
+    epoch: u64,
+    /// The sequence number.
+    pub seq: Seq,
+}
+
+/// Called with the outcome of a commit.
+pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Batches placed and not yet applied, and who waits for them.
+#[derive(Default)]
+pub(crate) struct Commits {
+    state: Mutex<State>,
+    applied: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sequence number of the last operation placed.
+    placed: Seq,
+    /// Sequence number of the last operation applied.
+    applied: Seq,
+    /// Pending batches in order.
+    pending: VecDeque<PendingBatch>,
+    /// Who waits, by the sequence number that must be applied.
+    waiters: BTreeMap<Seq, Vec<Waiter>>,
+    /// How often pending batches have failed.
+    epoch: u64,
+    /// Why nothing more will be committed.
+    failed: Option<Error>,
+}
+
+impl State {
+    /// Whether what the ticket names is neither applied nor lost.
+    fn is_pending(&self, ticket: Ticket) -> bool {
+        ticket.seq > self.applied && ticket.epoch == self.epoch && self.failed.is_none()
+    }
+
+    fn outcome(&self, ticket: Ticket) -> Result<()> {
+        if ticket.epoch == self.epoch && ticket.seq <= self.applied {
+            return Ok(());
+        }
+        // Of an earlier epoch, only what was applied before it ended is known to be committed.
+        match &self.failed {
+            _ if ticket.seq == Seq(0) => Ok(()),
+            Some(error) => Err(unknown(error)),
+            None => Err(Error::new(
+                ErrorKind::Unknown,
+                "the write's outcome is not known: this node lost its place as leader",
+            )),
+        }
+    }
+}
+
+struct PendingBatch {
+    index: Option<LogIndex>,
+    last: Seq,
+    bytes: Arc<[u8]>,
+}
+
+impl Commits {
+    /// Begins at the last sequence number known.
+    pub(crate) fn begin(&self, last: Seq) {
+        let mut state = self.lock();
+        state.placed = last;
+        state.applied = last;
+    }
+
+    /// A ticket for everything placed so far.
+    pub(crate) fn placed(&self) -> Ticket {
+        let state = self.lock();
+        Ticket { epoch: state.epoch, seq: state.placed }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held would have been in the engine's apply, which poisons it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Gives a batch its place; the answer rests on the ticket returned, whose sequence number is
+    /// that of the batch's last operation. An empty batch takes no place and rests on nothing.
+    pub(crate) fn place(&self, batch: &mut WriteBatch, now_ms: u64) -> Result<Ticket> {
+        if batch.is_empty() {
+            return Ok(Ticket::default());
+        }
+        let mut state = self.commits.lock();
+        if let Some(error) = &state.failed {
+            return Err(error.clone());
+        }
+        batch.place(Seq(state.placed.0 + 1), now_ms);
+        let bytes = batch.encoded();
+        let view = BatchView::read(bytes)?;
+        let last = view.last_seq();
+        match self.log.place(bytes)? {
+            Placed::Committed(index) => {
+                self.engine.apply(index, &view)?;
+                state.placed = last;
+                state.applied = last;
+            }
+            Placed::Pending(index) => {
+                self.overlay.add(&view);
+                state.placed = last;
+                state.pending.push_back(PendingBatch { index, last, bytes: bytes.into() });
+            }
+        }
+        Ok(Ticket { epoch: state.epoch, seq: last })
+    }
+
+    /// Applies a committed batch: the one way in which anything ever changes. Called in log
+    /// order: at recovery, by Raft's state machine on every replica, and for local commits.
+    pub fn apply(&self, index: LogIndex, bytes: &[u8]) -> Result<()> {
+        let woken = {
+            let mut state = self.commits.lock();
+            self.apply_locked(&mut state, index, bytes)?;
+            self.commits.take_woken(&mut state)
+        };
+        self.commits.applied.notify_all();
+        for waiter in woken {
+            waiter(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Applies the pending batches whose index the log knew, up to and with `index`.
+    pub fn commit_through(&self, index: LogIndex) -> Result<()> {
+        let woken = {
+            let mut state = self.commits.lock();
+            while let Some(at) = state.pending.front().and_then(|p| p.index) {
+                if at > index {
+                    break;
+                }
+                let Some(bytes) = state.pending.front().map(|p| p.bytes.clone()) else { break };
+                self.apply_locked(&mut state, at, &bytes)?;
+            }
+            self.commits.take_woken(&mut state)
+        };
+        self.commits.applied.notify_all();
+        for waiter in woken {
+            waiter(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn apply_locked(&self, state: &mut State, index: LogIndex, bytes: &[u8]) -> Result<()> {
+        let view = BatchView::read(bytes)?;
+        self.engine.apply(index, &view)?;
+        if view.is_empty() {
+            return Ok(());
+        }
+        state.applied = state.applied.max(view.last_seq());
+        state.placed = state.placed.max(view.last_seq());
+        if state.pending.front().is_some_and(|p| p.last == view.last_seq()) {
+            state.pending.pop_front();
+            self.overlay.remove(&view);
+        }
+        Ok(())
+    }
+
+    /// Fails everything pending: its outcome is unknown. With `for_good` (a log that stopped)
+    /// nothing is placed any more either; otherwise (a lost term) placing may go on.
+    pub fn fail_pending(&self, error: &Error, for_good: bool) {
+        let waiters = {
+            let mut state = self.commits.lock();
+            for pending in std::mem::take(&mut state.pending) {
+                if let Ok(view) = BatchView::read(&pending.bytes) {
+                    self.overlay.remove(&view);
+                }
+            }
+            state.placed = state.applied;
+            state.epoch += 1;
+            if for_good {
+                state.failed = Some(error.clone());
+            }
+            std::mem::take(&mut state.waiters)
+        };
+        self.commits.applied.notify_all();
+        for waiter in waiters.into_values().flatten() {
+            waiter(Err(unknown(error)));
+        }
+    }
+
+    /// Calls `waiter` when what the ticket names is committed, or has failed. At once if it is.
+    pub fn when_committed(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        waiter: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
+        let outcome = {
+            let mut state = self.commits.lock();
+            if state.is_pending(ticket) {
+                state.waiters.entry(ticket.seq).or_default().push(Box::new(waiter));
+                drop(state);
+                self.log.drive(self, false);
+                return;
+            }
+            state.outcome(ticket)
+        };
+        waiter(outcome);
+    }
+
+    /// Waits until what the ticket names is committed.
+    pub fn wait_committed(self: &Arc<Self>, ticket: Ticket) -> Result<()> {
+        if !self.commits.lock().is_pending(ticket) {
+            return self.commits.lock().outcome(ticket);
+        }
+        self.log.drive(self, true);
+        let mut state = self.commits.lock();
+        while state.is_pending(ticket) {
+            state = self.commits.applied.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.outcome(ticket)
+    }
+
+    /// Waits until everything placed is committed, so that the engine alone holds the present.
+    pub(crate) fn barrier(self: &Arc<Self>) -> Result<()> {
+        if self.overlay.is_empty() {
+            return Ok(());
+        }
+        self.wait_committed(self.commits.placed())
+    }
+
+    /// As the barrier inside: after it, reads of the engine see everything answered so far.
+    pub fn settle(self: &Arc<Self>) -> Result<()> {
+        self.barrier()
+    }
+
+    /// Whether any batch is placed and not yet applied.
+    pub fn has_pending(&self) -> bool {
+        !self.overlay.is_empty()
+    }
+
+    /// Whether what the ticket names is committed.
+    pub fn is_committed(&self, ticket: Ticket) -> bool {
+        self.outcome(ticket).is_ok()
+    }
+
+    /// What became of what the ticket names; an error as long as it is pending.
+    pub fn outcome(&self, ticket: Ticket) -> Result<()> {
+        self.commits.lock().outcome(ticket)
+    }
+}
+
+impl Commits {
+    fn take_woken(&self, state: &mut State) -> Vec<Waiter> {
+        if state.waiters.is_empty() {
+            return Vec::new();
+        }
+        let later = state.waiters.split_off(&Seq(state.applied.0 + 1));
+        std::mem::replace(&mut state.waiters, later).into_values().flatten().collect()
+    }
+}
+
+fn unknown(cause: &Error) -> Error {
+    Error::new(ErrorKind::Unknown, format!("the write's outcome is not known: {cause}"))
+}

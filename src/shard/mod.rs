@@ -1,0 +1,43 @@
+//! Floor 5: a shard, the state machine of one range of keys.
+//!
+//! Words: to *evaluate* a request is to read, decide and produce one `WriteBatch`. To *place* a
+//! batch is to give it its sequence numbers and its place in the log. A placed batch is *pending*
+//! until the log says it is committed; then it is *applied*. A *latch* keeps two evaluations that
+//! touch one key from overlapping; it is let go once the batch is placed. The *overlay* is what
+//! pending batches will change, so that later evaluations read through it.
+//!
+//! In reading order:
+//! - [`shard`]: [`Shard`], and the way of a request through it.
+//! - [`commit`]: the [`Log`] seam, placing, the one apply, and waiting for a commit.
+//! - [`latch`]: striped key latches.
+//! - [`overlay`]: pending writes by key.
+//! - [`transaction`]: reads and writes of one evaluation, and the batch they become.
+//! - [`keyspace`]: a transaction as Redis commands see it.
+//! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands.
+//! - [`batches`]: batches that an embedding program built itself.
+//! - [`dedup`]: requests that were applied, so that a retry applies once.
+//! - [`expiry`]: collecting what has expired, as logged deletes.
+//! - [`cursors`]: where SCANs stand.
+//!
+//! Invariants owed to the floors above:
+//! - Standalone and replicated shards share everything here: the log they are given differs.
+//! - [`Shard::apply`] needs nothing but the batch: no read, no clock, no randomness.
+//! - An answer names the [`Ticket`] it rests on; it may be given once that is committed.
+//! - A shard's *now* never goes back.
+
+mod batches;
+pub mod commit;
+mod cursors;
+mod dedup;
+mod expiry;
+mod keyspace;
+mod kv;
+mod latch;
+mod overlay;
+mod redis_calls;
+#[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
+mod shard;
+mod transaction;
+
+pub use commit::{Log, Placed, Ticket};
+pub use shard::{Answer, Shard, ShardOptions};

@@ -1,0 +1,89 @@
+//! What pending batches will change, by key.
+//!
+//! At `always`, and under Raft, a batch is placed some time before it is committed and applied.
+//! Later evaluations must see it (or a counter would be read twice), so each pending write of a
+//! key is kept here from placing to applying. Range deletes are not: whoever places one holds
+//! every latch until it is applied.
+
+use crate::base::{CfId, Seq};
+use crate::lsm::batch::BatchView;
+use crate::lsm::key::{Kind, Meta, split_value};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One pending write of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// A value.
+    Put(Bytes, Meta),
+    /// No value.
+    Delete,
+    /// An operand, with its operator's number before it.
+    Merge(Bytes),
+}
+
+/// Pending writes by key, oldest first.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    keys: Mutex<HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>>,
+    batches: AtomicUsize,
+}
+
+impl Overlay {
+    /// Whether nothing is pending. A batch placed before the call and not yet applied makes it
+    /// false.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batches.load(Ordering::Acquire) == 0
+    }
+
+    /// Adds a placed batch.
+    pub(crate) fn add(&self, batch: &BatchView<'_>) {
+        let mut keys = self.lock();
+        self.batches.fetch_add(1, Ordering::Release);
+        for op in batch.ops() {
+            let pending = match op.kind {
+                Kind::Put | Kind::PutMeta => match split_value(op.kind, op.value) {
+                    Some((meta, value)) => Pending::Put(Bytes::copy_from_slice(value), meta),
+                    // A batch is checked whole when it is read.
+                    None => continue,
+                },
+                Kind::Delete => Pending::Delete,
+                Kind::Merge => Pending::Merge(Bytes::copy_from_slice(op.value)),
+                Kind::RangeDelete => continue,
+            };
+            let key = (op.cf, Bytes::copy_from_slice(op.key));
+            keys.entry(key).or_default().push_back((op.seq, pending));
+        }
+    }
+
+    /// Takes out a batch that has been applied, or that never will be.
+    pub(crate) fn remove(&self, batch: &BatchView<'_>) {
+        let mut keys = self.lock();
+        for op in batch.ops() {
+            let key = (op.cf, Bytes::copy_from_slice(op.key));
+            if let Some(writes) = keys.get_mut(&key) {
+                writes.retain(|(seq, _)| *seq != op.seq);
+                if writes.is_empty() {
+                    keys.remove(&key);
+                }
+            }
+        }
+        self.batches.fetch_sub(1, Ordering::Release);
+    }
+
+    /// The pending writes of a key, newest first.
+    pub(crate) fn of(&self, cf: CfId, key: &[u8]) -> Vec<(Seq, Pending)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let keys = self.lock();
+        let writes = keys.get(&(cf, Bytes::copy_from_slice(key)));
+        writes.map(|w| w.iter().rev().cloned().collect()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

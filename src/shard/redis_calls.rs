@@ -1,0 +1,129 @@
+//! Evaluation of Redis commands: one, or several as a transaction.
+
+use crate::base::{CfId, Result, Seq};
+use crate::lsm::batch::WriteBatch;
+use crate::op::kv::{RedisCall, Watched};
+use crate::op::{Reply, Response, command};
+use crate::redis;
+use crate::shard::commit::Ticket;
+use crate::shard::keyspace::RedisKeys;
+use crate::shard::latch::{self, Held, Stripe};
+use crate::shard::shard::{Answer, Shard};
+use crate::shard::transaction::Transaction;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Whether a call names its keys, so that it touches only those.
+pub(crate) fn is_quick(call: &RedisCall) -> bool {
+    !call.spec.key_specs.is_empty()
+}
+
+/// Executes one command.
+pub(crate) fn one(shard: &Arc<Shard>, call: &RedisCall, now_ms: u64) -> Result<Answer> {
+    let held = latches(shard, std::slice::from_ref(call), &[]);
+    let mut txn = Transaction::new(shard, now_ms);
+    let mut keys = RedisKeys { txn: &mut txn, count_lookups: !call.spec.is_write() };
+    let reply = redis::execute(call, &mut keys)?;
+    let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
+    Ok(Answer { response: Response::Redis(reply), rests_on })
+}
+
+/// Executes commands as one transaction, unless a watched key has changed.
+pub(crate) fn transaction(
+    shard: &Arc<Shard>,
+    watched: &[Watched],
+    calls: &[RedisCall],
+    now_ms: u64,
+) -> Result<Answer> {
+    let held = latches(shard, calls, watched);
+    let mut txn = Transaction::new(shard, now_ms);
+    for watch in watched {
+        if has_changed(&mut txn, watch)? {
+            let rests_on = txn.rests_on();
+            return Ok(Answer { response: Response::Redis(Reply::NilArray), rests_on });
+        }
+    }
+    let mut replies = Vec::with_capacity(calls.len());
+    for call in calls {
+        let mut keys = RedisKeys { txn: &mut txn, count_lookups: !call.spec.is_write() };
+        replies.push(redis::execute(call, &mut keys)?);
+    }
+    let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
+    Ok(Answer { response: Response::Redis(Reply::Array(replies)), rests_on })
+}
+
+/// What WATCH remembers of keys.
+pub(crate) fn watch(shard: &Arc<Shard>, keys: Vec<Bytes>, now_ms: u64) -> Result<Answer> {
+    // The number is taken before the keys are read: a write between the two counts as a change.
+    let at = shard.commits.placed().seq;
+    let mut txn = Transaction::new(shard, now_ms);
+    let watched = keys
+        .into_iter()
+        .map(|key| {
+            let existed = txn.get(CfId::DEFAULT, &key)?.is_some();
+            Ok(Watched { key, at, existed })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Answer { response: Response::Watched(watched), rests_on: txn.rests_on() })
+}
+
+/// Whether a key has changed since it was watched: written, removed, or expired. One that was
+/// absent and is absent again has not, for what the client saw is what is there.
+fn has_changed(txn: &mut Transaction<'_>, watch: &Watched) -> Result<bool> {
+    let held = txn.get(CfId::DEFAULT, &watch.key)?;
+    Ok(match held {
+        Some(held) => !watch.existed || held.seq > watch.at,
+        None => watch.existed,
+    })
+}
+
+/// Latches what the calls touch. A single reading command of one key needs none: it sees one
+/// version of it either way.
+fn latches<'a>(
+    shard: &'a Shard,
+    calls: &[RedisCall],
+    watched: &[Watched],
+) -> Option<Held<'a>> {
+    let writes = calls.iter().any(|call| call.spec.is_write());
+    if calls.iter().any(|call| call.spec.is_write() && !is_quick(call)) {
+        return Some(shard.latches.all());
+    }
+    let mut first: Option<Stripe> = None;
+    let mut many: Vec<Stripe> = Vec::new();
+    let called = calls.iter().flat_map(|call| {
+        command::keys_of(call.spec, &call.args).filter_map(|at| call.args.get(at))
+    });
+    for key in called.chain(watched.iter().map(|w| &w.key)) {
+        let stripe = latch::stripe(CfId::DEFAULT, key);
+        match first {
+            None => first = Some(stripe),
+            Some(first) if first != stripe => many.push(stripe),
+            Some(_) => {}
+        }
+    }
+    match first {
+        Some(first) if many.is_empty() && writes => Some(shard.latches.one(first)),
+        Some(first) if !many.is_empty() => {
+            many.push(first);
+            Some(shard.latches.many(many))
+        }
+        _ => None,
+    }
+}
+
+/// Places what was written. A range delete is waited for under its latches, so that it is never
+/// pending for others.
+fn finish(shard: &Arc<Shard>, txn: Transaction<'_>, exclusive: bool) -> Result<Ticket> {
+    let read = txn.rests_on();
+    if txn.is_read_only() {
+        return Ok(read);
+    }
+    let (now_ms, clears) = (txn.now_ms, exclusive && txn.is_cleared());
+    let mut batch = WriteBatch::new();
+    txn.fill(&mut batch, None)?;
+    let ticket = shard.place(&mut batch, now_ms)?;
+    if clears && ticket.seq > Seq(0) {
+        shard.wait_committed(ticket)?;
+    }
+    Ok(ticket.max(read))
+}

@@ -1,0 +1,178 @@
+//! [`Shard`], and the way of a request through it.
+
+use crate::base::{Error, Result};
+use crate::env::Rng;
+use crate::lsm::Engine;
+use crate::op::{Request, Response};
+use crate::shard::commit::{Commits, Log, Ticket};
+use crate::shard::cursors::Cursors;
+use crate::shard::latch::Latches;
+use crate::shard::overlay::Overlay;
+use crate::shard::{kv, redis_calls};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Settings of a shard.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardOptions {
+    /// Keeps exact counts of the default family's live and expiring keys, at the cost of a read
+    /// before each write. The Redis door wants it; without it DBSIZE scans.
+    pub count_keys: bool,
+    /// Seed of what is drawn at random (RANDOMKEY).
+    pub seed: u64,
+}
+
+/// Counters since start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) hits: AtomicU64,
+    pub(crate) misses: AtomicU64,
+    pub(crate) expired: AtomicU64,
+}
+
+/// An answer, and what it rests on: it may be given once the ticket is committed.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response.
+    pub response: Response,
+    /// What it rests on.
+    pub rests_on: Ticket,
+}
+
+/// The state machine of one range of keys, on one engine and one log.
+pub struct Shard {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) log: Box<dyn Log>,
+    pub(crate) latches: Latches,
+    pub(crate) overlay: Overlay,
+    pub(crate) commits: Commits,
+    pub(crate) cursors: Cursors,
+    pub(crate) counters: Counters,
+    pub(crate) rng: Mutex<Rng>,
+    options: ShardOptions,
+    now_ms: AtomicU64,
+}
+
+impl Shard {
+    /// A shard on an engine and the log its batches go to. What the log holds beyond the engine
+    /// is replayed by [`Shard::apply`]; then [`Shard::start`] makes it ready.
+    pub fn new(engine: Arc<Engine>, log: Box<dyn Log>, options: ShardOptions) -> Arc<Shard> {
+        let shard = Shard {
+            latches: Latches::new(),
+            overlay: Overlay::default(),
+            commits: Commits::default(),
+            cursors: Cursors::default(),
+            counters: Counters::default(),
+            rng: Mutex::new(Rng::new(options.seed)),
+            now_ms: AtomicU64::new(engine.committed_ms()),
+            engine,
+            log,
+            options,
+        };
+        shard.commits.begin(shard.engine.last_seq());
+        Arc::new(shard)
+    }
+
+    /// Makes the shard ready for requests, after replay.
+    pub fn start(&self) -> Result<()> {
+        self.now_ms.fetch_max(self.engine.committed_ms(), Ordering::Relaxed);
+        if self.options.count_keys { self.recount() } else { Ok(()) }
+    }
+
+    /// The engine, to read figures from, flush, check or copy.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Whether a column family exists.
+    pub(crate) fn has_family(&self, cf: crate::base::CfId) -> bool {
+        self.engine.flushed_index(cf).is_ok()
+    }
+
+    /// Whether exact counts of keys are kept.
+    pub fn counts_keys(&self) -> bool {
+        self.options.count_keys
+    }
+
+    /// The shard's time, given the clock's: the later of that and what it was.
+    pub fn advance_now(&self, clock_ms: u64) -> u64 {
+        self.now_ms.fetch_max(clock_ms, Ordering::Relaxed).max(clock_ms)
+    }
+
+    /// Executes a request at the clock's time. Reads and writes take effect at once for later
+    /// requests; the answer may be given when what it rests on is committed.
+    ///
+    /// # Errors
+    /// If nothing was written: a request out of bounds, a refused or failed log, a failed read.
+    /// May wait for the disk; see [`Shard::is_quick`].
+    pub fn execute(self: &Arc<Self>, request: Request, clock_ms: u64) -> Result<Answer> {
+        let now_ms = self.advance_now(clock_ms);
+        match request {
+            Request::Redis(call) => redis_calls::one(self, &call, now_ms),
+            Request::RedisTransaction { watched, calls } => {
+                redis_calls::transaction(self, &watched, &calls, now_ms)
+            }
+            Request::Watch { keys } => redis_calls::watch(self, keys, now_ms),
+            other => kv::execute(self, other, now_ms),
+        }
+    }
+
+    /// Whether a request touches few keys, so that it may run where waiting is unwelcome. The
+    /// others may read a whole family.
+    pub fn is_quick(request: &Request) -> bool {
+        match request {
+            Request::Get { .. } | Request::PutIf { .. } | Request::Watch { .. } => true,
+            Request::Write { writes, .. } => writes.len() <= 64,
+            Request::Redis(call) => redis_calls::is_quick(call),
+            Request::RedisTransaction { calls, .. } => calls.iter().all(redis_calls::is_quick),
+            Request::Scan(_)
+            | Request::DeleteByPrefix { .. }
+            | Request::CreateCf { .. }
+            | Request::DropCf { .. }
+            | Request::ListCfs
+            | Request::Stats => false,
+        }
+    }
+
+    /// Figures of the shard; those of its log are its owner's to add.
+    pub fn stats(&self, clock_ms: u64) -> Result<crate::op::kv::Stats> {
+        let now_ms = self.advance_now(clock_ms);
+        let engine = self.engine.stats();
+        let counts = self.engine.counts(crate::base::CfId::DEFAULT)?;
+        let keys = if self.counts_keys() && counts.exact { self.live_keys(now_ms)? } else { counts.keys };
+        Ok(crate::op::kv::Stats {
+            keys,
+            expires: counts.expires,
+            avg_ttl_ms: self.mean_ttl_ms(now_ms)?,
+            expired_keys: self.counters.expired.load(Ordering::Relaxed),
+            keyspace_hits: self.counters.hits.load(Ordering::Relaxed),
+            keyspace_misses: self.counters.misses.load(Ordering::Relaxed),
+            last_seq: self.engine.visible_seq().0,
+            memtable_bytes: engine.memtable_bytes,
+            cache_bytes: engine.cache.bytes,
+            table_bytes: engine.table_bytes,
+            ..crate::op::kv::Stats::default()
+        })
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("visible_seq", &self.engine.visible_seq()).finish()
+    }
+}
+
+impl Answer {
+    /// An answer that rests on nothing that is pending.
+    pub(crate) fn settled(response: Response) -> Answer {
+        Answer { response, rests_on: Ticket::default() }
+    }
+}
+
+/// The error for a column family that is not there.
+pub(crate) fn no_such_family(cf: crate::base::CfId) -> Error {
+    Error::new(
+        crate::base::ErrorKind::NotFound,
+        format!("column family {cf} does not exist; list the families to see which do"),
+    )
+}

@@ -1,0 +1,444 @@
+//! Reads and writes of one evaluation, and the batch they become.
+//!
+//! A transaction reads through its own writes, then the overlay, then the engine, and keeps one
+//! final effect per key. What a key was before the transaction (its *base*) decides how the
+//! counts of live and expiring keys change and which entry of the expiry index goes.
+//!
+//! The expiry index is a family of its own: `[expire_at_ms u64 BE][cf u32 BE][key]` with empty
+//! values, written in the same batch as the key. An entry counts only if the key still expires at
+//! that very time; a blind write may leave an old entry behind, which the sweep discards.
+
+use crate::base::{CfId, Error, Result, Seq};
+use crate::lsm::batch::{Counts, WriteBatch};
+use crate::lsm::key::Meta;
+use crate::lsm::{ReadOptions, merge};
+use crate::op::kv::{KEY_BYTES_MAX, MergeOp, RequestId, VALUE_BYTES_MAX};
+use crate::shard::Shard;
+use crate::shard::commit::Ticket;
+use crate::shard::dedup;
+use crate::shard::overlay::Pending;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Above this many keys a transaction finds them by hash.
+const LINEAR_MAX: usize = 16;
+
+/// What a key holds physically: an expired value is still held until it is collected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) value: Bytes,
+    pub(crate) meta: Meta,
+    pub(crate) seq: Seq,
+}
+
+/// What the transaction makes of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Read only.
+    None,
+    Put(Bytes, Meta),
+    Delete,
+    Merge(MergeOp, Bytes),
+}
+
+struct Touched {
+    cf: CfId,
+    key: Bytes,
+    /// What the key held before; `None` if nobody has looked.
+    base: Option<Option<Held>>,
+    effect: Effect,
+    plan: Option<Plan>,
+}
+
+/// What writing a key entails beside the key itself.
+#[derive(Clone, Copy)]
+struct Plan {
+    counts: Counts,
+    old_expiry: Option<u64>,
+    new_expiry: Option<u64>,
+}
+
+impl Plan {
+    /// Moves the key's entry in the expiry index.
+    fn fill_index(&self, touched: &Touched, batch: &mut WriteBatch) {
+        if self.old_expiry == self.new_expiry {
+            return;
+        }
+        let entry = |at| expiry_key(at, touched.cf, &touched.key);
+        if let Some(at) = self.old_expiry {
+            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::NONE);
+        }
+        if let Some(at) = self.new_expiry {
+            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::NONE);
+        }
+    }
+}
+
+/// One evaluation. REQUIRES, for writing: the latches of every key written, held until it is
+/// placed.
+pub(crate) struct Transaction<'a> {
+    pub(crate) shard: &'a Arc<Shard>,
+    pub(crate) now_ms: u64,
+    touched: Vec<Touched>,
+    by_key: HashMap<(CfId, Bytes), usize>,
+    /// The range that was cleared before the effects, with the counts it held.
+    cleared: Option<Cleared>,
+    /// What the reads rest on.
+    rests_on: Ticket,
+}
+
+struct Cleared {
+    first: Bytes,
+    end: Bytes,
+    keys: u64,
+    expires: u64,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(shard: &'a Arc<Shard>, now_ms: u64) -> Transaction<'a> {
+        Transaction {
+            shard,
+            now_ms,
+            touched: Vec::new(),
+            by_key: HashMap::new(),
+            cleared: None,
+            rests_on: Ticket::default(),
+        }
+    }
+
+    /// The live value of a key, and the sequence number of its last commit (that of the
+    /// transaction's own write is not known yet: `Seq(0)`).
+    pub(crate) fn get(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        let now_ms = self.now_ms;
+        Ok(self.held(cf, key)?.filter(|held| !held.meta.is_expired(now_ms)))
+    }
+
+    /// What a key holds, expired or not.
+    pub(crate) fn held(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        let at = self.look(cf, key)?;
+        let touched = &self.touched[at];
+        let base = touched.base.as_ref().and_then(Option::as_ref);
+        Ok(match &touched.effect {
+            Effect::None => base.cloned(),
+            Effect::Delete => None,
+            Effect::Put(value, meta) => {
+                Some(Held { value: value.clone(), meta: *meta, seq: Seq(0) })
+            }
+            Effect::Merge(op, operand) => Some(Held {
+                value: fold(*op, base.map(|b| &b.value[..]), operand),
+                meta: base.map(|b| b.meta).unwrap_or_default(),
+                seq: Seq(0),
+            }),
+        })
+    }
+
+    /// Sets a key; a time of expiry that has come removes it.
+    pub(crate) fn put(&mut self, cf: CfId, key: &[u8], value: Bytes, meta: Meta) -> Result<()> {
+        check_sizes(key, &value)?;
+        if meta.is_expired(self.now_ms) {
+            return self.delete(cf, key);
+        }
+        self.set(cf, key, Effect::Put(value, meta));
+        Ok(())
+    }
+
+    /// Removes a key.
+    pub(crate) fn delete(&mut self, cf: CfId, key: &[u8]) -> Result<()> {
+        check_sizes(key, &[])?;
+        self.set(cf, key, Effect::Delete);
+        Ok(())
+    }
+
+    /// Merges an operand into a key. One that is already written, or has expired, becomes a put.
+    pub(crate) fn merge(
+        &mut self,
+        cf: CfId,
+        key: &[u8],
+        op: MergeOp,
+        operand: Bytes,
+    ) -> Result<()> {
+        check_sizes(key, &operand)?;
+        let at = self.look(cf, key)?;
+        let base = self.touched[at].base.as_ref().and_then(Option::as_ref);
+        let base_live = base.is_some_and(|b| !b.meta.is_expired(self.now_ms));
+        let effect = match &self.touched[at].effect {
+            Effect::None if base_live || base.is_none() => Effect::Merge(op, operand),
+            _ => {
+                let present = self.get(cf, key)?;
+                let value = present.as_ref().map(|h| &h.value[..]);
+                check_operand(op, value, &operand)?;
+                let value = fold(op, value, &operand);
+                Effect::Put(value, present.map(|h| h.meta).unwrap_or_default())
+            }
+        };
+        if let Effect::Merge(op, operand) = &effect {
+            let base = self.touched[at].base.as_ref().and_then(Option::as_ref);
+            check_operand(*op, base.map(|b| &b.value[..]), operand)?;
+        }
+        self.touched[at].effect = effect;
+        Ok(())
+    }
+
+    /// Removes every key from `first` up to and without `end`, which hold `keys` live ones,
+    /// `expires` of them with an expiry. REQUIRES: every latch, and nothing pending.
+    pub(crate) fn clear_range(&mut self, first: Bytes, end: Bytes, keys: u64, expires: u64) {
+        let inside = |key: &Bytes| *key >= first && *key < end;
+        self.touched.retain(|t| t.cf != CfId::DEFAULT || !inside(&t.key));
+        self.reindex();
+        self.cleared = Some(Cleared { first, end, keys, expires });
+    }
+
+    /// The keys of a family that the transaction has written, with what they now hold.
+    pub(crate) fn written(&mut self, cf: CfId) -> Result<Vec<(Bytes, Option<Held>)>> {
+        let keys: Vec<Bytes> = self
+            .touched
+            .iter()
+            .filter(|t| t.cf == cf && t.effect != Effect::None)
+            .map(|t| t.key.clone())
+            .collect();
+        keys.into_iter()
+            .map(|key| {
+                let held = self.get(cf, &key)?;
+                Ok((key, held))
+            })
+            .collect()
+    }
+
+    /// Whether the default family was cleared in this transaction.
+    pub(crate) fn is_cleared(&self) -> bool {
+        self.cleared.is_some()
+    }
+
+    /// Whether the transaction writes anything.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.cleared.is_none() && self.touched.iter().all(|t| t.effect == Effect::None)
+    }
+
+    /// What the reads so far rest on.
+    pub(crate) fn rests_on(&self) -> Ticket {
+        self.rests_on
+    }
+
+    /// Adds the writes to `batch`: first what the shard keeps beside the keys, then the keys, so
+    /// that the batch's last sequence number is that of the last key written.
+    pub(crate) fn fill(mut self, batch: &mut WriteBatch, id: Option<RequestId>) -> Result<()> {
+        for at in 0..self.touched.len() {
+            self.plan(at)?;
+        }
+        if let Some(c) = &self.cleared {
+            if c.first < c.end {
+                batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
+            }
+        }
+        let planned = || self.touched.iter().filter_map(|t| Some((t, t.plan?)));
+        for (touched, plan) in planned() {
+            plan.fill_index(touched, batch);
+        }
+        if let Some(id) = id {
+            dedup::record(batch, id, self.now_ms, planned().count() as u64);
+        }
+        for (t, plan) in planned() {
+            match &t.effect {
+                Effect::None => {}
+                Effect::Delete => batch.delete_with(t.cf, &t.key, plan.counts),
+                Effect::Put(value, meta) => {
+                    batch.put_with(t.cf, &t.key, value, *meta, plan.counts);
+                }
+                Effect::Merge(op, operand) => {
+                    batch.merge_with(t.cf, &t.key, *op, operand, plan.counts);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides what writing a touched key entails.
+    fn plan(&mut self, at: usize) -> Result<()> {
+        if self.touched[at].effect == Effect::None {
+            return Ok(());
+        }
+        let (cf, key) = (self.touched[at].cf, self.touched[at].key.clone());
+        let counted = cf == CfId::DEFAULT && self.shard.counts_keys();
+        if counted {
+            self.look(cf, &key)?;
+        }
+        let touched = &mut self.touched[at];
+        let known = touched.base.is_some();
+        let base = touched.base.as_ref().and_then(Option::as_ref);
+        // Nothing stood there, so nothing need be said.
+        if touched.effect == Effect::Delete && known && base.is_none() {
+            return Ok(());
+        }
+        let old_expiry = base.and_then(|b| b.meta.expire_at_ms);
+        let new_expiry = match &touched.effect {
+            Effect::Put(_, meta) => meta.expire_at_ms,
+            Effect::Merge(..) => old_expiry,
+            Effect::Delete | Effect::None => None,
+        };
+        let present = touched.effect != Effect::Delete;
+        let counts = if counted {
+            Counts::Change {
+                keys: i8::from(present) - i8::from(base.is_some()),
+                expires: i8::from(new_expiry.is_some()) - i8::from(old_expiry.is_some()),
+            }
+        } else {
+            Counts::Unknown
+        };
+        touched.plan = Some(Plan { counts, old_expiry, new_expiry });
+        Ok(())
+    }
+
+    fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) {
+        match self.find(cf, key) {
+            Some(at) => self.touched[at].effect = effect,
+            None => {
+                let base = self.is_gone(cf, key).then_some(None);
+                self.push(Touched { cf, key: Bytes::copy_from_slice(key), base, effect, plan: None });
+            }
+        }
+    }
+
+    /// Whether the key lies in the range that was cleared.
+    fn is_gone(&self, cf: CfId, key: &[u8]) -> bool {
+        cf == CfId::DEFAULT
+            && self.cleared.as_ref().is_some_and(|c| key >= &c.first[..] && key < &c.end[..])
+    }
+
+    /// The place of a key whose base is known.
+    fn look(&mut self, cf: CfId, key: &[u8]) -> Result<usize> {
+        let at = match self.find(cf, key) {
+            Some(at) => at,
+            None => {
+                let key = Bytes::copy_from_slice(key);
+                self.push(Touched { cf, key, base: None, effect: Effect::None, plan: None })
+            }
+        };
+        if self.touched[at].base.is_none() {
+            let base = if self.is_gone(cf, key) { None } else { self.read(cf, key)? };
+            self.touched[at].base = Some(base);
+        }
+        Ok(at)
+    }
+
+    fn find(&self, cf: CfId, key: &[u8]) -> Option<usize> {
+        if self.touched.len() <= LINEAR_MAX {
+            return self.touched.iter().position(|t| t.cf == cf && t.key == key);
+        }
+        self.by_key.get(&(cf, Bytes::copy_from_slice(key))).copied()
+    }
+
+    fn push(&mut self, touched: Touched) -> usize {
+        let at = self.touched.len();
+        if at == LINEAR_MAX {
+            self.touched.push(touched);
+            self.reindex();
+        } else {
+            if at > LINEAR_MAX {
+                self.by_key.insert((touched.cf, touched.key.clone()), at);
+            }
+            self.touched.push(touched);
+        }
+        at
+    }
+
+    fn reindex(&mut self) {
+        self.by_key.clear();
+        if self.touched.len() > LINEAR_MAX {
+            let keys = self.touched.iter().enumerate();
+            self.by_key = keys.map(|(i, t)| ((t.cf, t.key.clone()), i)).collect();
+        }
+    }
+
+    /// Reads what a key holds in the overlay and the engine, expired or not.
+    fn read(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        let pending = self.shard.overlay.of(cf, key);
+        if let Some((seq, _)) = pending.first() {
+            let ticket = self.shard.commits.placed();
+            debug_assert!(ticket.seq >= *seq);
+            self.rests_on = self.rests_on.max(ticket);
+        }
+        let newest = pending.first().map(|(seq, _)| *seq);
+        let mut operands = Vec::new();
+        for (seq, write) in pending {
+            match write {
+                Pending::Delete => return finish(None, operands, newest.unwrap_or(seq)),
+                Pending::Put(value, meta) => {
+                    return finish(Some(Held { value, meta, seq }), operands, newest.unwrap_or(seq));
+                }
+                Pending::Merge(operand) => operands.push(operand),
+            }
+        }
+        let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
+        let base = found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq });
+        match newest {
+            Some(seq) => finish(base, operands, seq),
+            None => Ok(base),
+        }
+    }
+}
+
+/// Folds pending operands (newest first) onto a base.
+fn finish(base: Option<Held>, operands: Vec<Bytes>, seq: Seq) -> Result<Option<Held>> {
+    if operands.is_empty() {
+        return Ok(base);
+    }
+    let meta = base.as_ref().map(|b| b.meta).unwrap_or_default();
+    let mut value = base.map(|b| b.value);
+    for stored in operands.iter().rev() {
+        let (op, operand) = merge::split(stored).ok_or_else(|| {
+            Error::new(crate::base::ErrorKind::Internal, "a pending operand has no operator")
+        })?;
+        value = Some(fold(op, value.as_deref(), operand));
+    }
+    Ok(value.map(|value| Held { value, meta, seq }))
+}
+
+fn fold(op: MergeOp, base: Option<&[u8]>, operand: &[u8]) -> Bytes {
+    merge::fold(base, std::iter::once((op, operand))).into()
+}
+
+/// An operand that does not suit the value is refused here and not found out later.
+fn check_operand(op: MergeOp, base: Option<&[u8]>, operand: &[u8]) -> Result<()> {
+    let base_len = base.map(<[u8]>::len);
+    match op {
+        MergeOp::Append if base_len.unwrap_or(0) + operand.len() > VALUE_BYTES_MAX => {
+            Err(too_long_value())
+        }
+        MergeOp::Add if operand.len() != 8 || base_len.is_some_and(|n| n != 8) => {
+            Err(Error::invalid(format!(
+                "`add` merges 8-byte little-endian integers; the operand has {} bytes and the \
+                 value {}",
+                operand.len(),
+                base_len.unwrap_or(0)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The expiry index's key for a key that expires at `at_ms`.
+pub(crate) fn expiry_key(at_ms: u64, cf: CfId, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(12 + key.len());
+    out.extend_from_slice(&at_ms.to_be_bytes());
+    out.extend_from_slice(&cf.0.to_be_bytes());
+    out.extend_from_slice(key);
+    out
+}
+
+fn check_sizes(key: &[u8], value: &[u8]) -> Result<()> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the key has {} bytes; at most {KEY_BYTES_MAX} are allowed",
+            key.len()
+        )));
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(too_long_value());
+    }
+    Ok(())
+}
+
+fn too_long_value() -> Error {
+    Error::invalid(format!("the value would have more than {VALUE_BYTES_MAX} bytes"))
+}

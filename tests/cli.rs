@@ -1,0 +1,247 @@
+//! The contract of the command line, held for every leaf command: help with examples and exit
+//! codes, valid output in every format, errors as data in JSON, stable exit codes.
+
+#[path = "cli/fixture.rs"]
+mod fixture;
+#[path = "cli/program.rs"]
+mod program;
+
+use fixture::Fixture;
+use program::{Run, run};
+
+const FORMATS: [&str; 6] = ["table", "json", "ndjson", "csv", "tsv", "plain"];
+
+/// Every leaf command with a line that must fail, and the exit code it must fail with.
+const FAILURES: &[(&str, &str, i32)] = &[
+    ("bench redis", "--addr 127.0.0.1:1", 5),
+    ("bench redis", "--addr nonsense", 2),
+    ("bench redis", "--keys 0", 2),
+    ("bench redis", "--clients 0", 2),
+    ("repl", "--addr 127.0.0.1:1 -c PING", 5),
+    ("repl", "--addr 127.0.0.1:1 --file /nonexistent", 5),
+    ("sst dump", "@bad.sst", 8),
+    ("sst dump", "@absent.sst", 3),
+    ("sst dump", "@good.sst --from \\q", 2),
+    ("sst props", "@lines.txt", 8),
+    ("sst props", "@absent.sst", 3),
+    ("sst verify", "@bad.sst", 8),
+    ("sst verify", "@good.sst @bad.sst", 8),
+    ("sst verify", "@good.sst @absent.sst", 3),
+    ("manifest dump", "@bad", 8),
+    ("manifest dump", "@bad --files", 8),
+    ("manifest dump", "@absent", 3),
+    ("manifest dump", "@good/log", 3),
+    ("manifest dump", "@good --number 9", 3),
+    ("wal dump", "@bad", 8),
+    ("wal dump", "@absent", 3),
+    ("wal verify", "@bad", 8),
+    ("wal verify", "@bad/log", 8),
+    ("wal verify", "@absent", 3),
+];
+
+/// Lines that succeed, with the number of rows they print (a record counts as one).
+const SUCCESSES: &[(&str, usize)] = &[
+    ("sst dump @good.sst", 100),
+    ("sst dump @good.sst --from key:010 --to key:020", 10),
+    ("sst dump @good.sst --to key:", 1),
+    ("sst dump @good.sst --limit 3 --keys-only", 3),
+    ("sst props @good.sst", 1),
+    ("sst verify @good.sst", 1),
+    ("sst verify @good.sst @good.sst", 2),
+    ("wal dump @good", 3),
+    ("wal dump @good/log --limit 2", 2),
+    ("wal dump @good --ops", 6),
+    ("wal dump @good --group 7", 0),
+    ("wal verify @good", 1),
+    ("manifest dump @good --files", 1),
+    ("manifest dump @good/shard-1 --files", 1),
+    ("manifest dump @good", 13),
+];
+
+/// The paths of all leaf commands: `bench redis`.
+fn leaves() -> Vec<String> {
+    fn walk(command: &clap::Command, path: &str, into: &mut Vec<String>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name()).trim().to_string();
+            if sub.has_subcommands() { walk(sub, &path, into) } else { into.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&arqondb::cli::args::command(Default::default()), "", &mut found);
+    found
+}
+
+/// Asserts that standard output is what the format promises; gives the error it tells, if any.
+fn error_in(format: &str, run: &Run, what: &str) -> Option<serde_json::Value> {
+    match format {
+        "json" | "ndjson" => {
+            assert_eq!(run.err, "", "{what}: talk beside JSON");
+            let values: Vec<serde_json::Value> = serde_json::Deserializer::from_str(&run.out)
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .unwrap_or_else(|e| panic!("{what}: {e} in {:?}", run.out));
+            values.iter().find_map(|value| value.get("error").cloned())
+        }
+        _ => {
+            assert!(!run.out.contains('\x1b'), "{what}: colour without a terminal");
+            None
+        }
+    }
+}
+
+#[test]
+fn every_leaf_has_help_with_examples_and_exit_codes() {
+    for leaf in leaves() {
+        let line = format!("{leaf} --help");
+        let help = run(&line);
+        assert_eq!(help.code, 0, "{line}");
+        for part in ["Usage: ", "Examples:", "Exit codes:", &format!("arqon {leaf}")] {
+            assert!(help.out.contains(part), "{line} lacks {part:?}:\n{}", help.out);
+        }
+        assert_eq!(help.err, "", "{line}");
+    }
+}
+
+#[test]
+fn every_leaf_fails_alike_in_every_format() {
+    let fixture = Fixture::new();
+    for leaf in leaves() {
+        let cases: Vec<_> = FAILURES.iter().filter(|(of, ..)| *of == leaf).collect();
+        assert!(!cases.is_empty(), "no failure is listed for {leaf}");
+        for (_, args, code) in cases {
+            for format in FORMATS {
+                let what = fixture.line(&format!("{leaf} {args} --output {format}"));
+                let ran = run(&what);
+                assert_eq!(ran.code, *code, "{what}: {} {}", ran.out, ran.err);
+                let error = error_in(format, &ran, &what);
+                if format.ends_with("json") {
+                    let error = error.unwrap_or_else(|| panic!("{what}: no error in {}", ran.out));
+                    for field in ["code", "message", "fix", "retryable"] {
+                        assert!(error.get(field).is_some(), "{what}: no {field} in {error}");
+                    }
+                } else {
+                    assert!(ran.err.contains("error"), "{what}: {}", ran.err);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_success_has_its_rows_in_every_format() {
+    let fixture = Fixture::new();
+    for (line, rows) in SUCCESSES {
+        for format in FORMATS {
+            let what = fixture.line(&format!("{line} --output {format}"));
+            let ran = run(&what);
+            assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{what}");
+            assert!(error_in(format, &ran, &what).is_none());
+            let record = line.starts_with("sst props");
+            let lines = ran.out.lines().count();
+            match format {
+                "json" if !record => {
+                    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+                    let lists = document.as_object().unwrap().values();
+                    let lists: Vec<_> = lists.filter_map(|v| v.as_array()).collect();
+                    assert_eq!((lists.len(), lists[0].len()), (1, *rows), "{what}");
+                }
+                "ndjson" => assert_eq!(lines, *rows, "{what}"),
+                "csv" | "tsv" => assert_eq!(lines, rows + 1, "{what}: {}", ran.out),
+                "table" if !record => assert_eq!(lines, rows + 1, "{what}"),
+                "plain" if !record => assert_eq!(lines, *rows, "{what}"),
+                _ => assert!(lines > 5, "{what}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_told_with_file_offset_expected_and_found() {
+    let fixture = Fixture::new();
+    for line in [
+        "manifest dump @bad",
+        "sst verify @bad.sst",
+        "sst dump @bad.sst",
+        "wal verify @bad",
+        "wal dump @bad",
+    ] {
+        let ran = run(&fixture.line(&format!("{line} --output json")));
+        let error = error_in("json", &ran, line).unwrap();
+        assert_eq!(error["code"], "corruption", "{line}");
+        let damage = &error["damage"][0];
+        assert!(damage["file"].as_str().unwrap().contains("bad"), "{line}: {error}");
+        for field in ["offset", "expected", "found"] {
+            assert!(!damage[field].is_null(), "{line}: no {field} in {error}");
+        }
+        let people = run(&fixture.line(line));
+        assert!(people.err.contains("offset") && people.err.contains("expected"), "{}", people.err);
+    }
+    let left = run(&fixture.line("sst dump @bad.sst --output ndjson"));
+    let sound = left.out.lines().filter(|line| line.contains("\"key\"")).count();
+    assert!((50..100).contains(&sound), "damage in one block left {sound} records of 100");
+}
+
+#[test]
+fn the_place_of_a_global_flag_does_not_matter() {
+    let lines = [
+        "--output json bench redis --addr 127.0.0.1:1 read",
+        "bench --output json redis --addr 127.0.0.1:1 read",
+        "bench redis --output json --addr 127.0.0.1:1 read",
+        "bench redis read --addr 127.0.0.1:1 -ojson",
+    ];
+    let first = run(lines[0]);
+    assert!(first.out.contains("unavailable"), "{}", first.out);
+    for line in lines {
+        assert_eq!(run(line), first, "{line}");
+    }
+}
+
+#[test]
+fn the_variable_gives_the_format_and_a_wrong_one_is_told() {
+    let line = "repl --addr 127.0.0.1:1 -c PING";
+    let json = program::run_with(line, &[("ARQON_OUTPUT", "json")]);
+    assert_eq!((json.code, json.err.as_str()), (5, ""));
+    assert!(json.out.contains("\"error\""));
+    let wrong = program::run_with(line, &[("ARQON_OUTPUT", "yaml")]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.err.contains("yaml") && wrong.err.contains("ndjson"), "{}", wrong.err);
+    let flag_wins = program::run_with(&format!("{line} -o table"), &[("ARQON_OUTPUT", "yaml")]);
+    assert_eq!(flag_wins.code, 5);
+}
+
+#[test]
+fn a_wrong_line_says_what_would_be_right() {
+    let typo = run("bnech redis");
+    assert_eq!(typo.code, 2);
+    assert!(typo.err.contains("bnech") && typo.err.contains("'bench'"), "{}", typo.err);
+    let json = run("bnech redis --output json");
+    assert_eq!((json.code, json.err.as_str()), (2, ""));
+    assert_eq!(error_in("json", &json, "typo").unwrap()["code"], "usage");
+    let value = run("repl --color sometimes");
+    assert!(value.err.contains("sometimes") && value.err.contains("always"), "{}", value.err);
+    assert_eq!(run("").code, 2);
+}
+
+#[test]
+fn version_and_help_are_data() {
+    let version = run("--version");
+    assert_eq!((version.code, version.err.as_str()), (0, ""));
+    assert_eq!(version.out, format!("arqon {}\n", env!("CARGO_PKG_VERSION")));
+    let help = run("--help");
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    assert!(help.out.contains("Exit codes:"));
+}
+
+#[test]
+fn colour_is_where_it_is_asked_for() {
+    for (line, variables, colored) in [
+        ("--help", &[][..], false),
+        ("--help --color always", &[], true),
+        ("--color always --help", &[("NO_COLOR", "1")], true),
+        ("--help", &[("CLICOLOR_FORCE", "1")], true),
+        ("--help --color never", &[("CLICOLOR_FORCE", "1")], false),
+    ] {
+        let out = program::run_with(line, variables).out;
+        assert_eq!(out.contains('\x1b'), colored, "{line} {variables:?}");
+    }
+}

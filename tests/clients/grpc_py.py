@@ -1,0 +1,59 @@
+"""Smoke test with stubs that grpcio-tools makes from proto/arqondb.proto: PORT STUBS_FOLDER."""
+import sys
+
+import grpc
+from grpc_tools import protoc
+
+port, folder = sys.argv[1:]
+assert protoc.main(["", "-Iproto", f"--python_out={folder}", f"--grpc_python_out={folder}",
+                    "proto/arqondb.proto"]) == 0
+sys.path.insert(0, folder)
+import arqondb_pb2 as pb  # noqa: E402
+import arqondb_pb2_grpc  # noqa: E402
+
+channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+db = arqondb_pb2_grpc.ArqonDbStub(channel)
+
+
+def call(method, request):
+    return getattr(db, method)(request, timeout=20)
+
+
+assert call("Ping", pb.PingRequest()).version
+assert not call("Get", pb.GetRequest(key=b"absent")).found
+put = call("Put", pb.PutRequest(key=b"k", value=b"\x00v"))
+got = call("Get", pb.GetRequest(key=b"k"))
+assert put.applied and got.found and got.value == b"\x00v" and got.seq == put.seq
+swapped = call("CasPut", pb.CasPutRequest(key=b"k", value=b"w", expected_seq=put.seq))
+refused = call("CasPut", pb.CasPutRequest(key=b"k", value=b"x", expected_seq=put.seq))
+assert swapped.applied and not refused.applied
+assert refused.value == b"w" and refused.seq == swapped.seq
+
+family = call("CreateColumnFamily", pb.CreateColumnFamilyRequest(name="notes")).column_family
+ops = [pb.WriteOp(put=pb.PutOp(cf=family.cf, key=b"n:%04d" % n, value=b"%d" % n))
+       for n in range(1000)]
+ops.append(pb.WriteOp(merge=pb.MergeOp(key=b"k", operand=b"!", merge_operator=pb.MERGE_APPEND)))
+call("BatchWrite", pb.BatchWriteRequest(ops=ops))
+assert call("Get", pb.GetRequest(key=b"k")).value == b"w!"
+keys, cursor = [], b""
+while True:
+    page = call("Scan", pb.ScanRequest(cf=family.cf, prefix=b"n:", limit=300, cursor=cursor))
+    keys += [entry.key for entry in page.entries]
+    cursor = page.next_cursor
+    if not cursor:
+        break
+assert keys == [b"n:%04d" % n for n in range(1000)], len(keys)
+prefix = pb.DeleteByPrefixRequest(cf=family.cf, prefix=b"n:00")
+assert call("DeleteByPrefix", prefix).deleted == 100
+listed = call("ListColumnFamilies", pb.ListColumnFamiliesRequest()).column_families
+assert "notes" in [family.name for family in listed]
+call("DropColumnFamily", pb.DropColumnFamilyRequest(cf=family.cf))
+try:
+    call("Get", pb.GetRequest(cf=family.cf, key=b"n:0500"))
+    raise AssertionError("a dropped column family answers")
+except grpc.RpcError as error:
+    assert error.code() == grpc.StatusCode.NOT_FOUND, error
+call("Delete", pb.DeleteRequest(key=b"k"))
+assert not call("Get", pb.GetRequest(key=b"k")).found
+channel.close()
+print("grpcio", grpc.__version__)

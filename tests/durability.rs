@@ -1,0 +1,240 @@
+//! Crashes of a whole node on the simulated disk: what was acknowledged is there, whole, and what
+//! was deleted stays deleted.
+
+use arqondb::base::CfId;
+use arqondb::env::sim_disk::{Crash, Fault};
+use arqondb::env::{Rng, SimClock, SimDisk};
+use arqondb::op::kv::{Expiry, RequestId, Write};
+use arqondb::op::{Request, Response};
+use arqondb::{Db, ErrorKind, Options, SyncLevel};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const DIR: &str = "/db";
+const KEYS: u64 = 12;
+/// Every batch writes all keys of one group, so a torn batch shows.
+const GROUP: u64 = 3;
+
+fn options(disk: &SimDisk, sync: SyncLevel) -> Options {
+    Options {
+        sync,
+        disk: disk.shared(),
+        clock: Arc::new(SimClock::at(1_000_000)),
+        memory_budget_bytes: 8 << 20,
+        log_segment_bytes: 64 << 10,
+        count_keys: true,
+        ..Options::default()
+    }
+}
+
+/// What may stand under each group of keys: the last acknowledged value, and those of attempts
+/// behind it whose outcome is not known.
+#[derive(Default, Clone)]
+struct Model {
+    may_be: BTreeMap<u64, BTreeSet<Option<u64>>>,
+}
+
+impl Model {
+    fn attempted(&mut self, group: u64, value: Option<u64>) {
+        self.may_be.entry(group).or_insert_with(|| BTreeSet::from([None])).insert(value);
+    }
+
+    fn acknowledged(&mut self, group: u64, value: Option<u64>) {
+        self.may_be.insert(group, BTreeSet::from([value]));
+    }
+}
+
+fn key(group: u64, i: u64) -> Bytes {
+    Bytes::from(format!("key-{group}-{i}"))
+}
+
+fn write(group: u64, value: Option<u64>, id: Option<RequestId>) -> Request {
+    let writes = (0..GROUP)
+        .map(|i| match value {
+            Some(value) => Write::Put {
+                cf: CfId::DEFAULT,
+                key: key(group, i),
+                value: Bytes::from(vec![b'v'; (value % 700) as usize + 1])
+                    .into_iter()
+                    .chain(value.to_le_bytes())
+                    .collect(),
+                expiry: if value % 5 == 0 { Expiry::InMs(1 << 40) } else { Expiry::Never },
+            },
+            None => Write::Delete { cf: CfId::DEFAULT, key: key(group, i) },
+        })
+        .collect();
+    Request::Write { writes, id }
+}
+
+/// Runs random writes, flushes and compactions until `ops` are done or something fails.
+fn run(db: &Db, model: &mut Model, rng: &mut Rng, next: &mut u64, ops: u64) {
+    for _ in 0..ops {
+        match rng.below(20) {
+            0 if db.flush().is_err() => return,
+            1 if db.compact(CfId::DEFAULT).is_err() => return,
+            0 | 1 => {}
+            _ => {
+                let group = rng.below(KEYS);
+                *next += 1;
+                let value = (!rng.one_in(4)).then_some(*next);
+                let id = RequestId { client: 1, request: *next };
+                match db.execute(write(group, value, Some(id))) {
+                    Ok(_) => model.acknowledged(group, value),
+                    Err(_) => {
+                        model.attempted(group, value);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The value under each group; panics on half a batch.
+fn found(db: &Db, what: &str) -> BTreeMap<u64, Option<u64>> {
+    (0..KEYS)
+        .map(|group| {
+            let values: Vec<Option<u64>> = (0..GROUP)
+                .map(|i| {
+                    let value = db.get(&key(group, i)).unwrap();
+                    value.map(|v| u64::from_le_bytes(v[v.len() - 8..].try_into().unwrap()))
+                })
+                .collect();
+            assert!(values.iter().all(|v| *v == values[0]), "{what}: a batch in part: {values:?}");
+            (group, values[0])
+        })
+        .collect()
+}
+
+fn verify(db: &Db, model: &mut Model, what: &str) {
+    let found = found(db, what);
+    let mut live = 0;
+    for (group, value) in found {
+        let allowed = model.may_be.get(&group).cloned().unwrap_or(BTreeSet::from([None]));
+        assert!(allowed.contains(&value), "{what}: group {group} is {value:?}, not {allowed:?}");
+        // Once seen, it is settled.
+        model.acknowledged(group, value);
+        live += if value.is_some() { GROUP } else { 0 };
+    }
+    assert_eq!(db.stats().unwrap().keys, live, "{what}: the count of keys");
+//CHECK
+}
+
+fn crash_at_every_change(sync: SyncLevel, crashes: &dyn Fn(u64) -> Vec<Crash>, seeds: u64) {
+    for seed in 0..seeds {
+        // Each seed stops at other changes, so that together they cover every boundary.
+        let mut rng = Rng::new(seed);
+        let disk = SimDisk::new();
+        let mut model = Model::default();
+        let mut next = 0;
+        let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
+        let warm = rng.below(30);
+        run(&db, &mut model, &mut rng, &mut next, warm);
+        disk.stop_at(Some(rng.below(60)));
+        run(&db, &mut model, &mut rng, &mut next, 60);
+        disk.stop_at(Some(0));
+        for crash in crashes(seed) {
+            let what = format!("seed {seed}, {sync:?}, {crash:?}");
+            let mut model = model.clone();
+            let mut next = next;
+            let after = disk.crash(crash);
+            let db = Db::open_with(DIR, options(&after, sync))
+                .unwrap_or_else(|e| panic!("{what}: cannot reopen: {e}"));
+            verify(&db, &mut model, &what);
+            // Life goes on, and a second crash finds that too.
+            run(&db, &mut model, &mut rng, &mut next, 12);
+            verify(&db, &mut model, &what);
+            after.stop_at(Some(0));
+            let twice = after.crash(crash);
+            drop(db);
+            let db = Db::open_with(DIR, options(&twice, sync))
+                .unwrap_or_else(|e| panic!("{what}: cannot reopen after two crashes: {e}"));
+            verify(&db, &mut model, &what);
+        }
+        drop(db);
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("ARQON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(150)
+}
+
+#[test]
+fn at_always_power_loss_loses_nothing_acknowledged() {
+    let crashes =
+        |seed| vec![Crash::PowerLostClean, Crash::PowerLost(seed), Crash::PowerLost(seed + 1_000)];
+    crash_at_every_change(SyncLevel::Always, &crashes, seeds());
+}
+
+#[test]
+fn at_every_level_a_killed_process_loses_nothing_acknowledged() {
+    for sync in [SyncLevel::Always, SyncLevel::Interval { ms: 5 }, SyncLevel::Os] {
+        crash_at_every_change(sync, &|_| vec![Crash::Process], seeds() / 3);
+    }
+}
+
+#[test]
+fn a_failed_sync_of_the_log_stops_writes_for_good_and_reads_go_on() {
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    db.put(b"before", b"1").unwrap();
+    disk.fail(Fault::SyncError, 0);
+    let error = db.put(b"during", b"2").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown);
+    assert!(db.put(b"after", b"3").is_err());
+    assert_eq!(db.get(b"before").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(db.get(b"after").unwrap(), None);
+}
+
+#[test]
+fn a_full_disk_refuses_writes_keeps_reads_and_recovers_when_there_is_room() {
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Interval { ms: 5 })).unwrap();
+    db.put(b"first", b"1").unwrap();
+    disk.set_capacity(Some(disk.used_bytes()));
+    let mut written = 0;
+    let error = loop {
+        match db.put(format!("filler-{written}").as_bytes(), &[7; 2000]) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 10_000, "a full disk took everything");
+    };
+    assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
+    assert_eq!(db.get(b"first").unwrap().as_deref(), Some(&b"1"[..]));
+    disk.set_capacity(None);
+    db.put(b"last", b"2").unwrap();
+    drop(db);
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    assert_eq!(db.get(b"last").unwrap().as_deref(), Some(&b"2"[..]));
+    for i in 0..written {
+        assert!(db.get(format!("filler-{i}").as_bytes()).unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_retried_request_applies_once_across_a_restart() {
+    let disk = SimDisk::new();
+    let id = RequestId { client: 9, request: 1 };
+    let request = || Request::Write {
+        writes: vec![Write::Merge {
+            cf: CfId::DEFAULT,
+            key: Bytes::from_static(b"list"),
+            operand: Bytes::from_static(b"x"),
+            op: arqondb::op::kv::MergeOp::Append,
+        }],
+        id: Some(id),
+    };
+    let first = {
+        let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+        let first = db.execute(request()).unwrap();
+        assert_eq!(db.execute(request()).unwrap(), first);
+        first
+    };
+    let disk = disk.crash(Crash::PowerLostClean);
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    assert_eq!(db.execute(request()).unwrap(), first);
+    assert!(matches!(first, Response::Committed { .. }));
+    assert_eq!(db.get(b"list").unwrap().as_deref(), Some(&b"x"[..]));
+}
