@@ -1,5 +1,6 @@
 //! The command line as data: global flags, the tree of subcommands, and their help.
 
+use super::demo::Demo;
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::color::When;
@@ -100,6 +101,8 @@ pub enum Command {
     Manifest(Manifest),
     /// Measure throughput and latency
     Bench(Bench),
+    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+    Demo(Demo),
 }
 
 /// The parser, with the exit codes in every leaf's help.

@@ -36,6 +36,7 @@ pub mod wal;
 
 pub mod bench;
 pub mod check;
+pub mod demo;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;
@@ -92,6 +93,7 @@ impl args::Command {
             args::Command::Dev(dev) => dev.run(context),
             args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),
+            args::Command::Demo(demo) => demo.run(context),
         }
     }
 }
