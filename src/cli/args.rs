@@ -2,7 +2,9 @@
 
 use super::demo::Demo;
 use crate::cli::bench::Bench;
+use crate::cli::check::Check;
 use crate::cli::color::When;
+use crate::cli::dev::Dev;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::manifest::Manifest;
@@ -85,8 +87,12 @@ impl Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve Redis and gRPC clients from one process, for development
+    Dev(Dev),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Check all of a data folder: log, manifests, every table
+    Check(Check),
     /// Look into sorted tables of keys on disk
     Sst(Sst),
     /// Look into the log of a node

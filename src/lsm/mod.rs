@@ -15,9 +15,18 @@
 //! - [`memtable`]: the newest writes, in memory.
 //! - [`sstable`]: sorted runs on disk.
 //! - [`cache`]: their blocks in memory.
+//! - [`merge`]: operators, and how operands become a value.
+//! - [`options`]: settings.
+//! - [`manifest`]: the history of versions on disk.
+//! - [`version`]: the sstables of a tree at one moment.
+//! - [`iter`]: many sorted runs as one, and what a caller sees of them.
+//! - [`compaction`]: fewer and deeper runs, without what nobody can read.
+//! - [`engine`]: all of it together.
+//! - [`check`]: the slow check of a whole database.
 
 pub mod batch;
 pub mod cache;
+pub mod check;
 pub mod compaction;
 pub mod cursor;
 pub mod engine;

@@ -12,7 +12,7 @@
 //! The log's record carries the checksum and the length.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::raft::parameters::{self, Payload, Proposal, StoredMembership};
+use crate::raft::vocabulary::{self as types, Payload, Proposal, StoredMembership};
 use bytes::Bytes;
 use openraft::EmptyNode;
 use openraft::impls::leader_id_std;
@@ -80,47 +80,47 @@ struct Applied {
 }
 
 /// An entry's bytes.
-pub fn encode_entry(entry: &parameters::Entry) -> Vec<u8> {
+pub fn encode_entry(entry: &types::Entry) -> Vec<u8> {
     let payload = match &entry.payload {
         Payload::Blank => None,
         Payload::Normal(proposal) => Some(Said::Batch(proposal.0.clone())),
         Payload::Membership(membership) => Some(Said::Membership(from_membership(membership))),
     };
-    let (term, index) = (parameters::term(&entry.log_id), entry.log_id.index);
+    let (term, index) = (types::term(&entry.log_id), entry.log_id.index);
     Entry { term, index, payload }.encode_to_vec()
 }
 
 /// The entry of some bytes.
-pub fn decode_entry(bytes: Bytes) -> Result<parameters::Entry> {
+pub fn decode_entry(bytes: Bytes) -> Result<types::Entry> {
     let entry = Entry::decode(bytes).map_err(|e| malformed("an entry", &e))?;
     let payload = match entry.payload {
         None => Payload::Blank,
         Some(Said::Batch(batch)) => Payload::Normal(Proposal(batch)),
         Some(Said::Membership(membership)) => Payload::Membership(to_membership(membership)?),
     };
-    Ok(parameters::Entry { log_id: parameters::log_id(entry.term, entry.index), payload })
+    Ok(types::Entry { log_id: types::log_id(entry.term, entry.index), payload })
 }
 
 /// A vote's bytes.
-pub fn encode_vote(vote: &parameters::Vote) -> Vec<u8> {
+pub fn encode_vote(vote: &types::Vote) -> Vec<u8> {
     let id = vote.leader_id;
     Vote { term: id.term, node: id.voted_for, committed: vote.committed }.encode_to_vec()
 }
 
 /// The vote of some bytes.
-pub fn decode_vote(bytes: &[u8]) -> Result<parameters::Vote> {
+pub fn decode_vote(bytes: &[u8]) -> Result<types::Vote> {
     let vote = Vote::decode(bytes).map_err(|e| malformed("a vote", &e))?;
     let leader_id = leader_id_std::LeaderId { term: vote.term, voted_for: vote.node };
-    Ok(parameters::Vote { leader_id, committed: vote.committed })
+    Ok(types::Vote { leader_id, committed: vote.committed })
 }
 
 /// A log id's bytes; none for `None`.
-pub fn encode_log_id(id: Option<&parameters::LogId>) -> Vec<u8> {
+pub fn encode_log_id(id: Option<&types::LogId>) -> Vec<u8> {
     id.map(|id| from_log_id(id).encode_to_vec()).unwrap_or_default()
 }
 
 /// The log id of some bytes.
-pub fn decode_log_id(bytes: &[u8]) -> Result<Option<parameters::LogId>> {
+pub fn decode_log_id(bytes: &[u8]) -> Result<Option<types::LogId>> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -129,7 +129,7 @@ pub fn decode_log_id(bytes: &[u8]) -> Result<Option<parameters::LogId>> {
 }
 
 /// The bytes of what a state machine has applied.
-pub fn encode_applied(last: Option<&parameters::LogId>, membership: &StoredMembership) -> Vec<u8> {
+pub fn encode_applied(last: Option<&types::LogId>, membership: &StoredMembership) -> Vec<u8> {
     let applied = Applied {
         last: last.map(from_log_id),
         membership_at: membership.log_id().as_ref().map(from_log_id),
@@ -139,22 +139,22 @@ pub fn encode_applied(last: Option<&parameters::LogId>, membership: &StoredMembe
 }
 
 /// What a state machine has applied, of some bytes.
-pub fn decode_applied(bytes: &[u8]) -> Result<(Option<parameters::LogId>, StoredMembership)> {
+pub fn decode_applied(bytes: &[u8]) -> Result<(Option<types::LogId>, StoredMembership)> {
     let applied = Applied::decode(bytes).map_err(|e| malformed("the applied state", &e))?;
     let membership = to_membership(applied.membership.unwrap_or_default())?;
     let stored = StoredMembership::new(applied.membership_at.map(to_log_id), membership);
     Ok((applied.last.map(to_log_id), stored))
 }
 
-fn from_log_id(id: &parameters::LogId) -> LogId {
-    LogId { term: parameters::term(id), index: id.index }
+fn from_log_id(id: &types::LogId) -> LogId {
+    LogId { term: types::term(id), index: id.index }
 }
 
-fn to_log_id(id: LogId) -> parameters::LogId {
-    parameters::log_id(id.term, id.index)
+fn to_log_id(id: LogId) -> types::LogId {
+    types::log_id(id.term, id.index)
 }
 
-fn from_membership(membership: &parameters::Membership) -> Membership {
+fn from_membership(membership: &types::Membership) -> Membership {
     let configs = membership.get_joint_config().iter();
     Membership {
         configs: configs.map(|c| Config { voters: c.iter().copied().collect() }).collect(),
@@ -162,15 +162,15 @@ fn from_membership(membership: &parameters::Membership) -> Membership {
     }
 }
 
-fn to_membership(membership: Membership) -> Result<parameters::Membership> {
+fn to_membership(membership: Membership) -> Result<types::Membership> {
     let configs: Vec<BTreeSet<u64>> =
         membership.configs.into_iter().map(|c| c.voters.into_iter().collect()).collect();
     let nodes: BTreeMap<u64, EmptyNode> =
         membership.nodes.into_iter().map(|id| (id, EmptyNode {})).collect();
     if configs.is_empty() && nodes.is_empty() {
-        return Ok(parameters::Membership::default());
+        return Ok(types::Membership::default());
     }
-    parameters::Membership::new(configs, nodes).map_err(|e| malformed("a membership", &e))
+    types::Membership::new(configs, nodes).map_err(|e| malformed("a membership", &e))
 }
 
 fn malformed(what: &str, cause: &dyn std::fmt::Display) -> Error {
@@ -184,19 +184,19 @@ mod tests {
     #[test]
     fn entries_and_votes_come_back() {
         let voters = BTreeSet::from([1, 2, 3]);
-        let membership = parameters::Membership::new_with_defaults(vec![voters], [4]);
+        let membership = types::Membership::new_with_defaults(vec![voters], [4]);
         for payload in [
             Payload::Blank,
             Payload::Normal(Proposal(Bytes::from_static(b"batch"))),
             Payload::Membership(membership),
         ] {
-            let entry = parameters::Entry { log_id: parameters::log_id(3, 9), payload };
+            let entry = types::Entry { log_id: types::log_id(3, 9), payload };
             assert_eq!(decode_entry(encode_entry(&entry).into()).unwrap(), entry);
         }
-        let vote = parameters::Vote::new_committed(7, 2);
+        let vote = types::Vote::new_committed(7, 2);
         assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
         assert_eq!(decode_log_id(&encode_log_id(None)).unwrap(), None);
-        let id = parameters::log_id(0, 0);
+        let id = types::log_id(0, 0);
         assert!(decode_entry(Bytes::from_static(&[0xff; 9])).is_err());
         assert_eq!(to_log_id(from_log_id(&id)), id);
     }

@@ -294,7 +294,13 @@ impl<'a> Transaction<'a> {
             Some(at) => self.touched[at].effect = effect,
             None => {
                 let base = self.is_gone(cf, key).then_some(None);
-                self.push(Touched { cf, key: Bytes::copy_from_slice(key), base, effect, plan: None });
+                self.push(Touched {
+                    cf,
+                    key: Bytes::copy_from_slice(key),
+                    base,
+                    effect,
+                    plan: None,
+                });
             }
         }
     }

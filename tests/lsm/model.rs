@@ -64,6 +64,7 @@ fn step(world: &mut World) {
             world.engine.ingest(cf, index, seq, &[path]).unwrap();
         }
         34 => checkpoint(world),
+        35 if world.below(3) == 0 => world.check_all(),
         35 if world.families.len() < 4 => world.create_cf().unwrap(),
         36 => world.drop_cf().unwrap(),
         37 => world.now_ms += 50,

@@ -265,6 +265,8 @@ impl World {
 
     /// Compares everything, by iterator both ways and by gets.
     pub(super) fn check_all(&self) {
+        let report = self.engine.check().unwrap();
+        assert!(report.is_sound(), "{:?}", report.problems);
         self.check_engine(&self.engine, None, self.now_ms);
         for (snapshot, now_ms) in &self.snapshots {
             self.check_engine(&self.engine, Some(snapshot.seq()), *now_ms);

@@ -39,9 +39,13 @@ impl Engine {
             if let Some((_, Some((_, view)))) = &current {
                 let active = &view.active;
                 let before = active.table.bytes();
-                active.first_index.fetch_min(index.0, Ordering::AcqRel);
                 active.table.insert(&op);
-                grown += active.table.bytes() - before;
+                let added = active.table.bytes() - before;
+                // A range delete of no key leaves no record to flush.
+                if added > 0 {
+                    active.first_index.fetch_min(index.0, Ordering::AcqRel);
+                }
+                grown += added;
             }
         }
         inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed);

@@ -14,7 +14,8 @@
 //! - `flush`, `compact`: the work itself.
 //! - `install`: an edit made durable, then seen.
 //! - `pressure`: when writers slow down and stop.
-//! - `families`, `checkpoint`, `ingest`: what their names say.
+//! - `families`, `checkpoint`, `ingest`, `stats`: what their names say.
+//! - `checkup`: the slow check of [`crate::lsm::check`], of an engine that is open.
 //!
 //! Locks, in the order in which they may be taken: apply, manifest, the list of trees, a tree's
 //! view; snapshots and work are leaves. Reads take only the list's and the view's, for the time
@@ -30,6 +31,7 @@
 
 mod apply;
 mod checkpoint;
+mod checkup;
 mod compact;
 mod families;
 mod flush;

@@ -93,7 +93,7 @@ impl Inner {
 
     /// Schedules the flush and the compaction that a tree is due.
     pub(super) fn schedule(self: &Arc<Self>, tree: &Arc<Tree>) {
-        if !self.options.background || self.options.read_only {
+        if !self.options.background || self.options.read_only || tree.is_dropped() {
             return;
         }
         if !tree.view().sealed.is_empty() {
