@@ -4,11 +4,12 @@
 use arqondb::base::CfId;
 use arqondb::env::sim_disk::{Crash, Fault};
 use arqondb::env::{Rng, SimClock, SimDisk};
-use arqondb::op::kv::{Expiry, RequestId, Write};
-use arqondb::op::{Request, Response};
+use arqondb::op::kv::{Expiry, RedisCall, RequestId, Write};
+use arqondb::op::{Reply, Request, Response, command};
 use arqondb::{Db, ErrorKind, Options, SyncLevel};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 const DIR: &str = "/db";
@@ -118,7 +119,8 @@ fn verify(db: &Db, model: &mut Model, what: &str) {
         live += if value.is_some() { GROUP } else { 0 };
     }
     assert_eq!(db.stats().unwrap().keys, live, "{what}: the count of keys");
-    //CHECK
+    let report = db.check().unwrap();
+    assert!(report.is_sound(), "{what}: {report:?}");
 }
 
 fn crash_at_every_change(sync: SyncLevel, crashes: &dyn Fn(u64) -> Vec<Crash>, seeds: u64) {
@@ -237,4 +239,107 @@ fn a_retried_request_applies_once_across_a_restart() {
     assert_eq!(db.execute(request()).unwrap(), first);
     assert!(matches!(first, Response::Committed { .. }));
     assert_eq!(db.get(b"list").unwrap().as_deref(), Some(&b"x"[..]));
+}
+
+#[test]
+fn a_log_without_its_newest_segments_is_refused() {
+    let disk = SimDisk::new();
+    {
+        let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+        db.put_ttl(CfId::DEFAULT, b"expiring", b"1", 1 << 40).unwrap();
+        db.flush().unwrap();
+        for i in 0..10u8 {
+            db.put(&[i], b"value").unwrap();
+        }
+        db.flush().unwrap();
+        db.put(b"in the log only", b"1").unwrap();
+    }
+    let files = arqondb::env::Disk::list(&disk, Path::new("/db/log")).unwrap();
+    for file in files {
+        arqondb::env::Disk::remove(&disk, &Path::new("/db/log").join(file.name)).unwrap();
+    }
+    let opened = Db::open_with(DIR, options(&disk, SyncLevel::Always));
+    // Everything up to the flush is in tables; a log that begins anew may only go on behind it.
+    match opened {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{error}"),
+        Ok(db) => {
+            db.put(b"new", b"2").unwrap();
+            assert_eq!(db.get(b"new").unwrap().as_deref(), Some(&b"2"[..]));
+        }
+    }
+}
+
+#[test]
+fn writes_behind_a_lost_log_are_never_swallowed() {
+    let disk = SimDisk::new();
+    {
+        let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+        // The expiry family stays unflushed in the log while the default family's tables move on.
+        let engine_only = db.create_cf("other").unwrap();
+        for i in 0..20u8 {
+            db.put_ttl(CfId::DEFAULT, &[i], b"value", 1 << 40).unwrap();
+        }
+        db.compact(engine_only).unwrap();
+        db.flush_family(CfId::DEFAULT).unwrap();
+    }
+    let files = arqondb::env::Disk::list(&disk, Path::new("/db/log")).unwrap();
+    for file in files {
+        arqondb::env::Disk::remove(&disk, &Path::new("/db/log").join(file.name)).unwrap();
+    }
+    let error = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert!(error.message().contains("segments are missing"), "{error}");
+}
+
+fn redis(words: &[&str]) -> RedisCall {
+    let args: Vec<Bytes> = words.iter().map(|w| Bytes::copy_from_slice(w.as_bytes())).collect();
+    RedisCall { spec: command::lookup(&args).unwrap(), args }
+}
+
+fn exec(db: &Db, calls: &[&[&str]]) -> Reply {
+    let calls = calls.iter().map(|words| redis(words)).collect();
+    match db.execute(Request::RedisTransaction { watched: Vec::new(), calls }).unwrap() {
+        Response::Redis(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn flushall_in_a_transaction_removes_what_it_wrote_before() {
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    exec(&db, &[&["SET", "a", "1"], &["FLUSHALL"]]);
+    assert_eq!(db.get(b"a").unwrap(), None);
+    exec(&db, &[&["SET", "m", "1"]]);
+    exec(&db, &[&["SET", "z", "1"], &["SET", "a", "1"], &["FLUSHALL"], &["SET", "b", "2"]]);
+    assert_eq!(db.stats().unwrap().keys, 1);
+    assert_eq!(db.get(b"z").unwrap(), None);
+    assert_eq!(db.get(b"b").unwrap().as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn expired_keys_are_collected_and_counted_exactly_even_when_their_family_is_gone() {
+    let disk = SimDisk::new();
+    let clock = Arc::new(SimClock::at(1_000_000));
+    let options = Options { clock: clock.clone(), ..options(&disk, SyncLevel::Always) };
+    let db = Db::open_with(DIR, options).unwrap();
+    let gone = db.create_cf("gone").unwrap();
+    for i in 0..200u16 {
+        db.put_ttl(gone, &i.to_be_bytes(), b"x", 10).unwrap();
+        db.put_ttl(CfId::DEFAULT, &i.to_be_bytes(), b"x", 10).unwrap();
+    }
+    db.put(b"stays", b"1").unwrap();
+    db.drop_cf(gone).unwrap();
+    assert_eq!(db.stats().unwrap().keys, 201);
+    clock.advance_ms(20);
+    assert_eq!(db.stats().unwrap().keys, 1);
+    let before = db.stats().unwrap().last_seq;
+    while db.collect_expired().unwrap() > 0 {}
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.keys, stats.expires), (1, 0));
+    // Nothing is due any more, so nothing more is logged.
+    assert_eq!(db.collect_expired().unwrap(), 0);
+    assert!(stats.last_seq - before <= 2 * 400 + 1, "{} writes", stats.last_seq - before);
+    db.compact(CfId::DEFAULT).unwrap();
+    assert!(db.check().unwrap().is_sound());
 }

@@ -56,7 +56,7 @@ impl Standalone {
     }
 
     async fn make_room(&self, request: &Request) -> bool {
-        if !writes(request) {
+        if !adds(request) {
             return true;
         }
         match self.core.shard.engine().pressure() {
@@ -85,7 +85,7 @@ impl KvOps for Standalone {
                 request => self.execute_slowly(request).await,
             };
             if let Ok(answer) = &answer {
-                rests_on = rests_on.max(answer.rests_on);
+                rests_on = rests_on.and(answer.rests_on);
             }
             answers.push(answer);
         }
@@ -125,11 +125,15 @@ impl Core {
     }
 }
 
-fn writes(request: &Request) -> bool {
+/// Whether a request may need more room than it gives back. Those that only read or remove go on
+/// when a device is full.
+pub(crate) fn adds(request: &Request) -> bool {
     match request {
         Request::Write { .. } | Request::PutIf { .. } => true,
-        Request::Redis(call) => call.spec.is_write(),
-        Request::RedisTransaction { calls, .. } => calls.iter().any(|call| call.spec.is_write()),
+        Request::Redis(call) => call.spec.has_flag("denyoom"),
+        Request::RedisTransaction { calls, .. } => {
+            calls.iter().any(|call| call.spec.has_flag("denyoom"))
+        }
         _ => false,
     }
 }

@@ -83,6 +83,13 @@ impl Overlay {
         writes.map(|w| w.iter().rev().cloned().collect()).unwrap_or_default()
     }
 
+    /// The oldest pending write of a key.
+    pub(crate) fn oldest_of(&self, cf: CfId, key: &[u8]) -> Option<Seq> {
+        let keys = self.lock();
+        let writes = keys.get(&(cf, Bytes::copy_from_slice(key)))?;
+        writes.front().map(|(seq, _)| *seq)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
