@@ -29,10 +29,10 @@ impl Cursors {
         let number = table.last;
         table.keys.insert(number, key);
         table.order.push_back(number);
-        if table.order.len() > CURSORS_MAX {
-            if let Some(oldest) = table.order.pop_front() {
-                table.keys.remove(&oldest);
-            }
+        if table.order.len() > CURSORS_MAX
+            && let Some(oldest) = table.order.pop_front()
+        {
+            table.keys.remove(&oldest);
         }
         number
     }
