@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lsm {
+    mod crash;
+    mod faults;
+    mod manifest;
     mod model;
     mod oracle;
     mod world;

@@ -1,8 +1,9 @@
 //! Random operations against the oracle.
 
 use super::world::{World, open_at};
-use arqondb::base::LogIndex;
+use arqondb::base::{ErrorKind, LogIndex, Seq};
 use arqondb::env::Pool;
+use arqondb::lsm::{CfOptions, ReadOptions};
 use std::ops::Bound;
 use std::path::PathBuf;
 
@@ -98,5 +99,38 @@ fn random_operations_answer_as_the_oracle_does() {
             world.check_all();
         });
         assert!(run.is_ok(), "failed with seed {seed}");
+    }
+}
+
+#[test]
+fn retained_versions_read_as_they_were_and_older_ones_are_refused() {
+    for seed in 0..60 {
+        let mut world = World::new(seed);
+        let options = CfOptions { retain_seqs: 40 };
+        world.families = vec![world.engine.create_cf("kept", options).unwrap()];
+        let cf = world.families[0];
+        for _ in 0..60 {
+            world.write();
+            match world.below(6) {
+                0 => world.engine.flush(cf).unwrap(),
+                1 => {
+                    world.engine.compact_range(cf, Bound::Unbounded, Bound::Unbounded).unwrap();
+                }
+                2 => world.reopen(),
+                _ => {}
+            }
+            let at = Seq(world.below(world.seq + 1));
+            let key = world.key();
+            if at.0 + 40 >= world.seq {
+                world.check_key(cf, &key, Some(at), world.now_ms);
+                continue;
+            }
+            let read = ReadOptions { at: Some(at), ..ReadOptions::default() };
+            if let Err(error) = world.engine.get(cf, &key, &read) {
+                assert_eq!(error.kind(), ErrorKind::Compacted);
+            } else {
+                world.check_key(cf, &key, Some(at), world.now_ms);
+            }
+        }
     }
 }

@@ -23,6 +23,13 @@ pub(super) enum Logged {
     Ingest(CfId, Seq, PathBuf),
 }
 
+/// An outside file and what it holds.
+pub(super) struct Prepared {
+    cf: CfId,
+    path: PathBuf,
+    events: Vec<(Vec<u8>, Event)>,
+}
+
 pub(super) struct World {
     pub(super) disk: SimDisk,
     pub(super) pool: Pool,
@@ -209,6 +216,12 @@ impl World {
 
     /// Logs an ingest of a new outside file and tells the oracle; gives what to do.
     pub(super) fn log_ingest(&mut self) -> (CfId, Seq, PathBuf) {
+        let prepared = self.prepare_ingest();
+        self.log_prepared(prepared)
+    }
+
+    /// Writes an outside file, durably.
+    pub(super) fn prepare_ingest(&mut self) -> Prepared {
         let cf = self.family();
         self.names += 1;
         let path = PathBuf::from(format!("/ingest/{}.sst", self.names));
@@ -218,7 +231,7 @@ impl World {
         let mut keys: Vec<Vec<u8>> = (0..self.below(6) + 1).map(|_| self.key()).collect();
         keys.sort();
         keys.dedup();
-        let seq = Seq(self.seq + 1);
+        let mut events = Vec::new();
         for key in keys {
             let mut internal = Vec::new();
             let kind = if self.below(5) == 0 { Kind::Delete } else { Kind::Put };
@@ -229,11 +242,21 @@ impl World {
                 Kind::Put => Event::Put(Meta::default(), value),
                 _ => Event::Delete,
             };
-            self.oracle.add(cf, &key, seq, event);
+            events.push((key, event));
         }
         table.finish().unwrap();
         disk.sync_dir(Path::new("/ingest")).unwrap();
+        Prepared { cf, path, events }
+    }
+
+    /// Logs the ingest of a file and tells the oracle.
+    pub(super) fn log_prepared(&mut self, prepared: Prepared) -> (CfId, Seq, PathBuf) {
+        let Prepared { cf, path, events } = prepared;
         self.seq += 1;
+        let seq = Seq(self.seq);
+        for (key, event) in events {
+            self.oracle.add(cf, &key, seq, event);
+        }
         self.log.push(Logged::Ingest(cf, seq, path.clone()));
         (cf, seq, path)
     }
@@ -248,9 +271,10 @@ impl World {
     pub(super) fn drop_cf(&mut self) -> Result<()> {
         if self.families.len() > 2 {
             let cf = self.families[self.families.len() - 1];
-            self.engine.drop_cf(cf)?;
+            // Whether a drop that failed is found done after a crash is open.
             self.families.pop();
             self.oracle.drop_cf(cf);
+            self.engine.drop_cf(cf)?;
         }
         Ok(())
     }
@@ -275,6 +299,13 @@ impl World {
 
     pub(super) fn check_engine(&self, engine: &Engine, at: Option<Seq>, now_ms: u64) {
         for &cf in &self.families {
+            let counts = engine.counts(cf).unwrap();
+            if at.is_none() && counts.exact {
+                let all = self.oracle.scan(cf, Seq::MAX, 0);
+                let expire = all.iter().filter(|(_, row)| row.meta.expire_at_ms.is_some());
+                let want = (all.len() as u64, expire.count() as u64);
+                assert_eq!((counts.keys, counts.expires), want, "counts of family {cf}");
+            }
             let want = self.oracle.scan(cf, at.unwrap_or(Seq::MAX), now_ms);
             let mut iter =
                 engine.iter(cf, IterOptions { at, now_ms, ..Default::default() }).unwrap();

@@ -95,7 +95,7 @@ fn unpack_from(bytes: &[u8]) -> Result<String> {
     let text = lz4_flex::block::decompress(block, len)
         .map_err(|e| damaged(16, "an LZ4 block", e.to_string()))?;
     if text.len() != len {
-        return Err(damaged(8, &format!("{len} bytes"), format!("{} bytes", text.len())));
+        return Err(damaged(8, &format!("{len} bytes of text"), format!("{}", text.len())));
     }
     let sum = crc32c::crc32c(&text);
     if sum != number(12) {

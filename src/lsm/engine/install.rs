@@ -48,8 +48,7 @@ impl Inner {
             file: file.meta.clone(),
         }));
         fields.push(Field::Collected(cf, change.collected));
-        let totals = tree.view().totals;
-        let totals = change.flushed.iter().fold(totals, |totals, b| totals.plus(&b.table));
+        let totals = tree.view().totals.plus(change.flushed.iter());
         if !change.flushed.is_empty() {
             let (keys, expires, exact) = (totals.keys, totals.expires, totals.exact);
             fields.push(Field::Counts { cf, keys, expires, exact });

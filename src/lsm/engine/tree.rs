@@ -40,13 +40,19 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// With the changes of a memtable.
-    pub(super) fn plus(self, table: &Memtable) -> Totals {
-        let delta = table.counts();
+    /// With the changes of memtables. They are added up first: one alone may take away more than
+    /// is there without those before it.
+    pub(super) fn plus<'a>(self, buffers: impl Iterator<Item = &'a Arc<Buffer>>) -> Totals {
+        let (mut keys, mut expires, mut exact) = (0i64, 0i64, self.exact);
+        for delta in buffers.map(|buffer| buffer.table.counts()) {
+            keys += delta.keys;
+            expires += delta.expires;
+            exact &= delta.exact;
+        }
         Totals {
-            keys: self.keys.saturating_add_signed(delta.keys),
-            expires: self.expires.saturating_add_signed(delta.expires),
-            exact: self.exact && delta.exact,
+            keys: self.keys.saturating_add_signed(keys),
+            expires: self.expires.saturating_add_signed(expires),
+            exact,
         }
     }
 }
@@ -191,7 +197,6 @@ impl View {
 
     /// The family's counts.
     pub(super) fn counts(&self) -> Totals {
-        let buffers = self.sealed.iter().chain(std::iter::once(&self.active));
-        buffers.fold(self.totals, |totals, buffer| totals.plus(&buffer.table))
+        self.totals.plus(self.sealed.iter().chain(std::iter::once(&self.active)))
     }
 }
