@@ -1,6 +1,8 @@
 //! Crashes of a whole node on the simulated disk: what was acknowledged is there, whole, and what
 //! was deleted stays deleted.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use arqondb::base::CfId;
 use arqondb::env::sim_disk::{Crash, Fault};
 use arqondb::env::{Rng, SimClock, SimDisk};

@@ -3,8 +3,9 @@
 
 SERVER_PIDS=()
 
-# The program under test: the static one if it is built, else the release build.
+# The program under test: ARQON_BINARY, or the static one if it is built, or the release build.
 arqon_binary() {
+  if [ -n "${ARQON_BINARY:-}" ]; then echo "$ARQON_BINARY"; return; fi
   local target="${CARGO_TARGET_DIR:-target}"
   local static="$target/x86_64-unknown-linux-gnu/release/arqon"
   if [ -x "$static" ]; then echo "$static"; return; fi

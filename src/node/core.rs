@@ -184,11 +184,11 @@ impl Core {
                     break;
                 }
             }
-            if log.bytes_on_disk() > log_bytes_max {
-                if let Some((GROUP, through, _)) = log.pinned_by() {
-                    // What could not be flushed now is tried again next turn.
-                    _ = shard.engine().flush_below(through);
-                }
+            if log.bytes_on_disk() > log_bytes_max
+                && let Some((GROUP, through, _)) = log.pinned_by()
+            {
+                // What could not be flushed now is tried again next turn.
+                _ = shard.engine().flush_below(through);
             }
         };
         let thread = std::thread::Builder::new().name("arqon-upkeep".into()).spawn(move || {

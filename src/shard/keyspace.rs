@@ -135,10 +135,10 @@ impl Keyspace for RedisKeys<'_, '_> {
                 }
                 // The transaction's own write stands in for what the engine holds.
                 if own.first_key_value().is_some_and(|(key, _)| &key[..] == iter.key()) {
-                    if let Some(entry) = own.pop_first() {
-                        if !visit_own(entry, visit) {
-                            return Ok(false);
-                        }
+                    if let Some(entry) = own.pop_first()
+                        && !visit_own(entry, visit)
+                    {
+                        return Ok(false);
                     }
                 } else {
                     let value = Stored {

@@ -24,10 +24,12 @@ pub(crate) enum Pending {
     Merge(Bytes),
 }
 
+type Keys = HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>;
+
 /// Pending writes by key, oldest first.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    keys: Mutex<HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>>,
+    keys: Mutex<Keys>,
     batches: AtomicUsize,
 }
 
@@ -90,7 +92,7 @@ impl Overlay {
         writes.front().map(|(seq, _)| *seq)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>> {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -233,10 +233,10 @@ impl<'a> Transaction<'a> {
         for at in 0..self.touched.len() {
             self.plan(at)?;
         }
-        if let Some(c) = &self.cleared {
-            if c.first < c.end {
-                batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
-            }
+        if let Some(c) = &self.cleared
+            && c.first < c.end
+        {
+            batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
         }
         let planned = || self.touched.iter().filter_map(|t| Some((t, t.plan?)));
         if planned().count() > BATCH_OPS_MAX {

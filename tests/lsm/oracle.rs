@@ -20,9 +20,12 @@ pub(super) struct Row {
     pub(super) seq: Seq,
 }
 
+/// What happened to a key, oldest first.
+type History = Vec<(Seq, Event)>;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Oracle {
-    keys: BTreeMap<(CfId, Vec<u8>), Vec<(Seq, Event)>>,
+    keys: BTreeMap<(CfId, Vec<u8>), History>,
     ranges: Vec<(CfId, Vec<u8>, Vec<u8>, Seq)>,
 }
 

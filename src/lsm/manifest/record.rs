@@ -109,6 +109,7 @@ impl RecordReader {
     ///
     /// # Errors
     /// `Corruption` with the record's offset.
+    #[expect(clippy::should_implement_trait, reason = "a damaged record ends it with an error")]
     pub fn next(&mut self) -> Result<Option<(u64, Edit)>> {
         if self.at == self.bytes.len() || self.torn {
             return Ok(None);
