@@ -125,56 +125,94 @@ fn verify(db: &Db, model: &mut Model, what: &str) {
     assert!(report.is_sound(), "{what}: {report:?}");
 }
 
-fn crash_at_every_change(sync: SyncLevel, crashes: &dyn Fn(u64) -> Vec<Crash>, seeds: u64) {
-    for seed in 0..seeds {
-        // Each seed stops at other changes, so that together they cover every boundary.
-        let mut rng = Rng::new(seed);
-        let disk = SimDisk::new();
-        let mut model = Model::default();
-        let mut next = 0;
-        let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
-        let warm = rng.below(30);
-        run(&db, &mut model, &mut rng, &mut next, warm);
-        disk.stop_at(Some(rng.below(60)));
-        run(&db, &mut model, &mut rng, &mut next, 60);
-        disk.stop_at(Some(0));
-        for crash in crashes(seed) {
-            let what = format!("seed {seed}, {sync:?}, {crash:?}");
-            let mut model = model.clone();
-            let mut next = next;
-            let after = disk.crash(crash);
-            let db = Db::open_with(DIR, options(&after, sync))
-                .unwrap_or_else(|e| panic!("{what}: cannot reopen: {e}"));
-            verify(&db, &mut model, &what);
-            // Life goes on, and a second crash finds that too.
-            run(&db, &mut model, &mut rng, &mut next, 12);
-            verify(&db, &mut model, &what);
-            after.stop_at(Some(0));
-            let twice = after.crash(crash);
-            drop(db);
-            let db = Db::open_with(DIR, options(&twice, sync))
-                .unwrap_or_else(|e| panic!("{what}: cannot reopen after two crashes: {e}"));
-            verify(&db, &mut model, &what);
+/// Runs a workload until the disk stops after so many changes, then crashes, reopens, goes on and
+/// crashes once more.
+fn crash_after(seed: u64, changes: u64, sync: SyncLevel, crashes: &[Crash]) {
+    let mut rng = Rng::new(seed);
+    let disk = SimDisk::new();
+    let mut model = Model::default();
+    let mut next = 0;
+    disk.stop_at(Some(changes));
+    let Ok(db) = Db::open_with(DIR, options(&disk, sync)) else {
+        // Stopped while the database was being created: it must come up empty.
+        for crash in crashes {
+            reopen_and_go_on(&disk.crash(*crash), &model, next, &mut rng, sync, *crash, seed);
         }
-        drop(db);
+        return;
+    };
+    run(&db, &mut model, &mut rng, &mut next, 60);
+    disk.stop_at(Some(0));
+    for crash in crashes {
+        reopen_and_go_on(&disk.crash(*crash), &model, next, &mut rng, sync, *crash, seed);
     }
 }
 
+fn reopen_and_go_on(
+    disk: &SimDisk,
+    model: &Model,
+    mut next: u64,
+    rng: &mut Rng,
+    sync: SyncLevel,
+    crash: Crash,
+    seed: u64,
+) {
+    let what = format!("seed {seed}, {sync:?}, {crash:?}");
+    let mut model = model.clone();
+    let db = Db::open_with(DIR, options(disk, sync))
+        .unwrap_or_else(|e| panic!("{what}: cannot reopen: {e}"));
+    verify(&db, &mut model, &what);
+    run(&db, &mut model, rng, &mut next, 12);
+    verify(&db, &mut model, &what);
+    disk.stop_at(Some(0));
+    let twice = disk.crash(crash);
+    drop(db);
+    let db = Db::open_with(DIR, options(&twice, sync))
+        .unwrap_or_else(|e| panic!("{what}: cannot reopen after two crashes: {e}"));
+    verify(&db, &mut model, &what);
+}
+
+/// Changes that a workload of this seed makes when nothing stops it, its opening included.
+fn changes_of(seed: u64, sync: SyncLevel) -> u64 {
+    let mut rng = Rng::new(seed);
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
+    run(&db, &mut Model::default(), &mut rng, &mut 0, 60);
+    drop(db);
+    disk.changes()
+}
+
+/// Workloads at random points of which a crash is tried; `ARQON_TEST_SEEDS` sets another number.
 fn seeds() -> u64 {
-    std::env::var("ARQON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(150)
+    std::env::var("ARQON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(600)
 }
 
 #[test]
 fn at_always_power_loss_loses_nothing_acknowledged() {
-    let crashes =
-        |seed| vec![Crash::PowerLostClean, Crash::PowerLost(seed), Crash::PowerLost(seed + 1_000)];
-    crash_at_every_change(SyncLevel::Always, &crashes, seeds());
+    for seed in 0..seeds() {
+        let changes = Rng::new(!seed).below(changes_of(seed, SyncLevel::Always));
+        let crashes =
+            [Crash::PowerLostClean, Crash::PowerLost(seed), Crash::PowerLost(seed + 1_000_000)];
+        crash_after(seed, changes, SyncLevel::Always, &crashes);
+    }
 }
 
 #[test]
 fn at_every_level_a_killed_process_loses_nothing_acknowledged() {
     for sync in [SyncLevel::Always, SyncLevel::Interval { ms: 5 }, SyncLevel::Os] {
-        crash_at_every_change(sync, &|_| vec![Crash::Process], seeds() / 3);
+        for seed in 0..seeds() / 3 {
+            let changes = Rng::new(!seed).below(changes_of(seed, sync));
+            crash_after(seed, changes, sync, &[Crash::Process]);
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_every_single_change_of_a_workload_loses_nothing_acknowledged() {
+    for seed in 0..4 {
+        for changes in 0..changes_of(seed, SyncLevel::Always) {
+            let crashes = [Crash::PowerLostClean, Crash::PowerLost(changes)];
+            crash_after(seed, changes, SyncLevel::Always, &crashes);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Shard {
         let mut batch = WriteBatch::new();
         txn.fill(&mut batch, None)?;
         for entry in stale {
-            batch.delete_with(CfId::EXPIRY, entry, Counts::NONE);
+            batch.delete_with(CfId::EXPIRY, entry, Counts::Unknown);
         }
         let ticket = self.place(&mut batch, now_ms, began)?;
         drop(held);

@@ -67,10 +67,10 @@ impl Plan {
         }
         let entry = |at| expiry_key(at, touched.cf, &touched.key);
         if let Some(at) = self.old_expiry {
-            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::NONE);
+            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::Unknown);
         }
         if let Some(at) = self.new_expiry {
-            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::NONE);
+            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::Unknown);
         }
     }
 }
