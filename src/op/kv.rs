@@ -255,6 +255,9 @@ pub enum Request {
         watched: Vec<Watched>,
         /// Commands queued, in order.
         calls: Vec<RedisCall>,
+        /// Bytes of replies at which no further command is executed: the transaction is then
+        /// refused and nothing of it has happened. A single reply may have any size.
+        reply_bytes_max: u64,
     },
     /// What WATCH remembers of these keys now. Answer: [`Response::Watched`].
     Watch {

@@ -42,7 +42,7 @@ impl Memory {
         let model = &mut *self.model.lock().unwrap();
         match request {
             Request::Redis(call) => one(&call, model).map(Response::Redis),
-            Request::RedisTransaction { watched, calls } => {
+            Request::RedisTransaction { watched, calls, .. } => {
                 for key in &watched {
                     let now = model.get(&key.key)?;
                     let changed = now.as_ref().is_some_and(|stored| stored.seq > key.at);
