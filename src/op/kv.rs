@@ -304,6 +304,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Sync level: `always`, `interval` or `os`.
     pub sync: &'static str,
+    /// Whether a failed write or sync of the log has stopped all writes.
+    pub log_failed: bool,
     /// The memory budget in bytes.
     pub memory_budget_bytes: u64,
     /// Further figures, `name` -> value, in the order to print them.
