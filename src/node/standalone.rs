@@ -120,6 +120,7 @@ impl Core {
             SyncLevel::Interval { .. } => "interval",
             SyncLevel::Os => "os",
         };
+        stats.log_failed = self.log.poisoned().is_some();
         stats.memory_budget_bytes = self.options.memory_budget_bytes;
         Ok(stats)
     }

@@ -255,6 +255,9 @@ pub enum Request {
         watched: Vec<Watched>,
         /// Commands queued, in order.
         calls: Vec<RedisCall>,
+        /// Bytes of replies at which no further command is executed: the transaction is then
+        /// refused and nothing of it has happened. A single reply may have any size.
+        reply_bytes_max: u64,
     },
     /// What WATCH remembers of these keys now. Answer: [`Response::Watched`].
     Watch {
@@ -301,6 +304,8 @@ pub struct Stats {
     pub log_bytes: u64,
     /// Sync level: `always`, `interval` or `os`.
     pub sync: &'static str,
+    /// Whether a failed write or sync of the log has stopped all writes.
+    pub log_failed: bool,
     /// The memory budget in bytes.
     pub memory_budget_bytes: u64,
     /// Further figures, `name` -> value, in the order to print them.

@@ -49,6 +49,22 @@ impl Reply {
         Reply::Bulk(bytes.into())
     }
 
+    /// About how many bytes of memory the reply holds.
+    pub fn bytes(&self) -> usize {
+        const ITEM: usize = size_of::<Reply>();
+        match self {
+            Reply::Bulk(bytes) => ITEM + bytes.len(),
+            Reply::Error(text) | Reply::Verbatim(_, text) => ITEM + text.len(),
+            Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => {
+                ITEM + items.iter().map(Reply::bytes).sum::<usize>()
+            }
+            Reply::Map(pairs) => {
+                ITEM + pairs.iter().map(|(k, v)| k.bytes() + v.bytes()).sum::<usize>()
+            }
+            _ => ITEM,
+        }
+    }
+
     /// Whether this is an error reply.
     pub fn is_error(&self) -> bool {
         matches!(self, Reply::Error(_))

@@ -1,6 +1,6 @@
 //! Evaluation of Redis commands: one, or several as a transaction.
 
-use crate::base::{CfId, Result, Seq};
+use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::batch::WriteBatch;
 use crate::op::kv::{RedisCall, Watched};
 use crate::op::{Reply, Response, command};
@@ -33,6 +33,7 @@ pub(crate) fn transaction(
     shard: &Arc<Shard>,
     watched: &[Watched],
     calls: &[RedisCall],
+    reply_bytes_max: u64,
     now_ms: u64,
 ) -> Result<Answer> {
     let held = latches(shard, calls, watched);
@@ -44,9 +45,22 @@ pub(crate) fn transaction(
         }
     }
     let mut replies = Vec::with_capacity(calls.len());
+    let mut reply_bytes = 0;
     for call in calls {
+        // All replies are held until the last is known; a few bytes can ask for gigabytes.
+        if reply_bytes > reply_bytes_max {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "the replies of the transaction take more than {reply_bytes_max} bytes, so \
+                     nothing of it was done; ask for less at a time"
+                ),
+            ));
+        }
         let mut keys = RedisKeys { txn: &mut txn, count_lookups: !call.spec.is_write() };
-        replies.push(redis::execute(call, &mut keys)?);
+        let reply = redis::execute(call, &mut keys)?;
+        reply_bytes += reply.bytes() as u64;
+        replies.push(reply);
     }
     let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
     Ok(Answer { response: Response::Redis(Reply::Array(replies)), rests_on })

@@ -114,8 +114,8 @@ impl Shard {
         let now_ms = self.advance_now(clock_ms);
         match request {
             Request::Redis(call) => redis_calls::one(self, &call, now_ms),
-            Request::RedisTransaction { watched, calls } => {
-                redis_calls::transaction(self, &watched, &calls, now_ms)
+            Request::RedisTransaction { watched, calls, reply_bytes_max } => {
+                redis_calls::transaction(self, &watched, &calls, reply_bytes_max, now_ms)
             }
             Request::Watch { keys } => redis_calls::watch(self, keys, now_ms),
             other => kv::execute(self, other, now_ms),

@@ -1,6 +1,6 @@
 //! What INFO, CLIENT LIST and the counters say.
 
-use crate::harness::{TestClient, TestServer};
+use crate::harness::{TestClient, TestServer, command};
 
 fn section(client: &mut TestClient, name: &str) -> Vec<String> {
     client.call(&["INFO", name]).lines().map(str::to_string).collect()
@@ -52,6 +52,29 @@ fn a_plain_info_has_what_clients_look_for() {
     assert!(!info.contains("cmdstat_"));
     assert!(client.call(&["INFO", "all"]).contains("cmdstat_set:calls=1,"));
     assert_eq!(client.call(&["INFO", "nosuch"]), "");
+}
+
+#[test]
+fn persistence_is_what_the_engine_does() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.send(&command(&["CONFIG", "GET", "appendfsync"]));
+    assert_eq!(client.read(26), b"*2\r\n$11\r\nappendfsync\r\n$2\r\n");
+    assert_eq!(client.line(), "no");
+    let refused = client.call(&["CONFIG", "SET", "appendfsync", "always"]);
+    assert!(refused.ends_with("when the server starts, with --sync"), "{refused}");
+    assert_eq!(client.call(&["CONFIG", "SET", "appendfsync", "NO"]), "+OK");
+    let changes = |client: &mut TestClient| {
+        let lines = section(client, "persistence");
+        assert!(lines.contains(&"aof_last_write_status:ok".to_string()), "{lines:?}");
+        let line = lines.iter().find_map(|l| l.strip_prefix("rdb_changes_since_last_save:"));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(changes(&mut client), 0);
+    assert_eq!(client.call(&["SET", "k", "v"]), "+OK");
+    assert_eq!(changes(&mut client), 1);
+    assert_eq!(client.call(&["GET", "k"]), "v");
+    assert_eq!(changes(&mut client), 1);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Memory {
         let model = &mut *self.model.lock().unwrap();
         match request {
             Request::Redis(call) => one(&call, model).map(Response::Redis),
-            Request::RedisTransaction { watched, calls } => {
+            Request::RedisTransaction { watched, calls, .. } => {
                 for key in &watched {
                     let now = model.get(&key.key)?;
                     let changed = now.as_ref().is_some_and(|stored| stored.seq > key.at);
@@ -64,7 +64,9 @@ impl Memory {
             }
             Request::Stats => {
                 let keys = model.count()?;
-                Ok(Response::Stats(Box::new(Stats { keys, sync: "os", ..Stats::default() })))
+                let last_seq = model.writes;
+                let stats = Stats { keys, last_seq, sync: "os", ..Stats::default() };
+                Ok(Response::Stats(Box::new(stats)))
             }
             other => panic!("a Redis door does not ask for {other:?}"),
         }
@@ -77,6 +79,10 @@ fn one(call: &RedisCall, model: &mut Model) -> Result<Reply> {
 
 impl KvOps for Memory {
     async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
+        // What the server asks for on its own account, before it has a client.
+        if matches!(requests[..], [Request::Stats]) {
+            return requests.into_iter().map(|request| self.answer(request)).collect();
+        }
         self.pipelines.fetch_add(1, SeqCst);
         self.longest.fetch_max(requests.len() as u64, SeqCst);
         self.begun.add_permits(1);

@@ -3,7 +3,12 @@
 use crate::harness::{TestClient, TestServer, command, command_of_bytes};
 use crate::memory::Memory;
 use arqondb::base::ErrorKind;
+use arqondb::env::SimDisk;
+use arqondb::op::kv::RedisCall;
+use arqondb::op::{Request, command};
 use arqondb::serve::resp::RespOptions;
+use arqondb::{Db, Options};
+use bytes::Bytes;
 use std::sync::atomic::Ordering::SeqCst;
 
 #[test]
@@ -146,4 +151,43 @@ fn a_failing_engine_is_told_with_the_right_word() {
         assert!(client.call(&["INFO", "server"]).contains("redis_version"));
         assert_eq!(client.call(&["PING"]), "+PONG");
     }
+}
+
+#[test]
+fn a_transaction_with_more_replies_than_may_be_held_does_nothing() {
+    let options = Options { disk: SimDisk::new().shared(), ..Options::default() };
+    let db = Db::open_with("/db", options).unwrap();
+    db.put(b"key", &[b'v'; 1000]).unwrap();
+    let call = |words: &[&'static str]| {
+        let args: Vec<Bytes> = words.iter().map(|word| Bytes::from(*word)).collect();
+        RedisCall { spec: command::lookup(&args).unwrap(), args: args.into() }
+    };
+    let transaction = |reads: usize| {
+        let mut calls = vec![call(&["SET", "written", "1"])];
+        calls.extend((0..reads).map(|_| call(&["GET", "key"])));
+        db.execute(Request::RedisTransaction { watched: Vec::new(), calls, reply_bytes_max: 5000 })
+    };
+    let error = transaction(100).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.message().contains("more than 5000 bytes"), "{error}");
+    assert_eq!(db.get(b"written").unwrap(), None);
+    assert!(transaction(4).is_ok());
+    assert_eq!(db.get(b"written").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn commands_of_the_connection_share_the_limit_of_a_transaction() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let limits = ["CONFIG", "SET", "client-output-buffer-limit", "normal 20000 0 0"];
+    assert_eq!(client.call(&limits), "+OK");
+    let mut bytes = command(&["MULTI"]);
+    (0..50).for_each(|_| bytes.extend(command(&["CONFIG", "GET", "*"])));
+    bytes.extend(command(&["EXEC"]));
+    bytes.extend(command(&["QUIT"]));
+    client.send(&bytes);
+    let text = String::from_utf8(client.read_to_end()).unwrap();
+    let refused = text.matches("-ERR not executed: ").count();
+    assert!((1..50).contains(&refused), "{refused} of 50");
+    assert!(text.ends_with("+OK\r\n"));
 }

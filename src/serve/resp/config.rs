@@ -107,14 +107,18 @@ impl Config {
             };
             match outcome {
                 Ok(value) => changed[at] = value,
-                Err(why) => {
-                    let name = String::from_utf8_lossy(name);
-                    return Reply::err(format_args!(
-                        "CONFIG SET failed (possibly related to argument '{name}') - {why}"
-                    ));
-                }
+                Err(why) => return failed(&String::from_utf8_lossy(name), &why),
             }
             seen.push(at);
+        }
+        // All values are well-formed; the first in the order of the table that cannot be taken on
+        // is named, as in Redis, which applies them only now.
+        for ((param, value), present) in PARAMS.iter().zip(&changed).zip(values.iter()) {
+            if let Change::Same(why) = param.change
+                && value != present
+            {
+                return failed(param.name, why);
+            }
         }
         *values = changed;
         self.apply(&values);
@@ -142,6 +146,10 @@ impl Config {
     }
 }
 
+fn failed(name: &str, why: &str) -> Reply {
+    Reply::err(format_args!("CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+}
+
 fn find(name: &[u8]) -> Option<(usize, &'static Param)> {
     let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
     PARAMS.iter().enumerate().find(|(_, param)| is(param.name) || param.alias.is_some_and(is))
@@ -152,7 +160,6 @@ fn admitted(param: &Param, value: &Bytes, present: &Bytes) -> Result<Bytes, Stri
     match param.change {
         Change::Immutable => Err("can't set immutable config".to_string()),
         Change::Protected => Err("can't set protected config".to_string()),
-        Change::Same(why) if value != present => Err(why.to_string()),
         Change::Same(_) | Change::Free => read(param.kind, value, present),
     }
 }
@@ -333,8 +340,25 @@ mod tests {
     #[test]
     fn values_are_checked_and_printed_plainly() {
         let cases = [
-            (["maxmemory", "100mb"], Ok("104857600")),
-            (["maxmemory", "1k"], Ok("1000")),
+            (["repl-backlog-size", "100mb"], Ok("104857600")),
+            (["repl-backlog-size", "1k"], Ok("1000")),
+            (["maxmemory", "0mb"], Ok("0")),
+            (
+                ["maxmemory", "1mb"],
+                Err("data is not held in memory alone; the memory budget is chosen when the \
+                     server starts, with --memory"),
+            ),
+            (["maxmemory-policy", "NoEviction"], Ok("noeviction")),
+            (
+                ["maxmemory-policy", "allkeys-lru"],
+                Err("keys are never evicted; --memory bounds what the server holds in memory"),
+            ),
+            (["appendonly", "no"], Err("every write goes through the log")),
+            (["appendfsync", "everysec"], Ok("everysec")),
+            (
+                ["appendfsync", "always"],
+                Err("the sync level is chosen when the server starts, with --sync"),
+            ),
             (["maxmemory", "1q"], Err("argument must be a memory value")),
             (["timeout", "-1"], Err("argument must be between 0 and 2147483647 inclusive")),
             (["timeout", "x"], Err("argument couldn't be parsed into an integer")),

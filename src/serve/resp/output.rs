@@ -111,7 +111,7 @@ impl Output {
     /// Adds a reply. It is encoded at once, unless much is waiting already.
     pub(super) fn push(&mut self, reply: Reply, proto: Proto) {
         if self.busy || !self.waiting.is_empty() || self.chunks.bytes() >= FULL_BYTES {
-            let weight = weight(&reply);
+            let weight = reply.bytes();
             self.waiting_bytes += weight;
             self.waiting.push_back((reply, proto, weight));
             return;
@@ -152,20 +152,6 @@ impl Output {
     /// About how many bytes are held for the client.
     pub(super) fn held_bytes(&self) -> usize {
         self.chunks.bytes() + self.waiting_bytes
-    }
-}
-
-/// About how many bytes a reply holds.
-fn weight(reply: &Reply) -> usize {
-    const ITEM: usize = size_of::<Reply>();
-    match reply {
-        Reply::Bulk(bytes) => ITEM + bytes.len(),
-        Reply::Error(text) | Reply::Verbatim(_, text) => ITEM + text.len(),
-        Reply::Array(items) | Reply::Set(items) | Reply::Push(items) => {
-            ITEM + items.iter().map(weight).sum::<usize>()
-        }
-        Reply::Map(pairs) => ITEM + pairs.iter().map(|(k, v)| weight(k) + weight(v)).sum::<usize>(),
-        _ => ITEM,
     }
 }
 

@@ -99,6 +99,16 @@ const CANNOT_BIND: Change = Change::Same("Failed to bind to specified addresses.
 const CANNOT_LISTEN: Change =
     Change::Same("Unable to listen on this port. Check server logs for more info.");
 
+const ALWAYS_LOGGED: Change = Change::Same("every write goes through the log");
+const SYNC_IS_GIVEN: Change =
+    Change::Same("the sync level is chosen when the server starts, with --sync");
+const MEMORY_IS_GIVEN: Change = Change::Same(
+    "data is not held in memory alone; the memory budget is chosen when the server starts, with \
+     --memory",
+);
+const NO_EVICTION: Change =
+    Change::Same("keys are never evicted; --memory bounds what the server holds in memory");
+
 /// Every parameter.
 pub(super) static PARAMS: &[Param] = &[
     // These have an effect.
@@ -136,10 +146,12 @@ pub(super) static PARAMS: &[Param] = &[
     param("enable-protected-configs", Kind::Text, "no").change(Change::Immutable),
     param("enable-debug-command", Kind::Text, "no").change(Change::Immutable),
     param("enable-module-command", Kind::Text, "no").change(Change::Immutable),
+    param("appendonly", Kind::Bool, "yes").change(ALWAYS_LOGGED),
+    param("appendfsync", FSYNC, "everysec").change(SYNC_IS_GIVEN),
+    param("maxmemory", BYTES, "0").change(MEMORY_IS_GIVEN),
+    param("maxmemory-policy", POLICIES, "noeviction").change(NO_EVICTION),
     // Checked and kept.
     param("save", Kind::Save, ""),
-    param("appendonly", Kind::Bool, "yes"),
-    param("appendfsync", FSYNC, "everysec"),
     param("no-appendfsync-on-rewrite", Kind::Bool, "no"),
     param("auto-aof-rewrite-percentage", NATURAL, "100"),
     param("auto-aof-rewrite-min-size", SIZES, "67108864"),
@@ -151,8 +163,6 @@ pub(super) static PARAMS: &[Param] = &[
     param("aof-rewrite-incremental-fsync", Kind::Bool, "yes"),
     param("stop-writes-on-bgsave-error", Kind::Bool, "yes"),
     param("sanitize-dump-payload", SANITIZE, "no"),
-    param("maxmemory", BYTES, "0"),
-    param("maxmemory-policy", POLICIES, "noeviction"),
     param("maxmemory-samples", Kind::Int(1, I32), "5"),
     param("maxmemory-eviction-tenacity", Kind::Int(0, 100), "10"),
     param("maxmemory-clients", Kind::MemoryOrPercent, "0"),

@@ -8,7 +8,8 @@ use super::stats::Stats;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::rng::entropy;
 use crate::env::{Clock, RealClock, Rng};
-use crate::op::KvOps;
+use crate::op::kv::Stats as EngineStats;
+use crate::op::{KvOps, Request, Response};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -86,7 +87,12 @@ impl<K: KvOps> RedisServer<K> {
         let local = listener
             .local_addr()
             .map_err(|e| Error::io("tell the address of", "the listening socket", e))?;
-        let server = Arc::new(Server::new(&self.options, local, self.clock)?);
+        // An engine that cannot tell its figures now does not keep the door shut.
+        let engine = match self.kv.call(Request::Stats).await {
+            Ok(Response::Stats(stats)) => *stats,
+            _ => EngineStats::default(),
+        };
+        let server = Arc::new(Server::new(&self.options, local, self.clock, &engine)?);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
@@ -151,13 +157,27 @@ pub(super) struct Server {
     pub(super) local: SocketAddr,
     /// Monotonic.
     pub(super) started_ms: u64,
+    /// The engine's last sequence number when the server began.
+    pub(super) started_seq: u64,
     /// 40 hexadecimal digits that no other run has.
     pub(super) run_id: String,
 }
 
 impl Server {
-    fn new(options: &RespOptions, local: SocketAddr, clock: Arc<dyn Clock>) -> Result<Server> {
+    fn new(
+        options: &RespOptions,
+        local: SocketAddr,
+        clock: Arc<dyn Clock>,
+        engine: &EngineStats,
+    ) -> Result<Server> {
         let mut given = options.parameters();
+        let fsync = match engine.sync {
+            "always" => Some("always"),
+            "interval" => Some("everysec"),
+            "os" => Some("no"),
+            _ => None,
+        };
+        given.extend(fsync.map(|word| ("appendfsync", word.to_string())));
         given.push(("port", local.port().to_string()));
         given.push(("bind", local.ip().to_string()));
         let config = Config::new(&given)
@@ -172,6 +192,7 @@ impl Server {
             started_ms: clock.monotonic_ns() / 1_000_000,
             clock,
             local,
+            started_seq: engine.last_seq,
             run_id,
         })
     }

@@ -12,7 +12,7 @@ use super::frame::{Command, TRIMMED};
 use super::output::Output;
 use super::registry::Client;
 use super::server::Server;
-use super::transaction::Multi;
+use super::transaction::{Multi, reply_bytes_max};
 use crate::op::command::{self, Id, Place, Spec};
 use crate::op::kv::{RedisCall, Watched};
 use crate::op::{KvOps, Reply, Request, Response};
@@ -186,7 +186,9 @@ impl Session {
                 let reply = self.begin_multi();
                 self.place(Some(spec), SlotKind::Ready(reply));
             }
-            (_, Id::Exec) if self.transaction_is_plain() => self.exec_in_run(spec),
+            (_, Id::Exec) if self.transaction_is_plain() => {
+                self.exec_in_run(server, spec);
+            }
             _ => return Admitted::Alone(spec, args),
         }
         Admitted::InRun
@@ -227,12 +229,16 @@ impl Session {
     }
 
     /// EXEC of data commands only: one request of the run.
-    fn exec_in_run(&mut self, spec: &'static Spec) {
+    fn exec_in_run(&mut self, server: &Server, spec: &'static Spec) {
         let Some(multi) = self.end_multi() else { return };
         let watched = std::mem::take(&mut self.watched);
         self.run.reads += multi.queue.iter().filter(|call| !call.spec.is_write()).count();
         let specs = multi.queue.iter().map(|call| call.spec).collect();
-        self.run.requests.push(Request::RedisTransaction { watched, calls: multi.queue });
+        self.run.requests.push(Request::RedisTransaction {
+            watched,
+            calls: multi.queue,
+            reply_bytes_max: reply_bytes_max(server),
+        });
         self.place(Some(spec), SlotKind::Exec(specs));
     }
 

@@ -48,6 +48,14 @@ fn aborted() -> Reply {
     Reply::Error("EXECABORT Transaction discarded because of previous errors.".to_string())
 }
 
+/// What the replies of a transaction may take: as much as a client may leave unread.
+pub(super) fn reply_bytes_max(server: &Server) -> u64 {
+    match server.config.live.output_hard_bytes.load(Relaxed) {
+        0 => u64::MAX,
+        bytes => bytes,
+    }
+}
+
 impl Session {
     pub(super) fn begin_multi(&mut self) -> Reply {
         if self.multi.is_some() {
@@ -108,22 +116,31 @@ impl Session {
         let data = if calls.is_empty() && watched.is_empty() {
             Vec::new()
         } else {
-            let transaction = Request::RedisTransaction { watched, calls };
+            let reply_bytes_max = reply_bytes_max(server);
+            let transaction = Request::RedisTransaction { watched, calls, reply_bytes_max };
             match redis_reply(Some(kv.call(transaction).await)) {
                 Reply::Array(replies) => replies,
                 other => return other,
             }
         };
+        let mut bytes = data.iter().map(|reply| reply.bytes() as u64).sum::<u64>();
+        let bytes_max = reply_bytes_max(server);
         let mut data = data.into_iter();
         let mut replies = Vec::with_capacity(multi.queue.len());
         for call in &multi.queue {
-            let reply = if call.spec.place == Place::Data {
+            let is_data = call.spec.place == Place::Data;
+            let reply = if is_data {
                 data.next()
+            } else if bytes > bytes_max {
+                Some(Reply::err(format_args!(
+                    "not executed: the replies of the transaction take more than {bytes_max} bytes"
+                )))
             } else {
                 commands::execute(self, server, kv, call.spec, &call.args).await
             };
             // A command that answers nothing by itself (CLIENT REPLY OFF) still has its place.
             let reply = reply.unwrap_or(Reply::Nil);
+            bytes += if is_data { 0 } else { reply.bytes() as u64 };
             self.count(server, call.spec, &reply);
             replies.push(reply);
         }

@@ -167,7 +167,9 @@ fn persistence(context: &Context<'_>, fields: &mut Fields) {
         / 1000;
     fields.put("loading", 0);
     fields.put("async_loading", 0);
-    fields.put("rdb_changes_since_last_save", 0);
+    // Nothing is ever saved the way Redis does: what has changed has changed since the start.
+    let changes = engine.last_seq.saturating_sub(context.server.started_seq);
+    fields.put("rdb_changes_since_last_save", changes);
     fields.put("rdb_bgsave_in_progress", 0);
     fields.put("rdb_last_save_time", started_s);
     fields.put("rdb_last_bgsave_status", "ok");
@@ -177,7 +179,7 @@ fn persistence(context: &Context<'_>, fields: &mut Fields) {
     fields.put("aof_rewrite_in_progress", 0);
     fields.put("aof_rewrite_scheduled", 0);
     fields.put("aof_last_bgrewrite_status", "ok");
-    fields.put("aof_last_write_status", "ok");
+    fields.put("aof_last_write_status", if engine.log_failed { "err" } else { "ok" });
     fields.put("aof_current_size", engine.log_bytes);
     fields.put("log_sync", engine.sync);
     fields.put("log_bytes", engine.log_bytes);
