@@ -359,6 +359,12 @@ mod tests {
     }
 
     #[test]
+    fn the_format_is_as_checked_in() {
+        let hex: String = sample().encoded().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, include_str!("../../tests/golden/batch-v1.hex").trim());
+    }
+
+    #[test]
     fn cut_and_mutated_batches_are_refused_or_read_but_never_panic() {
         let whole = sample().encoded().to_vec();
         for n in 0..whole.len() {

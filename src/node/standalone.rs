@@ -31,11 +31,13 @@ impl Standalone {
     /// Opens the data in `dir`. Keys are counted, whatever the options say: DBSIZE is exact.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Standalone> {
         let options = Options { count_keys: true, ..options };
-        Ok(Standalone::new(Arc::new(Core::open(dir.as_ref(), options)?)))
+        Ok(Standalone::new(Db::open_with(dir, options)?))
     }
 
-    fn new(core: Arc<Core>) -> Standalone {
-        Standalone { core, slow: Pool::threads("arqon-slow", SLOW_THREADS) }
+    /// A database that is open already, to put doors before it. Unless it was opened with
+    /// [`Options::count_keys`], DBSIZE scans.
+    pub fn new(db: Db) -> Standalone {
+        Standalone { core: db.0, slow: Pool::threads("arqon-slow", SLOW_THREADS) }
     }
 
     /// The same database, embedded.
