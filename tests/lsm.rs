@@ -1,5 +1,7 @@
 //! The storage engine against an oracle: random operations, faults, and a crash at every change.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod lsm {
     mod crash;
     mod faults;

@@ -72,8 +72,12 @@ impl Engine {
             }
         }
         if !any && self.replay_from() < index {
-            let inner = inner.clone();
-            self.inner.pool.spawn(move || _ = inner.settle(inner.advance()));
+            let waiting = Arc::downgrade(inner);
+            inner.pool.spawn(move || {
+                if let Some(inner) = waiting.upgrade() {
+                    _ = inner.settle(inner.advance());
+                }
+            });
         }
         Ok(())
     }
