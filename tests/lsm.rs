@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lsm {
+    mod check;
     mod crash;
     mod faults;
     mod manifest;
