@@ -68,3 +68,8 @@ pub use lsm::{IterOptions, ReadOptions};
 /// The embedded database, under the name it was promised.
 pub use node::Db as DBImpl;
 pub use node::{Db, Options};
+
+/// The README's Rust is compiled with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,6 +3,8 @@
 
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/live.rs"]
+mod live;
 #[path = "cli/program.rs"]
 mod program;
 
@@ -17,7 +19,17 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench redis", "--addr nonsense", 2),
     ("bench redis", "--keys 0", 2),
     ("bench redis", "--clients 0", 2),
+    ("bench kv", "--threads 0", 2),
+    ("bench kv", "--sync sometimes", 2),
+    ("bench kv", "--rate 0", 2),
+    ("dev", "--redis 0.0.0.0:0", 9),
+    ("dev", "--redis nonsense", 2),
+    ("dev", "--sync sometimes", 2),
+    ("check", "@bad", 8),
+    ("check", "@absent", 3),
+    ("check", "@good/log", 3),
     ("repl", "--addr 127.0.0.1:1 -c PING", 5),
+    ("repl", "--data @x --addr 127.0.0.1:1", 2),
     ("repl", "--addr 127.0.0.1:1 --file /nonexistent", 5),
     ("sst dump", "@bad.sst", 8),
     ("sst dump", "@absent.sst", 3),

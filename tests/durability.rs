@@ -118,7 +118,7 @@ fn verify(db: &Db, model: &mut Model, what: &str) {
         live += if value.is_some() { GROUP } else { 0 };
     }
     assert_eq!(db.stats().unwrap().keys, live, "{what}: the count of keys");
-//CHECK
+    //CHECK
 }
 
 fn crash_at_every_change(sync: SyncLevel, crashes: &dyn Fn(u64) -> Vec<Crash>, seeds: u64) {

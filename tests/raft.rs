@@ -26,7 +26,7 @@ fn put(key: &str, value: &str, request: u64) -> Request {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
 /// Writes while leaders are killed and their disks lose power; afterwards every replica holds the
@@ -88,7 +88,7 @@ async fn survive(seed: u64) {
 
 #[test]
 fn replicas_agree_after_losing_leaders_and_unsynced_data() {
-    for seed in 0..6 {
+    for seed in 0..40 {
         runtime().block_on(survive(seed));
     }
 }

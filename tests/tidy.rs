@@ -156,6 +156,11 @@ fn snippets_break_the_rules_they_should() {
         ("tests/a.rs", "fn f() { std::thread::sleep(d) }", "sleeps:1"),
         ("tests/a.rs", "use tokio::time;\nfn f() { time::sleep(d) }", "sleeps:2"),
         (
+            "tests/a.rs",
+            "// tidy: sleeps because the network it simulates is slow\nfn f() { std::thread::sleep(d) }",
+            "",
+        ),
+        (
             "src/env/a.rs",
             "#[cfg(test)]\nmod tests { fn f() { std::thread::sleep(d) } }",
             "sleeps:2",

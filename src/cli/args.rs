@@ -1,7 +1,10 @@
 //! The command line as data: global flags, the tree of subcommands, and their help.
 
+use super::demo::Demo;
 use crate::cli::bench::Bench;
+use crate::cli::check::Check;
 use crate::cli::color::When;
+use crate::cli::dev::Dev;
 use crate::cli::exit;
 use crate::cli::failure::Failure;
 use crate::cli::manifest::Manifest;
@@ -84,8 +87,12 @@ impl Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve Redis and gRPC clients from one process, for development
+    Dev(Dev),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Check all of a data folder: log, manifests, every table
+    Check(Check),
     /// Look into sorted tables of keys on disk
     Sst(Sst),
     /// Look into the log of a node
@@ -94,6 +101,8 @@ pub enum Command {
     Manifest(Manifest),
     /// Measure throughput and latency
     Bench(Bench),
+    /// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+    Demo(Demo),
 }
 
 /// The parser, with the exit codes in every leaf's help.

@@ -23,6 +23,7 @@
 pub mod args;
 pub mod color;
 pub mod context;
+pub mod dev;
 pub mod exit;
 pub mod failure;
 pub mod folder;
@@ -34,6 +35,8 @@ pub mod sst;
 pub mod wal;
 
 pub mod bench;
+pub mod check;
+pub mod demo;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;
@@ -87,7 +90,10 @@ impl args::Command {
             args::Command::Sst(sst) => sst.run(context),
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
+            args::Command::Dev(dev) => dev.run(context),
+            args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),
+            args::Command::Demo(demo) => demo.run(context),
         }
     }
 }

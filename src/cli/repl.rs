@@ -4,8 +4,11 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome, of_redis_error};
 use crate::cli::output::Format;
+use crate::log::SyncLevel;
+use crate::node::Options;
 use crate::repl::backend::Backend;
 use crate::repl::console::{self, Source};
+use crate::repl::embedded::Embedded;
 use crate::repl::print::Style;
 use crate::repl::server::Server;
 use crate::repl::session::{Session, Trouble};
@@ -22,6 +25,7 @@ const GRPC_ADDR: &str = "127.0.0.1:9379";
 Examples:
   arqon repl
   arqon repl --addr 127.0.0.1:6379 -c 'SET greeting hello' -c 'GET greeting'
+  arqon repl --data ./arqon-data -c 'SCAN user: LIMIT 10'
   arqon repl --file setup.txt --yes
   echo 'GET greeting' | arqon repl --output json
 
@@ -35,6 +39,12 @@ pub struct Repl {
     /// if --addr is not given]
     #[arg(long, value_name = "HOST:PORT")]
     grpc: Option<String>,
+    /// Open this data folder in this process instead of talking to a server
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["addr", "grpc"])]
+    data: Option<PathBuf>,
+    /// With --data: when a write is answered: always, interval, interval:MS or os
+    #[arg(long, value_name = "LEVEL", default_value = "interval", requires = "data")]
+    sync: SyncLevel,
     /// Execute this line instead of prompting; may be given several times
     #[arg(short = 'c', long = "command", value_name = "LINE")]
     commands: Vec<String>,
@@ -80,6 +90,19 @@ impl Repl {
     }
 
     fn backend(&self) -> Outcome<Box<dyn Backend>> {
+        if let Some(dir) = &self.data {
+            let options = Options { sync: self.sync, ..Options::default() };
+            let embedded = Embedded::open(dir, options).map_err(|e| {
+                let held = e.kind() == crate::base::ErrorKind::Refused;
+                let failure = Failure::from(e);
+                if held {
+                    failure.fix("talk to the process that has it: arqon repl")
+                } else {
+                    failure
+                }
+            })?;
+            return Ok(Box::new(embedded));
+        }
         // The default gRPC door may belong to another server than an address given.
         let grpc = self.grpc.as_deref().or(self.addr.is_none().then_some(GRPC_ADDR));
         let addr = self.addr.as_deref().unwrap_or(REDIS_ADDR);

@@ -15,7 +15,8 @@
 //! - `sync`: group commit, poison, callbacks, and the syncer thread.
 //! - `retention` and `collect`: who still needs which segment, and giving segments back.
 //! - `read`: one record by its position.
-//! - `scan` and [`recover`]: walking over segments; opening a log, torn tails and damage.
+//! - `scan` and `walk`: the frames of one file, the frames of all.
+//! - [`recover`]: opening a log; torn tails, damage, and how they are told apart.
 //! - [`inspect`]: the same for the offline tools, read-only.
 //!
 //! Invariants owed to the floors above:
@@ -40,6 +41,7 @@ mod retention;
 mod scan;
 mod segment;
 mod sync;
+mod walk;
 mod writer;
 
 pub use options::{LogOptions, SyncLevel};

@@ -127,6 +127,12 @@ impl BlockCache {
         found
     }
 
+    /// The block, if it is held, without counting the lookup or holding the block any longer for
+    /// it: for reads that will not come again.
+    pub fn peek(&self, key: BlockKey) -> Option<Arc<Block>> {
+        self.blocks.peek(&key)
+    }
+
     /// Takes a block in; others may have to go. One too large to hold is not taken.
     pub fn insert(&self, key: BlockKey, block: Arc<Block>) {
         self.blocks.insert(key, block);

@@ -68,8 +68,7 @@ impl Core {
         let lock = claim(&*disk, dir, options.create_if_missing)?;
         let engine = open_engine(&disk, dir, &options)?;
         let late = Arc::new(OnceLock::new());
-        let shard_options =
-            ShardOptions { count_keys: options.count_keys, seed: rng::entropy() };
+        let shard_options = ShardOptions { count_keys: options.count_keys, seed: rng::entropy() };
         let shard = Shard::new(engine.clone(), Box::new(LateLog(late.clone())), shard_options);
 
         let mut last = engine.replay_from();
@@ -79,9 +78,8 @@ impl Core {
             segment_bytes: options.log_segment_bytes,
             ..LogOptions::default()
         };
-        let log = Log::open(disk, &dir.join("log"), log_options, &mut |_, record| {
-            replay.take(&record)
-        })?;
+        let log =
+            Log::open(disk, &dir.join("log"), log_options, &mut |_, record| replay.take(&record))?;
         let log = Arc::new(log);
         let local = LocalLog::new(log.clone(), GROUP, options.sync, last);
         // The cell was made empty above and nobody else holds it.
@@ -226,10 +224,8 @@ fn claim(disk: &dyn Disk, dir: &Path, create: bool) -> Result<Box<dyn FileLock>>
             ));
         }
         disk.create_dir_all(dir)?;
-        let foreign = disk
-            .list(dir)?
-            .into_iter()
-            .find(|e| !matches!(e.name.as_str(), "LOCK" | "FORMAT.tmp"));
+        let foreign =
+            disk.list(dir)?.into_iter().find(|e| !matches!(e.name.as_str(), "LOCK" | "FORMAT.tmp"));
         if let Some(entry) = foreign {
             return Err(Error::new(
                 ErrorKind::Refused,
@@ -269,7 +265,7 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
     let pool = Pool::threads("arqon-bg", options.background_threads.max(1));
     // Half for what is being written, half for what is being read.
     let cache = BlockCache::new(options.memory_budget_bytes / 2);
-    let engine_options = EngineOptions::new(dir.join("shard-1"))
-        .with_memory_budget(options.memory_budget_bytes);
+    let engine_options =
+        EngineOptions::new(dir.join("shard-1")).with_memory_budget(options.memory_budget_bytes);
     Engine::open(disk.clone(), pool, cache, engine_options)
 }

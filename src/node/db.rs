@@ -162,8 +162,10 @@ impl Db {
     /// Walks the keys of a family in order, forwards or backwards, as they are now.
     pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<DbIter> {
         self.0.shard.settle()?;
-        let options =
-            IterOptions { now_ms: if options.now_ms == 0 { self.now_ms() } else { options.now_ms }, ..options };
+        let options = IterOptions {
+            now_ms: if options.now_ms == 0 { self.now_ms() } else { options.now_ms },
+            ..options
+        };
         Ok(DbIter { inner: self.0.shard.engine().iter(cf, options)?, _db: self.clone() })
     }
 

@@ -48,11 +48,7 @@ impl Standalone {
         let (send, receive) = oneshot::channel();
         let core = self.core.clone();
         self.slow.spawn(move || {
-            let answer = core
-                .shard
-                .engine()
-                .wait_for_room()
-                .and_then(|()| core.execute(request));
+            let answer = core.shard.engine().wait_for_room().and_then(|()| core.execute(request));
             // The client may have gone; the write stands all the same.
             _ = send.send(answer);
         });
@@ -81,8 +77,9 @@ impl KvOps for Standalone {
         for request in requests {
             let quick = Shard::is_quick(&request) && self.make_room(&request).await;
             let answer = match request {
-                Request::Stats => self.core.stats().map(|stats| {
-                    Answer { response: Response::Stats(Box::new(stats)), rests_on: Ticket::default() }
+                Request::Stats => self.core.stats().map(|stats| Answer {
+                    response: Response::Stats(Box::new(stats)),
+                    rests_on: Ticket::default(),
                 }),
                 request if quick => self.core.execute(request),
                 request => self.execute_slowly(request).await,

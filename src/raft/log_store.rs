@@ -6,7 +6,7 @@
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
 use crate::log::{Log, Position, RecordKind, RecordRef};
-use crate::raft::types::{Entry, LogId, StoredMembership, TypeConfig, Vote, log_id, term};
+use crate::raft::vocabulary::{Entry, LogId, StoredMembership, TypeConfig, Vote, log_id, term};
 use crate::raft::wire;
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};

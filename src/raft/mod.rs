@@ -4,7 +4,7 @@
 //! log. A *proposal* is an encoded write batch that a leader hands to its group.
 //!
 //! In reading order:
-//! - [`types`]: openraft's type parameters, chosen once.
+//! - [`vocabulary`]: openraft's type parameters, chosen once.
 //! - [`wire`]: our own protobuf of entries, votes and memberships; openraft's derives are no format.
 //! - [`log_store`]: a group's Raft log over the node's log.
 //! - [`state_machine`]: committed entries applied to a shard.
@@ -22,10 +22,10 @@
 pub mod log_store;
 pub mod proposer;
 pub mod state_machine;
-pub mod types;
+pub mod vocabulary;
 pub mod wire;
 
 pub use log_store::{LogStore, Recovered};
 pub use proposer::{Proposer, RaftLog, proposals};
 pub use state_machine::StateMachine;
-pub use types::TypeConfig;
+pub use vocabulary::TypeConfig;

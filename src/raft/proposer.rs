@@ -9,18 +9,17 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::state_machine::StateMachine;
-use crate::raft::types::{Proposal, TypeConfig};
+use crate::raft::vocabulary::{Proposal, TypeConfig};
 use crate::shard::{Log, Placed, Shard};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::ProgressResponder;
-use openraft::Raft;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Batches placed and not yet handed to the group.
 const QUEUE_MAX: usize = 4096;
@@ -29,13 +28,13 @@ const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
 /// The shard's end of a group.
 pub struct RaftLog {
-    session: Arc<AtomicU64>,
+    session: watch::Receiver<u64>,
     queue: mpsc::Sender<Queued>,
 }
 
 /// The group's end: [`Proposer::run`] moves batches from the shard to the group.
 pub struct Proposer {
-    session: Arc<AtomicU64>,
+    session: watch::Sender<u64>,
     queue: mpsc::Receiver<Queued>,
 }
 
@@ -46,14 +45,14 @@ struct Queued {
 
 /// The two ends of a queue of proposals.
 pub fn proposals() -> (RaftLog, Proposer) {
-    let session = Arc::new(AtomicU64::new(0));
+    let (opened, session) = watch::channel(0);
     let (send, receive) = mpsc::channel(QUEUE_MAX);
-    (RaftLog { session: session.clone(), queue: send }, Proposer { session, queue: receive })
+    (RaftLog { session, queue: send }, Proposer { session: opened, queue: receive })
 }
 
 impl Log for RaftLog {
     fn place(&self, batch: &[u8]) -> Result<Placed> {
-        let session = self.session.load(Ordering::Acquire);
+        let session = *self.session.borrow();
         if session == 0 {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -78,6 +77,11 @@ impl Log for RaftLog {
 }
 
 impl Proposer {
+    /// The number of the open session, 0 while none is: when this node may place batches.
+    pub fn sessions(&self) -> watch::Receiver<u64> {
+        self.session.subscribe()
+    }
+
     /// Moves batches until the group or the shard stops.
     pub async fn run(mut self, raft: Raft<TypeConfig, StateMachine>, shard: Weak<Shard>) {
         let mut metrics = raft.server_metrics();
@@ -100,7 +104,7 @@ impl Proposer {
                     last_session += 1;
                     let term = applied.log_id.leader_id.term;
                     open = Some(Open { session: last_session, term });
-                    self.session.store(last_session, Ordering::Release);
+                    self.session.send_replace(last_session);
                     in_flight = FuturesUnordered::new();
                 }
             }
@@ -119,7 +123,7 @@ impl Proposer {
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
                         .write(Proposal(queued.batch))
-                        .with_leader(crate::raft::types::leader_of(open.term))
+                        .with_leader(crate::raft::vocabulary::leader_of(open.term))
                         .responder(responder);
                     if proposal.await.is_err() {
                         break;
@@ -140,7 +144,7 @@ impl Proposer {
 
     /// Ends the session: what is pending is unknown.
     fn close(&self, shard: &Weak<Shard>) {
-        self.session.store(0, Ordering::Release);
+        self.session.send_replace(0);
         if let Some(shard) = shard.upgrade() {
             let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
             shard.fail_pending(&lost, false);

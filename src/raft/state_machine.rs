@@ -7,7 +7,7 @@
 
 use crate::base::{LogIndex, Result};
 use crate::raft::log_store::{LogStore, io_error};
-use crate::raft::types::{Entry, LogId, Payload, StoredMembership, TypeConfig};
+use crate::raft::vocabulary::{Entry, LogId, Payload, StoredMembership, TypeConfig};
 use crate::shard::Shard;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};

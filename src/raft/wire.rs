@@ -12,7 +12,7 @@
 //! The log's record carries the checksum and the length.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::raft::types::{self, Payload, Proposal, StoredMembership};
+use crate::raft::vocabulary::{self as types, Payload, Proposal, StoredMembership};
 use bytes::Bytes;
 use openraft::EmptyNode;
 use openraft::impls::leader_id_std;

@@ -8,7 +8,8 @@
 //! - [`tokens`]: a line as words, quoted as redis-cli quotes.
 //! - [`words`]: the console's own words as requests.
 //! - [`client`]: a small Redis client.
-//! - [`backend`]: where requests go; [`server`] is a server by its doors.
+//! - [`backend`]: where requests go; [`server`] is a server by its doors,
+//!   [`embedded`] a data folder.
 //! - [`print`](mod@print): answers as text.
 //! - [`danger`]: what is asked about before it is done.
 //! - [`session`]: one line after another.
@@ -24,6 +25,7 @@ pub mod backend;
 pub mod client;
 pub mod console;
 pub mod danger;
+pub mod embedded;
 pub mod hint;
 pub mod print;
 pub mod server;

@@ -77,10 +77,8 @@ impl Shard {
     /// The first `max` entries of the index that are due.
     fn due(&self, now_ms: u64, max: usize) -> Result<Vec<Due>> {
         let end = now_ms.saturating_add(1).to_be_bytes();
-        let options = IterOptions {
-            upper: Bound::Excluded(end.to_vec()),
-            ..IterOptions::default()
-        };
+        let options =
+            IterOptions { upper: Bound::Excluded(end.to_vec()), ..IterOptions::default() };
         let mut iter = self.engine.iter(CfId::EXPIRY, options)?;
         let mut due = Vec::new();
         iter.first()?;
@@ -99,10 +97,8 @@ impl Shard {
     /// Mean time to live of the first keys to expire, in ms; 0 if none expires.
     pub(crate) fn mean_ttl_ms(&self, now_ms: u64) -> Result<u64> {
         let lower = now_ms.saturating_add(1).to_be_bytes();
-        let options = IterOptions {
-            lower: Bound::Included(lower.to_vec()),
-            ..IterOptions::default()
-        };
+        let options =
+            IterOptions { lower: Bound::Included(lower.to_vec()), ..IterOptions::default() };
         let mut iter = self.engine.iter(CfId::EXPIRY, options)?;
         let (mut sum, mut count) = (0u64, 0u64);
         iter.first()?;

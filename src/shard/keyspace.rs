@@ -2,8 +2,8 @@
 
 use crate::base::{CfId, ErrorKind, Result};
 use crate::env::Rng;
-use crate::lsm::{IterOptions, Iter, ReadOptions};
 use crate::lsm::key::Meta;
+use crate::lsm::{Iter, IterOptions, ReadOptions};
 use crate::op::kv::MergeOp;
 use crate::redis::{Keyspace, Stored};
 use crate::shard::transaction::{Held, Transaction};
@@ -71,9 +71,11 @@ impl Keyspace for RedisKeys<'_, '_> {
 
     fn clear(&mut self) -> Result<u64> {
         let removed = self.count()?;
-        let mut iter = self.txn.shard.barrier().and_then(|()| {
-            self.txn.shard.engine.iter(CfId::DEFAULT, IterOptions::default())
-        })?;
+        let mut iter = self
+            .txn
+            .shard
+            .barrier()
+            .and_then(|()| self.txn.shard.engine.iter(CfId::DEFAULT, IterOptions::default()))?;
         iter.first()?;
         let first = iter.valid().then(|| Bytes::copy_from_slice(iter.key()));
         iter.last()?;

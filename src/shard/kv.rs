@@ -7,10 +7,10 @@ use crate::lsm::{CfOptions, IterOptions};
 use crate::op::kv::{BATCH_OPS_MAX, CfInfo, Condition, Entry, Expiry, RequestId, Scan, Write};
 use crate::op::{Request, Response};
 use crate::shard::commit::Ticket;
+use crate::shard::dedup;
 use crate::shard::latch;
 use crate::shard::shard::{Answer, Shard, no_such_family};
 use crate::shard::transaction::{Held, Transaction};
-use crate::shard::dedup;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
         Request::DropCf { cf } => drop_cf(shard, cf),
         Request::ListCfs => Ok(Answer::settled(Response::ColumnFamilies(user_families(shard)))),
         Request::Stats => Ok(Answer::settled(Response::Stats(Box::new(shard.stats(now_ms)?)))),
-        Request::Redis(_) | Request::RedisTransaction { .. } | Request::Watch { .. } => Err(
-            Error::new(ErrorKind::Internal, "a Redis request came to the key-value evaluation"),
-        ),
+        Request::Redis(_) | Request::RedisTransaction { .. } | Request::Watch { .. } => {
+            Err(Error::new(ErrorKind::Internal, "a Redis request came to the key-value evaluation"))
+        }
     }
 }
 
@@ -150,10 +150,8 @@ fn finish(
 fn already_applied(txn: &mut Transaction<'_>, id: Option<RequestId>) -> Result<Option<Answer>> {
     let Some(id) = id else { return Ok(None) };
     let applied = dedup::applied(txn, id)?;
-    Ok(applied.map(|seq| Answer {
-        response: Response::Committed { seq },
-        rests_on: txn.rests_on(),
-    }))
+    Ok(applied
+        .map(|seq| Answer { response: Response::Committed { seq }, rests_on: txn.rests_on() }))
 }
 
 fn meta_for(txn: &mut Transaction<'_>, cf: CfId, key: &[u8], expiry: Expiry) -> Result<Meta> {
@@ -184,7 +182,9 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
         let next = scan.cursor.slice(1..);
         match (scan.cursor[0], scan.reverse) {
             (b'>', false) => lower = lower.max(next),
-            (b'<', true) => upper = Some(upper.map_or(successor(&next), |u| u.min(successor(&next)))),
+            (b'<', true) => {
+                upper = Some(upper.map_or(successor(&next), |u| u.min(successor(&next))))
+            }
             _ => return Err(Error::invalid("the cursor is not one that this scan gave")),
         }
     }
@@ -195,7 +195,11 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
         ..IterOptions::default()
     };
     let mut iter = shard.engine.iter(scan.cf, options)?;
-    if scan.reverse { iter.last()? } else { iter.first()? }
+    if scan.reverse {
+        iter.last()?
+    } else {
+        iter.first()?
+    }
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while iter.valid() && entries.len() < limit && bytes < SCAN_BYTES_MAX {
         let value = if scan.keys_only { &[][..] } else { iter.value() };
@@ -216,12 +220,7 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
     Ok(Answer::settled(Response::Page { entries, next: next.into() }))
 }
 
-fn delete_by_prefix(
-    shard: &Arc<Shard>,
-    cf: CfId,
-    prefix: &Bytes,
-    now_ms: u64,
-) -> Result<Answer> {
+fn delete_by_prefix(shard: &Arc<Shard>, cf: CfId, prefix: &Bytes, now_ms: u64) -> Result<Answer> {
     check_family(shard, cf)?;
     if prefix.is_empty() {
         return Err(Error::invalid(
@@ -230,10 +229,7 @@ fn delete_by_prefix(
     }
     let _held = shard.latches.all();
     shard.barrier()?;
-    let options = IterOptions {
-        prefix: prefix.to_vec(),
-        ..IterOptions::default()
-    };
+    let options = IterOptions { prefix: prefix.to_vec(), ..IterOptions::default() };
     let mut iter = shard.engine.iter(cf, options)?;
     iter.first()?;
     let first = if iter.valid() { Bytes::copy_from_slice(iter.key()) } else { Bytes::new() };

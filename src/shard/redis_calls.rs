@@ -79,11 +79,7 @@ fn has_changed(txn: &mut Transaction<'_>, watch: &Watched) -> Result<bool> {
 
 /// Latches what the calls touch. A single reading command of one key needs none: it sees one
 /// version of it either way.
-fn latches<'a>(
-    shard: &'a Shard,
-    calls: &[RedisCall],
-    watched: &[Watched],
-) -> Option<Held<'a>> {
+fn latches<'a>(shard: &'a Shard, calls: &[RedisCall], watched: &[Watched]) -> Option<Held<'a>> {
     let writes = calls.iter().any(|call| call.spec.is_write());
     if calls.iter().any(|call| call.spec.is_write() && !is_quick(call)) {
         return Some(shard.latches.all());

@@ -139,7 +139,8 @@ impl Shard {
         let now_ms = self.advance_now(clock_ms);
         let engine = self.engine.stats();
         let counts = self.engine.counts(crate::base::CfId::DEFAULT)?;
-        let keys = if self.counts_keys() && counts.exact { self.live_keys(now_ms)? } else { counts.keys };
+        let keys =
+            if self.counts_keys() && counts.exact { self.live_keys(now_ms)? } else { counts.keys };
         Ok(crate::op::kv::Stats {
             keys,
             expires: counts.expires,

@@ -294,7 +294,13 @@ impl<'a> Transaction<'a> {
             Some(at) => self.touched[at].effect = effect,
             None => {
                 let base = self.is_gone(cf, key).then_some(None);
-                self.push(Touched { cf, key: Bytes::copy_from_slice(key), base, effect, plan: None });
+                self.push(Touched {
+                    cf,
+                    key: Bytes::copy_from_slice(key),
+                    base,
+                    effect,
+                    plan: None,
+                });
             }
         }
     }
@@ -364,7 +370,11 @@ impl<'a> Transaction<'a> {
             match write {
                 Pending::Delete => return finish(None, operands, newest.unwrap_or(seq)),
                 Pending::Put(value, meta) => {
-                    return finish(Some(Held { value, meta, seq }), operands, newest.unwrap_or(seq));
+                    return finish(
+                        Some(Held { value, meta, seq }),
+                        operands,
+                        newest.unwrap_or(seq),
+                    );
                 }
                 Pending::Merge(operand) => operands.push(operand),
             }

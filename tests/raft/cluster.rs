@@ -6,7 +6,7 @@ use arqondb::env::{Pool, SimDisk};
 use arqondb::log::{Log, LogOptions, SyncLevel};
 use arqondb::lsm::{BlockCache, Engine, EngineOptions, IterOptions};
 use arqondb::op::{Request, Response};
-use arqondb::raft::types::TypeConfig;
+use arqondb::raft::vocabulary::TypeConfig;
 use arqondb::raft::{LogStore, Recovered, StateMachine, proposals};
 use arqondb::shard::{Shard, ShardOptions};
 use arqondb::{Error, ErrorKind};
@@ -66,7 +66,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> std::result::Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         self.router.get(self.target)?.append_entries(rpc).await.map_err(remote)
     }
 
@@ -75,7 +75,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> std::result::Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         self.router.get(self.target)?.vote(rpc).await.map_err(remote)
     }
 
@@ -84,7 +84,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> std::result::Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
         self.router.get(self.target)?.pre_vote(rpc).await.map_err(remote)
     }
 
@@ -103,6 +103,7 @@ struct Replica {
     disk: SimDisk,
     shard: Arc<Shard>,
     raft: Group,
+    session: tokio::sync::watch::Receiver<u64>,
 }
 
 /// A cluster of replicas numbered from 1.
@@ -154,18 +155,20 @@ impl Cluster {
         }
     }
 
-    /// A replica that leads, once there is one.
+    /// A replica that leads and takes batches, once there is one.
     pub(crate) async fn leader(&self) -> u64 {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            for (id, replica) in &self.replicas {
-                if replica.raft.is_leader() {
-                    return *id;
+        let opened = self.replicas.iter().map(|(id, replica)| {
+            let mut session = replica.session.clone();
+            Box::pin(async move {
+                let open = session.wait_for(|session| *session != 0).await.is_ok();
+                if !open {
+                    std::future::pending::<()>().await;
                 }
-            }
-            assert!(tokio::time::Instant::now() < deadline, "no leader is found");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+                *id
+            })
+        });
+        let found = tokio::time::timeout(PATIENCE, futures::future::select_all(opened)).await;
+        found.expect("a leader is found").0
     }
 
     /// Executes on whoever leads; tries again as long as nothing was proposed, and when the
@@ -175,10 +178,11 @@ impl Cluster {
         loop {
             let leader = self.leader().await;
             match self.execute_on(leader, request()).await {
-                Err(e) if tokio::time::Instant::now() < deadline
-                    && matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) =>
+                Err(e)
+                    if tokio::time::Instant::now() < deadline
+                        && matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) =>
                 {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    tokio::task::yield_now().await;
                 }
                 outcome => return outcome,
             }
@@ -266,6 +270,7 @@ async fn open(id: u64, disk: SimDisk, router: Router) -> Replica {
     };
     let config = Arc::new(config.validate().unwrap());
     let raft = Raft::new(id, config, router, store, machine).await.unwrap();
+    let session = proposer.sessions();
     tokio::spawn(proposer.run(raft.clone(), Arc::downgrade(&shard)));
-    Replica { disk, shard, raft }
+    Replica { disk, shard, raft, session }
 }

@@ -4,7 +4,7 @@
 use arqondb::base::GroupId;
 use arqondb::env::SimDisk;
 use arqondb::log::{Log, LogOptions, SyncLevel};
-use arqondb::raft::types::{LogId, Payload, StoredMembership, TypeConfig};
+use arqondb::raft::vocabulary::{LogId, Payload, StoredMembership, TypeConfig};
 use arqondb::raft::{LogStore, Recovered};
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};

@@ -120,6 +120,6 @@ fn clients_are_listed_with_names_and_last_commands() {
     assert!(lines[0].ends_with(" redir=-1 resp=2 lib-name=arq lib-ver="), "{list}");
     assert!(lines[1].contains(" multi=-1 qbuf=26 "), "{list}");
     assert!(lines[1].contains(" events=r cmd=client|list user=default "), "{list}");
-    assert_eq!(second.call(&["CLIENT", "LIST", "ID", "1", "7"]).lines().count(), 1);
+    assert_eq!(second.call(&["CLIENT", "LIST", "ID", "1", "7", "1"]).lines().count(), 1);
     assert!(second.call(&["CLIENT", "INFO"]).starts_with("id=2 "));
 }

@@ -92,6 +92,25 @@ fn a_transaction_is_never_seen_half_done() {
 }
 
 #[test]
+fn a_key_watched_twice_keeps_what_was_seen_first() {
+    let server = TestServer::start();
+    let (mut client, mut other) = (server.client(), server.client());
+    assert_eq!(client.call(&["WATCH", "k", "k"]), "+OK");
+    assert_eq!(other.call(&["SET", "k", "1"]), "+OK");
+    assert_eq!(client.call(&["WATCH", "k"]), "+OK");
+    assert_eq!(client.call(&["MULTI"]), "+OK");
+    assert_eq!(client.call(&["GET", "k"]), "+QUEUED");
+    assert_eq!(client.call(&["EXEC"]), "*-1");
+    // Many keys, many times, take no longer than they are many.
+    let keys: Vec<String> = (0..20_000).map(|i| format!("key{i}")).collect();
+    let mut words = vec!["WATCH"];
+    words.extend(keys.iter().map(String::as_str));
+    for _ in 0..3 {
+        assert_eq!(client.call(&words), "+OK");
+    }
+}
+
+#[test]
 fn large_values_pass_in_both_directions() {
     const BYTES: usize = 5_000_000;
     let server = TestServer::start();

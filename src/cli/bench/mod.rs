@@ -1,5 +1,7 @@
 //! `arqon bench`: flags that both benches share, and the run over the stages.
 
+pub mod kv;
+mod kv_target;
 pub mod redis;
 mod redis_target;
 
@@ -20,6 +22,7 @@ pub struct Bench {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    Kv(kv::Kv),
     Redis(redis::Redis),
 }
 
@@ -27,6 +30,7 @@ impl Bench {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
         match self.what {
+            What::Kv(kv) => kv.run(context),
             What::Redis(redis) => redis.run(context),
         }
     }

@@ -214,7 +214,12 @@ impl Printer {
             Document::Fresh => write!(self.out, "{{")?,
             Document::InList { any } => write!(self.out, "{}]", if any { "\n" } else { "" })?,
             Document::InFooter => {}
-            Document::Whole => return Ok(()),
+            Document::Whole => {
+                if let Some(failure) = failure {
+                    writeln!(self.out, "{}", serde_json::json!({"error": failure.to_json()}))?;
+                }
+                return Ok(());
+            }
         }
         let in_record = self.document == Document::InFooter;
         let mut first = self.document == Document::Fresh;

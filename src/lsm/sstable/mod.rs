@@ -10,7 +10,7 @@
 //! - `index`: which block a key is in.
 //! - [`properties`]: what a table says about itself.
 //! - [`writer`]: [`TableWriter`], from front to back.
-//! - [`table`], `table_cursor`: [`Table`], open to be read.
+//! - [`table`], `table_cursor`, `read_ahead`: [`Table`], open to be read.
 //! - `anatomy`, [`verify`](mod@verify), [`dump`](mod@dump): a table that may be damaged.
 //!
 //! Invariants owed to the tree:
@@ -28,6 +28,7 @@ pub mod filter;
 pub mod format;
 mod index;
 pub mod properties;
+mod read_ahead;
 pub mod table;
 mod table_cursor;
 pub mod verify;

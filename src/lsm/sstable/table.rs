@@ -5,6 +5,7 @@ use super::filter::{Filter, hash};
 use super::format::{Footer, Handle, read_block};
 use super::index::Index;
 use super::properties::Properties;
+use super::read_ahead::ReadAhead;
 use super::table_cursor::TableCursor;
 use crate::base::codec::Reader;
 use crate::base::{Error, Result, Seq};
@@ -172,7 +173,7 @@ impl Table {
         }
         let bound = trailer(at, Kind::MAX);
         for i in self.parts.index.find_version(user_key, at)..self.blocks() {
-            let found = self.block(i, true)?.get(user_key, hash, bound, visit);
+            let found = self.block(i)?.get(user_key, hash, bound, visit);
             match found.map_err(|_| self.malformed(i))? {
                 Found::Stopped => return Ok(false),
                 Found::Done => return Ok(true),
@@ -226,24 +227,29 @@ impl Table {
         self.parts.index.find(user_key(internal), trailer)
     }
 
-    /// A data block that is in the cache.
-    pub(super) fn cached(&self, i: usize) -> Option<Arc<Block>> {
-        self.cache.get(BlockKey { table: self.cache_id, offset: self.handle(i).offset })
-    }
-
-    /// A data block, from the cache or read and checked.
-    pub(super) fn block(&self, i: usize, fill_cache: bool) -> Result<Arc<Block>> {
-        if let Some(block) = self.cached(i) {
+    /// A data block, from the cache or read, checked and put there.
+    pub(super) fn block(&self, i: usize) -> Result<Arc<Block>> {
+        let handle = self.handle(i);
+        let key = BlockKey { table: self.cache_id, offset: handle.offset };
+        if let Some(block) = self.cache.get(key) {
             return Ok(block);
         }
-        let handle = self.handle(i);
         let bytes = read_block(&*self.file, &self.path, handle)?;
         let block = Arc::new(Block::new(bytes).map_err(|_| self.malformed(i))?);
-        if fill_cache {
-            let key = BlockKey { table: self.cache_id, offset: handle.offset };
-            self.cache.insert(key, Arc::clone(&block));
-        }
+        self.cache.insert(key, Arc::clone(&block));
         Ok(block)
+    }
+
+    /// A data block, from the cache or read with those behind it; the cache is not changed.
+    pub(super) fn block_ahead(&self, i: usize, ahead: &mut ReadAhead) -> Result<Arc<Block>> {
+        let handle = self.handle(i);
+        let key = BlockKey { table: self.cache_id, offset: handle.offset };
+        if let Some(block) = self.cache.peek(key) {
+            return Ok(block);
+        }
+        let data_end = self.parts.index.data_end();
+        let bytes = ahead.block(&*self.file, &self.path, handle, data_end)?;
+        Ok(Arc::new(Block::new(bytes).map_err(|_| self.malformed(i))?))
     }
 
     /// The error for block `i`, whose checksum is right but whose bytes are not.

@@ -1,7 +1,8 @@
 //! A walk over a table that the cursor keeps open.
 
-use super::block::{Block, Malformed};
+use super::block::Malformed;
 use super::block_cursor::BlockCursor;
+use super::read_ahead::ReadAhead;
 use super::table::Table;
 use crate::base::Result;
 use crate::lsm::cursor::Cursor;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 /// A cursor over a table's point records.
 pub struct TableCursor {
     table: Arc<Table>,
-    fill_cache: bool,
+    /// What was read ahead; `None` for a cursor that fills the cache.
+    ahead: Option<ReadAhead>,
     /// Number of the block that `block` walks.
     at: usize,
     block: Option<BlockCursor>,
@@ -21,7 +23,8 @@ pub struct TableCursor {
 
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, fill_cache: bool) -> TableCursor {
-        TableCursor { table, fill_cache, at: 0, block: None, spare: None }
+        let ahead = (!fill_cache).then(ReadAhead::default);
+        TableCursor { table, ahead, at: 0, block: None, spare: None }
     }
 
     /// Enters block `i` by `enter`; block numbers out of range leave the cursor invalid.
@@ -35,7 +38,10 @@ impl TableCursor {
             self.spare = old;
             return Ok(());
         }
-        let block: Arc<Block> = self.table.block(i, self.fill_cache)?;
+        let block = match &mut self.ahead {
+            Some(ahead) => self.table.block_ahead(i, ahead)?,
+            None => self.table.block(i)?,
+        };
         let mut cursor = match old {
             Some(old) => old.reuse(block),
             None => BlockCursor::new(block),

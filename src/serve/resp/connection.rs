@@ -2,13 +2,14 @@
 //! their replies, and only then read on. So a client that does not take its replies is not read
 //! from, and what it can make the server hold is one batch.
 
-use super::frame::{Command, Decoder, Limits};
+use super::frame::{Command, Decoder, Limits, TRIMMED};
 use super::output::Chunks;
 use super::registry::Client;
 use super::server::Server;
 use super::session::Session;
 use crate::op::{KvOps, Reply};
 use bytes::BytesMut;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,12 +23,12 @@ const READ_BYTES: usize = 16 * 1024;
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// The most room made at once, for a request that is long.
 const READ_BYTES_MAX: usize = 1024 * 1024;
-/// The most commands in a batch.
+/// A buffer above this size is not kept for the next request.
+const READ_BYTES_KEPT: usize = 64 * 1024;
+/// The most commands taken from the buffer at once.
 const BATCH_MAX: usize = 1024;
-/// The batch a connection begins with.
-const BATCH_FIRST: usize = 64;
-/// Replies of a batch above this size make the next batch smaller.
-const BATCH_REPLY_BYTES: usize = 1024 * 1024;
+/// Output up to this size is not worth showing to others while it is written.
+const FLUSH_BYTES_PLAIN: usize = 64 * 1024;
 /// Chunks written at once.
 const SLICES: usize = 16;
 
@@ -45,8 +46,7 @@ pub(super) async fn serve<K: KvOps>(
         stream,
         buffer: BytesMut::new(),
         decoder: Decoder::default(),
-        commands: Vec::new(),
-        batch: BATCH_FIRST,
+        commands: VecDeque::new(),
         session: Session::new(Arc::clone(&client), authenticated),
         client,
         server: &server,
@@ -71,9 +71,8 @@ struct Connection<'a> {
     stream: TcpStream,
     buffer: BytesMut,
     decoder: Decoder,
-    commands: Vec<Command>,
-    /// The most commands of the next batch.
-    batch: usize,
+    /// Commands that have come and are not yet executed.
+    commands: VecDeque<Command>,
     session: Session,
     client: Arc<Client>,
     server: &'a Server,
@@ -82,36 +81,41 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn run<K: KvOps>(&mut self, kv: &K) -> io::Result<()> {
         while self.read().await? > 0 {
-            loop {
-                let max = if self.session.authenticated { self.batch } else { 1 };
-                let limits = self.limits();
-                let input = self.buffer.len();
-                let decoded =
-                    self.decoder.decode(&mut self.buffer, &limits, max, &mut self.commands);
-                let found = self.commands.len();
-                if found > 0 {
-                    self.client.input_bytes.store(input as u64, Relaxed);
-                    self.session.execute(self.server, kv, &mut self.commands).await;
-                }
-                if let Err(error) = decoded {
-                    if !self.session.closing {
-                        let reply = Reply::err(error);
-                        self.server.stats.error(&reply);
-                        self.session.output.push(reply, self.session.proto);
-                    }
-                    self.session.closing = true;
-                }
-                self.flush().await?;
-                if self.session.closing || self.client.stop.is_finishing() {
-                    return Ok(());
-                }
-                if found < max {
-                    break;
-                }
+            while self.take_commands(kv).await? {}
+            if self.session.closing || self.client.stop.is_finishing() {
+                return Ok(());
             }
             self.client.input_bytes.store(self.buffer.len() as u64, Relaxed);
+            self.commands.shrink_to(TRIMMED);
+            self.decoder.trim();
         }
         Ok(())
+    }
+
+    /// Executes commands that have come, and writes their replies. Says whether there may be more.
+    async fn take_commands<K: KvOps>(&mut self, kv: &K) -> io::Result<bool> {
+        // A stranger's next command is looked at only when it is known whether it still is one.
+        let max = if self.session.authenticated { BATCH_MAX } else { 1 };
+        let limits = self.limits();
+        self.client.input_bytes.store(self.buffer.len() as u64, Relaxed);
+        let decoded = self.decoder.decode(&mut self.buffer, &limits, max, &mut self.commands);
+        let found = self.commands.len();
+        while !self.commands.is_empty() {
+            self.session.execute(self.server, kv, &mut self.commands).await;
+            self.flush().await?;
+        }
+        if self.session.closing {
+            return Ok(false);
+        }
+        if let Err(error) = decoded {
+            let reply = Reply::err(error);
+            self.server.stats.error(&reply);
+            self.session.output.push(reply, self.session.proto);
+            self.session.closing = true;
+            self.flush().await?;
+            return Ok(false);
+        }
+        Ok(found == max)
     }
 
     fn limits(&self) -> Limits {
@@ -128,7 +132,7 @@ impl Connection<'_> {
             self.server.stats.totals.query_limit_cuts.fetch_add(1, Relaxed);
             return Ok(0);
         }
-        if self.buffer.is_empty() && self.buffer.capacity() > READ_BYTES_MAX {
+        if self.buffer.is_empty() && self.buffer.capacity() > READ_BYTES_KEPT {
             self.buffer = BytesMut::new();
         }
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
@@ -149,25 +153,24 @@ impl Connection<'_> {
 
     /// Writes all replies.
     async fn flush(&mut self) -> io::Result<()> {
-        let held = self.session.output.held_bytes();
-        if held > BATCH_REPLY_BYTES {
-            self.batch = (self.batch / 4).max(1);
-        } else {
-            self.batch = (self.batch * 2).min(BATCH_MAX);
-        }
         let hard = self.server.config.live.output_hard_bytes.load(Relaxed);
         if hard > 0 && self.session.output.waiting_bytes() as u64 > hard {
             self.server.stats.totals.output_limit_cuts.fetch_add(1, Relaxed);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let totals = &self.server.stats.totals;
-        let mut slow = held > BATCH_REPLY_BYTES;
+        // What the soft limit looks at, should the client take nothing.
+        let held = self.session.output.held_bytes();
+        let mut slow = held > FLUSH_BYTES_PLAIN;
         if slow {
-            // What the soft limit looks at, should the client take nothing.
             self.client.output_bytes.store(held as u64, Relaxed);
         }
-        while !self.session.output.is_empty() {
+        loop {
             let chunks = self.session.output.fill();
+            // Asked for bytes and not for replies: the rest of a reply may be nothing.
+            if chunks.is_empty() {
+                break;
+            }
             let n = tokio::select! {
                 biased;
                 written = write(&mut self.stream, chunks) => written?,

@@ -11,6 +11,7 @@
 
 use super::inline;
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 
@@ -25,6 +26,9 @@ pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
 const ARGS_MAX_STRANGER: i64 = 10;
 /// The longest argument before a client has proved who it is.
 const BULK_BYTES_MAX_STRANGER: i64 = 16 * 1024;
+
+/// Entries of a queue that a connection keeps between requests.
+pub(super) const TRIMMED: usize = 256;
 
 /// What a client may send.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +109,7 @@ impl Decoder {
         buffer: &mut BytesMut,
         limits: &Limits,
         max: usize,
-        commands: &mut Vec<Command>,
+        commands: &mut VecDeque<Command>,
     ) -> Result<(), ProtocolError> {
         let mut done = 0; // bytes of complete commands
         let mut whole = 0; // ranges of complete commands
@@ -262,7 +266,7 @@ impl Decoder {
         buffer: &mut BytesMut,
         done: usize,
         whole: usize,
-        commands: &mut Vec<Command>,
+        commands: &mut VecDeque<Command>,
     ) {
         if done == 0 {
             return;
@@ -283,6 +287,12 @@ impl Decoder {
         }
         self.position -= done;
         self.searched = self.searched.saturating_sub(done);
+    }
+
+    /// Gives back room that a long pipeline needed and the next one may not.
+    pub(super) fn trim(&mut self) {
+        self.ranges.shrink_to(TRIMMED);
+        self.found.shrink_to(TRIMMED);
     }
 }
 

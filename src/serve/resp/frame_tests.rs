@@ -11,7 +11,7 @@ type Outcome = (Vec<Vec<Vec<u8>>>, Option<ProtocolError>);
 /// Feeds `pieces` one after the other, taking all commands after each.
 fn feed(pieces: &[&[u8]], limits: &Limits) -> Outcome {
     let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::new());
-    let mut commands = Vec::new();
+    let mut commands = VecDeque::new();
     let mut error = None;
     for piece in pieces {
         buffer.extend_from_slice(piece);
@@ -91,7 +91,7 @@ fn commands_before_an_error_are_kept() {
 #[test]
 fn a_declared_length_reserves_nothing() {
     let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::new());
-    let mut commands = Vec::new();
+    let mut commands = VecDeque::new();
     buffer.extend_from_slice(b"*1048576\r\n$536870912\r\nabc");
     assert!(decoder.decode(&mut buffer, &FREE, 16, &mut commands).is_ok());
     assert!(commands.is_empty());

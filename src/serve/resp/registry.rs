@@ -215,6 +215,11 @@ impl Registry {
         self.lock().values().cloned().collect()
     }
 
+    /// Visits all clients, cheaply: the registry is locked meanwhile.
+    pub(super) fn visit(&self, mut visit: impl FnMut(&Client)) {
+        self.lock().values().for_each(|client| visit(client));
+    }
+
     pub(super) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -276,14 +281,15 @@ impl Pause {
         self.changed.notify_waiters();
     }
 
+    /// Whether there may be a pause.
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(SeqCst)
+    }
+
     /// For how many ms yet a command must wait, if it must.
-    pub(super) fn holds(&self, writes: bool, now_ms: impl FnOnce() -> u64) -> Option<u64> {
-        if !self.active.load(SeqCst) {
-            return None;
-        }
+    pub(super) fn holds(&self, writes: bool, now_ms: u64) -> Option<u64> {
         let mut state = self.lock();
         let paused = (*state)?;
-        let now_ms = now_ms();
         if paused.until_ms <= now_ms {
             *state = None;
             self.active.store(false, SeqCst);
@@ -292,8 +298,14 @@ impl Pause {
         (paused.all || writes).then_some(paused.until_ms - now_ms)
     }
 
-    /// Returns when a pause was ended by CLIENT UNPAUSE.
+    /// Returns once no pause is active, or when one is ended by CLIENT UNPAUSE.
     pub(super) async fn ended(&self) {
-        self.changed.notified().await;
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        // Registered before the look, so that nothing falls between.
+        changed.as_mut().enable();
+        if self.is_active() {
+            changed.await;
+        }
     }
 }

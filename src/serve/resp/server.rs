@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 
 /// How often connections are looked over.
 const TICK: Duration = Duration::from_millis(100);
@@ -59,11 +59,16 @@ impl<K: KvOps> RedisServer<K> {
     /// Listens on `addr` and serves clients for good.
     ///
     /// # Errors
-    /// The address cannot be bound, or an option is out of its range.
+    /// The address cannot be found or bound, or an option is out of its range.
     pub async fn serve(self, addr: impl ToSocketAddrs) -> Result<()> {
-        let listener = TcpListener::bind(addr)
+        let found = lookup_host(addr)
             .await
-            .map_err(|e| Error::io("listen for Redis clients on", "the address given", e))?;
+            .map_err(|e| Error::io("find for the Redis door", "the address given", e))?;
+        let addrs: Vec<SocketAddr> = found.collect();
+        let names: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
+        let listener = TcpListener::bind(&addrs[..])
+            .await
+            .map_err(|e| Error::io("listen for Redis clients on", names.join(", "), e))?;
         self.serve_on(listener, std::future::pending()).await
     }
 
@@ -187,17 +192,17 @@ impl Server {
             return;
         }
         let now_ms = self.now_ms();
-        for client in self.clients.all() {
+        self.clients.visit(|client| {
             let idle_ms = now_ms.saturating_sub(client.active_ms.load(Relaxed));
             let is_blocked = client.blocked.load(Relaxed);
             if idle_ms_max > 0 && idle_ms > idle_ms_max && !is_blocked {
                 client.stop.cut();
             }
-            if soft_bytes > 0 && over_soft_limit(&client, soft_bytes, soft_ms, now_ms) {
+            if soft_bytes > 0 && over_soft_limit(client, soft_bytes, soft_ms, now_ms) {
                 self.stats.totals.output_limit_cuts.fetch_add(1, Relaxed);
                 client.stop.cut();
             }
-        }
+        });
     }
 
     async fn stop(&self, grace: Duration) {

@@ -8,7 +8,7 @@
 use super::commands;
 use super::encode::Proto;
 use super::errors;
-use super::frame::Command;
+use super::frame::{Command, TRIMMED};
 use super::output::Output;
 use super::registry::Client;
 use super::server::Server;
@@ -16,9 +16,17 @@ use super::transaction::Multi;
 use crate::op::command::{self, Id, Place, Spec};
 use crate::op::kv::{RedisCall, Watched};
 use crate::op::{KvOps, Reply, Request, Response};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+/// Replies of this size are written before more commands are executed.
+const OUTPUT_LARGE_BYTES: usize = 1024 * 1024;
+/// The most reads in a run. Writes have small replies, and gain from sharing a sync.
+const READS_MAX: usize = 32;
+/// Reads in a connection's first run.
+const READS_FIRST: usize = 16;
 
 /// What a connection remembers from one command to the next.
 #[derive(Debug)]
@@ -38,12 +46,16 @@ pub(super) struct Session {
     pub(super) closing: bool,
     pub(super) output: Output,
     run: Run,
+    /// The most reads in a run: fewer when replies are large.
+    reads_max: usize,
 }
 
 /// Commands gathered for one pipeline.
 #[derive(Debug, Default)]
 struct Run {
     requests: Vec<Request>,
+    /// How many of them may have a large reply.
+    reads: usize,
     slots: Vec<Slot>,
 }
 
@@ -97,35 +109,40 @@ impl Session {
             closing: false,
             output: Output::default(),
             run: Run::default(),
+            reads_max: READS_FIRST,
         }
     }
 
-    /// Executes commands in order and leaves their replies in the output. Those behind a QUIT
-    /// are dropped.
+    /// Executes commands in order and leaves their replies in the output, until there are no
+    /// more or the output is large: then the rest waits until it has been written. Commands
+    /// behind a QUIT are dropped.
     pub(super) async fn execute<K: KvOps>(
         &mut self,
         server: &Server,
         kv: &K,
-        commands: &mut Vec<Command>,
+        commands: &mut VecDeque<Command>,
     ) {
-        for args in commands.drain(..) {
-            if self.closing {
-                break;
-            }
-            let mut next = Some(args);
-            while let Some(args) = next.take() {
-                match self.admit(server, args) {
-                    Admitted::InRun => {}
-                    Admitted::Alone(spec, args) => {
-                        self.settle(server, kv).await;
-                        self.alone(server, kv, spec, &args).await;
-                    }
-                    Admitted::Held(args, ms) => {
-                        self.settle(server, kv).await;
-                        self.hold(server, ms).await;
-                        next = Some(args);
-                    }
+        while let Some(args) = commands.pop_front() {
+            match self.admit(server, args) {
+                Admitted::InRun => {}
+                Admitted::Alone(spec, args) => {
+                    self.settle(server, kv).await;
+                    self.alone(server, kv, spec, &args).await;
                 }
+                Admitted::Held(args, ms) => {
+                    self.settle(server, kv).await;
+                    self.hold(server, ms).await;
+                    commands.push_front(args);
+                }
+            }
+            if self.run.reads >= self.reads_max {
+                self.settle(server, kv).await;
+            }
+            if self.closing {
+                commands.clear();
+            }
+            if self.output.held_bytes() >= OUTPUT_LARGE_BYTES {
+                break;
             }
         }
         self.settle(server, kv).await;
@@ -145,7 +162,9 @@ impl Session {
             let reply = Reply::err("Command not allowed inside a transaction");
             return self.reject(server, Some(spec), reply);
         }
-        if let Some(ms) = server.pause.holds(self.may_write(spec), || server.now_ms()) {
+        if server.pause.is_active()
+            && let Some(ms) = server.pause.holds(self.may_write(spec), server.now_ms())
+        {
             return Admitted::Held(args, ms);
         }
         self.begin();
@@ -155,6 +174,7 @@ impl Session {
         }
         match (spec.place, spec.id) {
             (Place::Data, _) => {
+                self.run.reads += usize::from(!spec.is_write());
                 self.run.requests.push(Request::Redis(RedisCall { spec, args }));
                 self.place(Some(spec), SlotKind::Data);
             }
@@ -210,6 +230,7 @@ impl Session {
     fn exec_in_run(&mut self, spec: &'static Spec) {
         let Some(multi) = self.end_multi() else { return };
         let watched = std::mem::take(&mut self.watched);
+        self.run.reads += multi.queue.iter().filter(|call| !call.spec.is_write()).count();
         let specs = multi.queue.iter().map(|call| call.spec).collect();
         self.run.requests.push(Request::RedisTransaction { watched, calls: multi.queue });
         self.place(Some(spec), SlotKind::Exec(specs));
@@ -250,7 +271,13 @@ impl Session {
             }
         }
         tally.flush(server, ns);
-        self.run.slots = slots;
+        slots.shrink_to(TRIMMED);
+        self.run = Run { requests: Vec::new(), reads: 0, slots };
+        self.reads_max = if self.output.held_bytes() >= OUTPUT_LARGE_BYTES {
+            (self.reads_max / 4).max(1)
+        } else {
+            (self.reads_max * 2).min(READS_MAX)
+        };
     }
 
     /// Executes a command that is no part of a run.
@@ -279,7 +306,7 @@ impl Session {
         }
     }
 
-    /// Waits while commands are paused.
+    /// Waits while commands are paused, for `ms` at most.
     async fn hold(&mut self, server: &Server, ms: u64) {
         self.client.blocked.store(true, Relaxed);
         tokio::select! {

@@ -15,14 +15,18 @@ use crate::op::command::{Id, Place, Spec};
 use crate::op::kv::RedisCall;
 use crate::op::{KvOps, Reply, Request, Response};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// The most keys a connection may watch.
+const WATCHED_MAX: usize = 1024 * 1024;
 
 /// The queue of a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Multi {
     /// Commands in order, those of the connection among them.
     pub(super) queue: Vec<RedisCall>,
-    /// Bytes of their arguments.
+    /// Bytes they take, about.
     pub(super) bytes: usize,
     /// Whether a command was refused.
     pub(super) broken: bool,
@@ -57,7 +61,8 @@ impl Session {
     /// Queues a command that passed its checks.
     pub(super) fn enqueue(&mut self, server: &Server, spec: &'static Spec, args: Command) {
         let Some(multi) = &mut self.multi else { return };
-        multi.bytes += args.iter().map(Bytes::len).sum::<usize>();
+        let args_bytes: usize = args.iter().map(|arg| arg.len() + size_of::<Bytes>()).sum();
+        multi.bytes += args_bytes + size_of::<RedisCall>();
         multi.queue.push(RedisCall { spec, args });
         self.client.queued.store(multi.queue.len() as i64, Relaxed);
         if multi.bytes as u64 > server.config.live.query_buffer_bytes_max.load(Relaxed) {
@@ -130,10 +135,17 @@ impl Session {
         if self.multi.is_some() {
             return Reply::err("WATCH inside MULTI is not allowed");
         }
-        let known = |key: &Bytes| self.watched.iter().any(|watched| watched.key == *key);
+        let mut known: HashSet<&[u8]> =
+            self.watched.iter().map(|watched| &watched.key[..]).collect();
         // Copied, so that a watched key does not keep alive the buffer it came in.
-        let keys: Vec<Bytes> =
-            keys.iter().filter(|key| !known(key)).map(|key| Bytes::copy_from_slice(key)).collect();
+        let keys: Vec<Bytes> = keys
+            .iter()
+            .filter(|key| known.insert(key))
+            .map(|key| Bytes::copy_from_slice(key))
+            .collect();
+        if known.len() > WATCHED_MAX {
+            return Reply::err(format_args!("more than {WATCHED_MAX} keys are watched"));
+        }
         if keys.is_empty() {
             return Reply::OK;
         }
