@@ -22,6 +22,7 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench kv", "--threads 0", 2),
     ("bench kv", "--sync sometimes", 2),
     ("bench kv", "--rate 0", 2),
+    ("demo", "--sync sometimes", 2),
     ("dev", "--redis 0.0.0.0:0", 9),
     ("dev", "--redis nonsense", 2),
     ("dev", "--sync sometimes", 2),

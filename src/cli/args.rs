@@ -1,9 +1,9 @@
 //! The command line as data: global flags, the tree of subcommands, and their help.
 
-use super::demo::Demo;
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::color::When;
+use crate::cli::demo::Demo;
 use crate::cli::dev::Dev;
 use crate::cli::exit;
 use crate::cli::failure::Failure;

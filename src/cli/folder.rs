@@ -35,3 +35,15 @@ pub fn engine_dirs(dir: &Path) -> Outcome<Vec<PathBuf>> {
     }
     Ok(found)
 }
+
+/// Removes a folder and all in it.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remove_tree(folder: &Path) -> crate::base::Result<()> {
+    for entry in RealDisk.list(folder)? {
+        let path = folder.join(&entry.name);
+        if entry.is_dir { remove_tree(&path)? } else { RealDisk.remove(&path)? }
+    }
+    RealDisk.remove_dir(folder)
+}

@@ -21,8 +21,11 @@
 //! - A closed pipe ends the program quietly.
 
 pub mod args;
+pub mod bench;
+pub mod check;
 pub mod color;
 pub mod context;
+pub mod demo;
 pub mod dev;
 pub mod exit;
 pub mod failure;
@@ -33,10 +36,6 @@ pub mod record;
 pub mod repl;
 pub mod sst;
 pub mod wal;
-
-pub mod bench;
-pub mod check;
-pub mod demo;
 
 use args::{Cli, Globals};
 use clap::FromArgMatches;

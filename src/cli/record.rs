@@ -6,7 +6,7 @@ use crate::lsm::key::{Kind, split_value};
 use crate::op::kv::MergeOp;
 
 /// Bytes of a value that a table shows; other formats show all.
-const SHOWN_BYTES: usize = 64;
+const SHOWN_BYTES: usize = 32;
 
 /// A record's kind and what its stored value holds.
 #[derive(Debug, PartialEq, Eq)]

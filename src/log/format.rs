@@ -13,13 +13,14 @@
 //! 28  crc      4  CRC32C of bytes 0..28
 //!
 //! frame, 32 bytes and `len` more
-//!  0  crc      4  CRC32C of bytes 4..32+len, seeded with salt + offset of the frame
+//!  0  crc      4  CRC32C of the header's other fields (4..14, 16..32) and the payload, seeded
+//!                 with salt + offset of the frame
 //!  4  len      4  bytes of payload in this frame
 //!  8  synced   4  this segment was known to be durable up to this offset, with all segments
 //!                 before it, when the frame was written; 0: not known
 //! 12  kind     1  1 entry, 2 truncate, 3 state; 16 link
 //! 13  flags    1  1 first frame of its record, 2 last of its record, 4 last of its batch
-//! 14  zero     2
+//! 14  check    2  the low half of that CRC as it stood before the payload
 //! 16  group    8
 //! 24  index    8
 //! 32  payload
@@ -37,6 +38,9 @@
 //! invalid under every other. Bytes of a file's earlier life were written under another salt at
 //! the same offset: they can never pass, not even by chance. Nor does a frame pass that was
 //! stored as somebody's payload, save by a chance of 2^-32.
+//!
+//! Why the check: a search for frames among bytes that mean nothing asks at every offset, and a
+//! length read from garbage must not send it through megabytes of payload.
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::log::record::RecordKind;
@@ -142,13 +146,13 @@ pub(super) fn encode_frame(
     offset: u64,
 ) {
     let start = out.len();
-    out.extend_from_slice(&header_without_crc(frame));
+    out.extend_from_slice(&encode_header(frame, payload, salt, offset));
     out.extend_from_slice(payload);
-    let crc = crc32c::crc32c_append(seed(salt, offset), &out[start + 4..]);
-    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    debug_assert_eq!(out.len() - start, FRAME_HEADER + frame.len as usize);
 }
 
 /// The header alone, for a payload that is written from where it is.
+#[inline]
 pub(super) fn encode_header(
     frame: &Frame,
     payload: &[u8],
@@ -156,10 +160,19 @@ pub(super) fn encode_header(
     offset: u64,
 ) -> [u8; FRAME_HEADER] {
     let mut out = header_without_crc(frame);
-    let crc = crc32c::crc32c_append(seed(salt, offset), &out[4..]);
-    let crc = crc32c::crc32c_append(crc, payload);
-    out[..4].copy_from_slice(&crc.to_le_bytes());
+    let check = header_crc(&out, salt, offset);
+    out[14..16].copy_from_slice(&(check as u16).to_le_bytes());
+    out[..4].copy_from_slice(&crc32c::crc32c_append(check, payload).to_le_bytes());
     out
+}
+
+/// The checksum of a header's fields, those left out that hold checksums.
+#[inline]
+fn header_crc(header: &[u8; FRAME_HEADER], salt: u32, offset: u64) -> u32 {
+    let mut fields = [0; 26];
+    fields[..10].copy_from_slice(&header[4..14]);
+    fields[10..].copy_from_slice(&header[16..]);
+    crc32c::crc32c_append(seed(salt, offset), &fields)
 }
 
 #[inline]
@@ -175,14 +188,11 @@ fn header_without_crc(frame: &Frame) -> [u8; FRAME_HEADER] {
 }
 
 /// Reads the header of a frame that stands at `offset` with `room` bytes from there to the end
-/// of the file; `None` if no frame can look like this. The checksum is not examined.
+/// of the file; `None` if it is not one. The payload's checksum is not examined.
 #[inline]
-pub(super) fn decode_header(bytes: &[u8], offset: u64, room: u64) -> Option<Frame> {
+pub(super) fn decode_header(bytes: &[u8], salt: u32, offset: u64, room: u64) -> Option<Frame> {
     let bytes: &[u8; FRAME_HEADER] = bytes.get(..FRAME_HEADER)?.try_into().ok()?;
     let (kind, flags) = (bytes[12], bytes[13]);
-    if kind == 0 || bytes[14] != 0 || bytes[15] != 0 {
-        return None;
-    }
     let frame = Frame {
         len: u32_at(bytes, 4),
         synced: u32_at(bytes, 8),
@@ -200,13 +210,26 @@ pub(super) fn decode_header(bytes: &[u8], offset: u64, room: u64) -> Option<Fram
         }
     };
     let fits = FRAME_HEADER as u64 + u64::from(frame.len) <= room;
-    (known && fits && u64::from(frame.synced) <= offset).then_some(frame)
+    if !known || !fits || u64::from(frame.synced) > offset {
+        return None;
+    }
+    let check = header_crc(bytes, salt, offset) as u16;
+    (check.to_le_bytes() == bytes[14..16]).then_some(frame)
 }
 
-/// The checksum found in a frame and the one computed from its bytes (header and payload).
+/// Whether a frame's header may have these bytes at 12 and 13: a glance, before a closer look.
+#[inline]
+pub(super) fn may_be_header(kind: u8, flags: u8) -> bool {
+    matches!(kind, 1..=3 | LINK) && flags <= FIRST | LAST | END
+}
+
+/// The checksum found in a frame and the one computed from its bytes. REQUIRES: a whole header.
 #[inline]
 pub(super) fn checksums(bytes: &[u8], salt: u32, offset: u64) -> (u32, u32) {
-    (u32_at(bytes, 0), crc32c::crc32c_append(seed(salt, offset), &bytes[4..]))
+    let mut header = [0; FRAME_HEADER];
+    header.copy_from_slice(&bytes[..FRAME_HEADER]);
+    let check = header_crc(&header, salt, offset);
+    (u32_at(bytes, 0), crc32c::crc32c_append(check, &bytes[FRAME_HEADER..]))
 }
 
 #[inline]
@@ -246,13 +269,17 @@ mod tests {
             let mut out = Vec::new();
             encode_frame(&mut out, &frame, &payload, salt, offset);
             assert_eq!(out[..FRAME_HEADER], encode_header(&frame, &payload, salt, offset));
-            assert_eq!(decode_header(&out, offset, out.len() as u64), Some(frame));
+            assert_eq!(decode_header(&out, salt, offset, out.len() as u64), Some(frame));
             let (found, computed) = checksums(&out, salt, offset);
             assert_eq!(found, computed);
             // Bytes of another life at the same place can never be valid.
             let (found, computed) = checksums(&out, salt.wrapping_add(1), offset);
             assert_ne!(found, computed);
-            assert_eq!(decode_header(&out, offset, out.len() as u64 - 1), None);
+            assert_eq!(decode_header(&out, salt, offset, out.len() as u64 - 1), None);
+            // Nor can a damaged header send anyone through its payload.
+            let at = rng.below(FRAME_HEADER as u64 - 4) as usize + 4;
+            out[at] ^= 1 << rng.below(8);
+            assert_eq!(decode_header(&out, salt, offset, out.len() as u64), None);
         }
     }
 
@@ -276,7 +303,7 @@ mod tests {
                 bytes[12] = 1 + rng.below(3) as u8;
                 (bytes[13], bytes[14], bytes[15]) = (rng.below(8) as u8, 0, 0);
             }
-            if let Some(frame) = decode_header(&bytes, 100, bytes.len() as u64) {
+            if let Some(frame) = decode_header(&bytes, 7, 100, bytes.len() as u64) {
                 assert!(FRAME_HEADER + frame.len as usize <= bytes.len());
             }
             assert!(decode_segment(&bytes, 1, Path::new("x")).is_err());

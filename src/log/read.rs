@@ -50,7 +50,7 @@ fn frame(segment: &Segment, offset: u64, payload: &mut Vec<u8>) -> Result<Frame>
     read_exact_at(&*segment.file, &segment.path, &mut bytes, offset)?;
     let damaged =
         |expected: String, found: String| Error::corruption(&segment.path, offset, expected, found);
-    let Some(frame) = decode_header(&bytes, offset, room) else {
+    let Some(frame) = decode_header(&bytes, segment.salt, offset, room) else {
         return Err(damaged("the frame of a record".into(), "bytes that are no frame".into()));
     };
     let had = bytes.len();

@@ -4,7 +4,7 @@ use crate::base::{Error, Result};
 use crate::env::{Disk, File};
 use crate::log::format::{
     FRAME_HEADER, Frame, LINK, MAX_SEGMENT_BYTES, SEGMENT_HEADER, checksums, decode_header,
-    decode_segment,
+    decode_segment, may_be_header,
 };
 use crate::log::record::Position;
 use std::path::{Path, PathBuf};
@@ -147,8 +147,7 @@ impl Scan {
         Ok(None)
     }
 
-    /// The next offset at or behind `from` where the bytes at 12 to 16 may be a frame's kind,
-    /// flags and zeros.
+    /// The next offset at or behind `from` where the bytes may be a frame's kind and flags.
     fn next_candidate(&mut self, from: u64) -> Result<Option<u64>> {
         let mut from = from;
         while from + FRAME_HEADER as u64 <= self.bytes {
@@ -157,16 +156,10 @@ impl Scan {
             let last = n - FRAME_HEADER;
             let mut i = 0;
             while i <= last {
-                let word = u32::from_le_bytes([
-                    bytes[i + 12],
-                    bytes[i + 13],
-                    bytes[i + 14],
-                    bytes[i + 15],
-                ]);
-                if word == 0 {
+                if bytes[i + 12..i + 16] == [0; 4] {
                     // Neither here nor where any of these four would be the kind.
                     i += 4;
-                } else if word <= 0xFFFF && word & 0xFF != 0 {
+                } else if may_be_header(bytes[i + 12], bytes[i + 13]) {
                     return Ok(Some(from + i as u64));
                 } else {
                     i += 1;
@@ -183,8 +176,8 @@ impl Scan {
         if room < FRAME_HEADER as u64 {
             return Ok(None);
         }
-        let header = self.slice(offset, FRAME_HEADER)?;
-        let frame = decode_header(header, offset, room);
+        let salt = self.salt;
+        let frame = decode_header(self.slice(offset, FRAME_HEADER)?, salt, offset, room);
         Ok(frame.map(|frame| (frame, FRAME_HEADER + frame.len as usize)))
     }
 

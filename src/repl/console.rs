@@ -180,7 +180,8 @@ impl Hinter for Aid {
     type Hint = String;
 
     fn hint(&self, line: &str, at: usize, _: &Context<'_>) -> Option<String> {
-        if at < line.len() { None } else { hint::hint(line) }
+        // Without colour a hint could not be told from what was typed.
+        if at < line.len() || !self.color { None } else { hint::hint(line) }
     }
 }
 
@@ -190,9 +191,7 @@ impl Highlighter for Aid {
     }
 
     fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
-        // Without colour a hint could not be told from what was typed, so there it is bracketed
-        // by the terminal's own dimness or not at all.
-        if self.color { Cow::Owned(format!("\x1b[2m{hint}\x1b[0m")) } else { Cow::Borrowed("") }
+        Cow::Owned(format!("\x1b[2m{hint}\x1b[0m"))
     }
 
     fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {

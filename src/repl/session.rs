@@ -120,9 +120,11 @@ impl Session {
         if !streams {
             return self.tell(answer);
         }
+        let mut on = !matches!(answer, Ok(Answer::Error(_)) | Err(_));
         let mut next = self.tell(answer)?;
-        while next == Next::Line && self.first_trouble.is_none() {
+        while on {
             let answer = self.backend.next();
+            on = answer.is_ok();
             next = self.tell(answer)?;
         }
         Ok(next)

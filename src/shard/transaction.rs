@@ -358,44 +358,48 @@ impl<'a> Transaction<'a> {
 
     /// Reads what a key holds in the overlay and the engine, expired or not.
     fn read(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
-        let pending = self.shard.overlay.of(cf, key);
-        if let Some((seq, _)) = pending.first() {
+        loop {
+            let pending = self.shard.overlay.of(cf, key);
+            let Some(newest) = pending.first().map(|(seq, _)| *seq) else {
+                let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
+                return Ok(found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq }));
+            };
             let ticket = self.shard.commits.placed();
-            debug_assert!(ticket.seq >= *seq);
+            debug_assert!(ticket.seq >= newest);
             self.rests_on = self.rests_on.max(ticket);
-        }
-        let newest = pending.first().map(|(seq, _)| *seq);
-        let mut operands = Vec::new();
-        for (seq, write) in pending {
-            match write {
-                Pending::Delete => return finish(None, operands, newest.unwrap_or(seq)),
-                Pending::Put(value, meta) => {
-                    return finish(
-                        Some(Held { value, meta, seq }),
-                        operands,
-                        newest.unwrap_or(seq),
-                    );
+            let mut operands = Vec::new();
+            for (seq, write) in pending {
+                match write {
+                    Pending::Delete => return finish(None, operands, newest),
+                    Pending::Put(value, meta) => {
+                        return finish(Some(Held { value, meta, seq }), operands, newest);
+                    }
+                    Pending::Merge(operand) => operands.push((seq, operand)),
                 }
-                Pending::Merge(operand) => operands.push(operand),
             }
-        }
-        let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
-        let base = found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq });
-        match newest {
-            Some(seq) => finish(base, operands, seq),
-            None => Ok(base),
+            let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
+            // Between the two looks batches may have moved from the overlay to the engine. As
+            // long as the oldest operand has not left the overlay, nothing behind it has been
+            // applied, and the base's sequence number tells which operands it holds already.
+            let oldest = operands.last().map(|(seq, _)| *seq);
+            if self.shard.overlay.of(cf, key).last().map(|(seq, _)| *seq) == oldest {
+                let base = found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq });
+                let held = base.as_ref().map_or(Seq(0), |base| base.seq);
+                operands.retain(|(seq, _)| *seq > held);
+                return finish(base, operands, newest);
+            }
         }
     }
 }
 
 /// Folds pending operands (newest first) onto a base.
-fn finish(base: Option<Held>, operands: Vec<Bytes>, seq: Seq) -> Result<Option<Held>> {
+fn finish(base: Option<Held>, operands: Vec<(Seq, Bytes)>, seq: Seq) -> Result<Option<Held>> {
     if operands.is_empty() {
         return Ok(base);
     }
     let meta = base.as_ref().map(|b| b.meta).unwrap_or_default();
     let mut value = base.map(|b| b.value);
-    for stored in operands.iter().rev() {
+    for (_, stored) in operands.iter().rev() {
         let (op, operand) = merge::split(stored).ok_or_else(|| {
             Error::new(crate::base::ErrorKind::Internal, "a pending operand has no operator")
         })?;

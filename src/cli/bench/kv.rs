@@ -4,8 +4,9 @@ use super::kv_target::KvTarget;
 use super::{Load, check_sessions};
 use crate::cli::context::Context;
 use crate::cli::failure::Outcome;
+use crate::cli::folder::remove_tree;
 use crate::cli::output::Value;
-use crate::env::{Disk, RealDisk, rng};
+use crate::env::rng;
 use crate::log::SyncLevel;
 use crate::node::{Db, Options};
 use std::path::{Path, PathBuf};
@@ -79,13 +80,4 @@ impl Kv {
         ];
         self.load.run(context, &target, &data, self.threads, self.pipeline, settings)
     }
-}
-
-/// Removes a folder and all in it.
-fn remove_tree(folder: &Path) -> crate::base::Result<()> {
-    for entry in RealDisk.list(folder)? {
-        let path = folder.join(&entry.name);
-        if entry.is_dir { remove_tree(&path)? } else { RealDisk.remove(&path)? }
-    }
-    RealDisk.remove_dir(folder)
 }

@@ -18,6 +18,7 @@ pub mod writer;
 
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::folder::remove_tree;
 use crate::cli::output::Value;
 use crate::env::{Clock, RealClock, rng};
 use crate::log::SyncLevel;
@@ -56,7 +57,7 @@ impl Demo {
         let folder = std::env::temp_dir().join(format!("arqon-demo-{:016x}", rng::entropy()));
         let outcome = self.tour(context, &folder);
         match (&outcome, self.keep) {
-            (Ok(()), false) => store::remove(&folder)?,
+            (Ok(()), false) => remove_tree(&folder)?,
             _ => context.say(format_args!("The files are kept in {}.", folder.display())),
         }
         outcome

@@ -94,6 +94,9 @@ fn unpack_from(bytes: &[u8]) -> Result<String> {
     }
     let text = lz4_flex::block::decompress(block, len)
         .map_err(|e| damaged(16, "an LZ4 block", e.to_string()))?;
+    if text.len() != len {
+        return Err(damaged(8, &format!("{len} bytes of text"), format!("{}", text.len())));
+    }
     let sum = crc32c::crc32c(&text);
     if sum != number(12) {
         return Err(damaged(12, &format!("checksum {:#x}", number(12)), format!("{sum:#x}")));

@@ -1,7 +1,6 @@
 //! The engine as the demo uses it: text keys of the default family, in a folder of its own.
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
-use crate::env::{Disk, RealDisk};
 use crate::log::SyncLevel;
 use crate::node::{Db, Options, Snapshot};
 use crate::op::kv::{Entry, Scan, Write};
@@ -84,17 +83,4 @@ impl Store {
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.0.snapshot()
     }
-}
-
-/// Removes a folder and all below it.
-///
-/// # Errors
-/// Those of the disk.
-pub fn remove(folder: &Path) -> Result<()> {
-    let disk = RealDisk;
-    for entry in disk.list(folder)? {
-        let path = folder.join(&entry.name);
-        if entry.is_dir { remove(&path)? } else { disk.remove(&path)? }
-    }
-    disk.remove_dir(folder)
 }

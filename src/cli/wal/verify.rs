@@ -16,7 +16,9 @@ Examples:
   arqon wal verify arqon-data
   arqon wal verify arqon-data/log --output json
 
-A torn tail is what a crash leaves behind what was acknowledged: it is told, and is no damage.
+A torn tail is what a crash leaves behind what was acknowledged: it is told, and is no damage. The
+column tail tells what stands behind a segment's last record: that, or what an earlier use of the
+file left.
 Damage before it is reported with file and offset, and the exit code is then 8. Nothing is changed;
 beside a running node the end may be caught in the making.")]
 pub struct Verify {
@@ -29,7 +31,8 @@ impl Verify {
     pub fn run(self, context: &mut Context) -> Outcome {
         let dir = log_dir(&self.dir);
         let summary = inspect(&RealDisk, &dir, &mut |_| Ok(()))?;
-        let columns = &["file", "number", "bytes", "used_bytes", "frames", "entries", "state"];
+        let columns =
+            &["file", "number", "bytes", "used_bytes", "frames", "entries", "state", "tail"];
         context.printer.list("segments", columns)?;
         for segment in &summary.segments {
             context.printer.row(vec![
@@ -39,7 +42,8 @@ impl Verify {
                 Value::Size(segment.used_bytes),
                 Value::from(segment.frames),
                 Value::from(entries(segment)),
-                Value::from(state(segment)),
+                Value::from(if segment.damage.is_some() { "damaged" } else { "sound" }),
+                Value::from(segment.tail.clone()),
             ])?;
         }
         context.printer.footer("end", summary.end.0);
@@ -69,12 +73,4 @@ fn entries(segment: &SegmentSummary) -> String {
         .map(|(group, (first, last))| format!("{group}:{first}-{last}"))
         .collect::<Vec<_>>()
         .join(" ")
-}
-
-fn state(segment: &SegmentSummary) -> String {
-    match (&segment.damage, &segment.tail) {
-        (Some(_), _) => "damaged".to_string(),
-        (None, Some(tail)) => format!("ends in {tail}"),
-        (None, None) => "sound".to_string(),
-    }
 }
