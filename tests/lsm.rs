@@ -9,5 +9,6 @@ mod lsm {
     mod manifest;
     mod model;
     mod oracle;
+    mod regression;
     mod world;
 }
