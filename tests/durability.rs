@@ -338,7 +338,8 @@ fn redis(words: &[&str]) -> RedisCall {
 
 fn exec(db: &Db, calls: &[&[&str]]) -> Reply {
     let calls = calls.iter().map(|words| redis(words)).collect();
-    match db.execute(Request::RedisTransaction { watched: Vec::new(), calls }).unwrap() {
+    let exec = Request::RedisTransaction { watched: Vec::new(), calls, reply_bytes_max: u64::MAX };
+    match db.execute(exec).unwrap() {
         Response::Redis(reply) => reply,
         other => panic!("{other:?}"),
     }

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod lsm {
+    mod check;
     mod crash;
     mod faults;
     mod manifest;
     mod model;
     mod oracle;
+    mod regression;
     mod world;
 }
