@@ -20,20 +20,11 @@ pub(super) struct Row {
     pub(super) seq: Seq,
 }
 
-<<<<<<< HEAD
-/// What happened to a key, oldest first.
-type History = Vec<(Seq, Event)>;
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct Oracle {
-    keys: BTreeMap<(CfId, Vec<u8>), History>,
-=======
 type Events = Vec<(Seq, Event)>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Oracle {
     keys: BTreeMap<(CfId, Vec<u8>), Events>,
->>>>>>> trees
     ranges: Vec<(CfId, Vec<u8>, Vec<u8>, Seq)>,
 }
 

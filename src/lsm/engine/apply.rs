@@ -7,13 +7,8 @@ use crate::lsm::engine::{Engine, Inner, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-<<<<<<< HEAD
-/// A tree that takes a batch's records, with the view they go into.
-type Writable = (Arc<Tree>, Arc<View>);
-=======
 /// A tree that takes records, and its present view.
 type Taking = (Arc<Tree>, Arc<View>);
->>>>>>> trees
 
 impl Engine {
     /// Adds a batch's records to memtables, then makes them visible all at once.
@@ -31,11 +26,7 @@ impl Engine {
         let inner = &self.inner;
         let _one = lock(&inner.apply);
         inner.check_poison()?;
-<<<<<<< HEAD
-        let mut current: Option<(CfId, Option<Writable>)> = None;
-=======
         let mut current: Option<(CfId, Option<Taking>)> = None;
->>>>>>> trees
         let mut touched: Vec<Arc<Tree>> = Vec::new();
         let mut grown = 0;
         for op in batch.ops() {
@@ -71,11 +62,7 @@ impl Engine {
 
 impl Inner {
     /// The tree that takes records of `cf` at `index`, if any does.
-<<<<<<< HEAD
-    fn tree_for(&self, cf: CfId, index: LogIndex) -> Option<Writable> {
-=======
     fn tree_for(&self, cf: CfId, index: LogIndex) -> Option<Taking> {
->>>>>>> trees
         let tree = self.tree(cf).ok()?;
         if tree.flushed.load(Ordering::Acquire) >= index.0 {
             return None;

@@ -148,11 +148,7 @@ impl Iter {
     }
 
     /// Goes to the next entry. REQUIRES: valid.
-<<<<<<< HEAD
-    #[expect(clippy::should_implement_trait, reason = "it moves a cursor and gives no item")]
-=======
     #[expect(clippy::should_implement_trait, reason = "a cursor lends, an Iterator cannot")]
->>>>>>> trees
     pub fn next(&mut self) -> Result<()> {
         if !self.forward {
             let key = std::mem::take(&mut self.key);

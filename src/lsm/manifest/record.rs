@@ -109,11 +109,7 @@ impl RecordReader {
     ///
     /// # Errors
     /// `Corruption` with the record's offset.
-<<<<<<< HEAD
-    #[expect(clippy::should_implement_trait, reason = "a damaged record ends it with an error")]
-=======
     #[expect(clippy::should_implement_trait, reason = "errors end the walk by `?`")]
->>>>>>> trees
     pub fn next(&mut self) -> Result<Option<(u64, Edit)>> {
         if self.at == self.bytes.len() || self.torn {
             return Ok(None);
