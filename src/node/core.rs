@@ -184,6 +184,10 @@ impl Core {
                     break;
                 }
             }
+            // A client may go away between placing a write and waiting for it.
+            if shard.has_pending() {
+                _ = shard.settle();
+            }
             if log.bytes_on_disk() > log_bytes_max
                 && let Some((GROUP, through, _)) = log.pinned_by()
             {
