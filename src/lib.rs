@@ -17,7 +17,7 @@
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
 //! | 9 | [`serve`] | the doors: protocol to `op` and back |
-//! | 10 | [`cli`], [`repl`], [`bench`] | the program |
+//! | 10 | [`cli`], [`repl`], [`mod@bench`] | the program |
 //!
 //! # Two walks
 //!

@@ -2,7 +2,7 @@
 //! can read any more.
 //!
 //! In reading order:
-//! - [`pick`]: which files to compact next: a pure decision.
+//! - [`mod@pick`]: which files to compact next: a pure decision.
 //! - [`filter`]: which records of a key stay, and what merges become.
 //! - [`output`]: records to sstables: where to cut, and range tombstones cut to fit.
 //! - [`run`]: carries a decision out. A flush is the same with memtables for inputs.

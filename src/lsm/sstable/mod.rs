@@ -4,7 +4,7 @@
 //! place in a block where a search may begin; a *separator* tells two blocks apart.
 //!
 //! Files in reading order:
-//! - [`format`]: the file as a whole, blocks with their checksums, the footer.
+//! - [`mod@format`]: the file as a whole, blocks with their checksums, the footer.
 //! - [`block`], `block_writer`, `block_cursor`: a data block read, written, walked.
 //! - [`filter`]: which user keys are surely not in the table.
 //! - `index`: which block a key is in.

@@ -1,7 +1,7 @@
 //! A version: the sstables of one tree at one moment. It never changes; readers share it.
 //!
 //! In reading order:
-//! - [`file`]: one sstable of a tree, removed from disk when the last reader lets go of it.
+//! - [`mod@file`]: one sstable of a tree, removed from disk when the last reader lets go of it.
 //! - [`stamp`]: a cursor that gives the records of an ingested file their sequence number.
 //! - this file: [`Version`], its levels and what overlaps what.
 //!
