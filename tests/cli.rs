@@ -50,6 +50,13 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("wal verify", "@bad", 8),
     ("wal verify", "@bad/log", 8),
     ("wal verify", "@absent", 3),
+    ("wal verify", "@empty", 3),
+    ("wal dump", "@empty", 3),
+    ("wal verify", "@lost", 8),
+    ("wal dump", "@lost", 8),
+    ("check", "@newer", 8),
+    ("repl", "--data @empty -c PING", 3),
+    ("repl", "--data @absent -c PING", 3),
 ];
 
 /// Lines that succeed, with the number of rows they print (a record counts as one).
@@ -61,6 +68,7 @@ const SUCCESSES: &[(&str, usize)] = &[
     ("sst props @good.sst", 1),
     ("sst verify @good.sst", 1),
     ("sst verify @good.sst @good.sst", 2),
+    ("check @fresh", 2),
     ("wal dump @good", 3),
     ("wal dump @good/log --limit 2", 2),
     ("wal dump @good --ops", 6),
@@ -192,6 +200,63 @@ fn damage_is_told_with_file_offset_expected_and_found() {
     let left = run(&fixture.line("sst dump @bad.sst --output ndjson"));
     let sound = left.out.lines().filter(|line| line.contains("\"key\"")).count();
     assert!((50..100).contains(&sound), "damage in one block left {sound} records of 100");
+}
+
+#[test]
+fn a_segment_that_opening_stops_at_is_damaged() {
+    let fixture = Fixture::new();
+    let mut segments = std::fs::read_dir(fixture.path("good/log")).unwrap();
+    let is_log = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
+    let segment = segments.find_map(|e| Some(e.unwrap().path()).filter(is_log)).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let second = bytes.windows(5).position(|window| window == b"key:1").unwrap();
+    bytes[second] ^= 0x55;
+    std::fs::write(&segment, bytes).unwrap();
+    let line = fixture.line("wal verify @good --output json");
+    let ran = run(&line);
+    assert_eq!(ran.code, 8, "{}", ran.out);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(document["segments"][0]["state"], "damaged", "{document}");
+    assert!(document["end"].is_null() && document["durable"].is_null(), "{document}");
+    assert_eq!(document["error"]["damage"].as_array().unwrap().len(), 1, "{document}");
+}
+
+#[test]
+fn a_console_makes_no_database() {
+    let fixture = Fixture::new();
+    for name in ["empty", "absent"] {
+        let ran = run(&fixture.line(&format!("repl --data @{name} -c PING")));
+        assert_eq!(ran.code, 3, "{}", ran.err);
+        assert!(ran.err.contains("fix:"), "{}", ran.err);
+    }
+    assert_eq!(std::fs::read_dir(fixture.path("empty")).unwrap().count(), 0);
+    assert!(!fixture.path("absent").exists());
+}
+
+#[test]
+fn a_full_output_device_is_a_failure_of_the_output() {
+    let folder = tempfile::tempdir().unwrap();
+    arqondb::Db::open(folder.path()).unwrap().put(b"k", b"v").unwrap();
+    let line = format!("repl --data {} -c PING", folder.path().display());
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = program::command(&line).stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn bounds_of_a_table_are_user_keys() {
+    let fixture = Fixture::new();
+    let ran = run(&fixture.line("sst props @good.sst --output json"));
+    let props: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(
+        (&props["smallest_key"], &props["largest_key"]),
+        (&"\\x00\\xff".into(), &"key:099".into())
+    );
+    assert_eq!(
+        (&props["largest_key_seq"], &props["largest_key_kind"]),
+        (&100.into(), &"put".into())
+    );
+    assert!(props["expire_at_ms_min"].is_null() && props.get("created_ms").is_none(), "{props}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::lsm::check::{FamilyCheck, check_dir};
 use crate::lsm::manifest::store::{file_name, load};
 use crate::lsm::manifest::{FileMeta, State, read_current};
 use crate::lsm::sstable::verify;
+use crate::node::check_format;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -33,9 +34,18 @@ pub struct Check {
 impl Check {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
-        let engines = engine_dirs(&self.dir)?;
+        let is_data = RealDisk.exists(&self.dir.join("FORMAT"));
+        let engines = match engine_dirs(&self.dir) {
+            Ok(engines) => engines,
+            // A folder that was never written to has no engine.
+            Err(_) if is_data => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
         context.printer.list("files", &["file", "kind", "state", "detail"])?;
         let mut checker = Checker { context, damage: Vec::new() };
+        if is_data || engines.first() != Some(&self.dir) {
+            checker.format(&self.dir)?;
+        }
         let log = log_dir(&self.dir);
         if log != self.dir {
             checker.log(&log)?;
@@ -74,15 +84,24 @@ impl Checker<'_> {
         Ok(())
     }
 
+    fn format(&mut self, dir: &Path) -> Outcome {
+        let file = dir.join("FORMAT");
+        match check_format(&RealDisk, dir) {
+            Ok(()) => self.row(&file, "format", "sound", ""),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let error = Error::corruption(&file, 0, "the format of the data", "no file");
+                self.wrong(&file, "format", error)
+            }
+            Err(error) => self.wrong(&file, "format", error),
+        }
+    }
+
     fn log(&mut self, dir: &Path) -> Outcome {
         let summary = inspect(&RealDisk, dir, &mut |_| Ok(()))?;
-        let refused = summary.damage.filter(|error| {
-            let of_segment = summary.segments.iter().filter_map(|s| s.damage.as_ref());
-            of_segment.into_iter().all(|known| known.damage() != error.damage())
-        });
-        for segment in summary.segments {
-            match segment.damage {
-                Some(error) => self.wrong(&segment.file, "log", error)?,
+        let refused = summary.damage_elsewhere().cloned();
+        for segment in &summary.segments {
+            match summary.damage_in(segment) {
+                Some(error) => self.wrong(&segment.file, "log", error.clone())?,
                 None => {
                     let detail = format!("{} frames", segment.frames);
                     self.row(&segment.file, "log", "sound", detail)?;

@@ -1,5 +1,6 @@
 //! `arqon repl`.
 
+use crate::base::ErrorKind;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome, of_redis_error};
@@ -30,7 +31,10 @@ Examples:
   echo 'GET greeting' | arqon repl --output json
 
 Answers are typed on a terminal and raw elsewhere; --output json and ndjson print a JSON value a
-line, plain is raw, csv and tsv print a line an entry. Type HELP for the console's own words.")]
+line, plain is raw, csv and tsv print a line an entry. In JSON a byte string has \\xHH for a byte
+that is not UTF-8 and two backslashes for one; all else in it stands for itself.
+A server that is silent for 60 seconds ends the command with exit code 6. Type HELP for the
+console's own words.")]
 pub struct Repl {
     /// Address of a server's Redis door [default: 127.0.0.1:6379]
     #[arg(long, value_name = "HOST:PORT")]
@@ -91,14 +95,17 @@ impl Repl {
 
     fn backend(&self) -> Outcome<Box<dyn Backend>> {
         if let Some(dir) = &self.data {
-            let options = Options { sync: self.sync, ..Options::default() };
+            let options =
+                Options { sync: self.sync, create_if_missing: false, ..Options::default() };
             let embedded = Embedded::open(dir, options).map_err(|e| {
-                let held = e.kind() == crate::base::ErrorKind::Refused;
+                let kind = e.kind();
                 let failure = Failure::from(e);
-                if held {
-                    failure.fix("talk to the process that has it: arqon repl")
-                } else {
-                    failure
+                match kind {
+                    ErrorKind::Refused => {
+                        failure.fix("talk to the process that has it: arqon repl")
+                    }
+                    ErrorKind::NotFound => failure.fix("make one with: arqon dev --data DIR"),
+                    _ => failure,
                 }
             })?;
             return Ok(Box::new(embedded));
@@ -128,11 +135,15 @@ impl Repl {
     }
 }
 
-/// A closed pipe ends quietly here too.
+/// A closed pipe ends quietly here too, and a full device is that of the output, which no later
+/// try will find emptier.
 fn of_printing(error: crate::base::Error) -> Failure {
     let source = std::error::Error::source(&error).and_then(|e| e.downcast_ref::<std::io::Error>());
     match source {
         Some(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Failure::pipe_closed(),
+        Some(e) if e.kind() == std::io::ErrorKind::StorageFull => {
+            Failure { code: "io", ..Failure::failed(error.message()) }
+        }
         _ => Failure::from(error),
     }
 }

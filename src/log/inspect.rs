@@ -109,14 +109,31 @@ pub struct Summary {
     pub segments: Vec<SegmentSummary>,
     /// Files that wait to be used, or were never finished.
     pub idle_files: Vec<PathBuf>,
-    /// Position behind the last complete batch.
-    pub end: Position,
-    /// The latest position that a frame knows to be durable.
-    pub durable: Position,
+    /// Position behind the last complete batch; not known if the log could not be opened.
+    pub end: Option<Position>,
+    /// The latest position that a frame knows to be durable; not known if the log could not be
+    /// opened.
+    pub durable: Option<Position>,
     /// The tail that opening the log would cut.
     pub cut: Option<crate::log::Cut>,
     /// Why the log could not be opened.
     pub damage: Option<Error>,
+}
+
+impl Summary {
+    /// Why a segment is not sound: it cannot be read, or opening the log is refused for what it
+    /// holds.
+    pub fn damage_in<'a>(&'a self, segment: &'a SegmentSummary) -> Option<&'a Error> {
+        let names = |error: &&Error| error.damage().is_some_and(|at| at.file == segment.file);
+        segment.damage.as_ref().or(self.damage.as_ref().filter(names))
+    }
+
+    /// Why the log could not be opened, if no segment's damage says so.
+    pub fn damage_elsewhere(&self) -> Option<&Error> {
+        let mut known = self.segments.iter().filter_map(|segment| self.damage_in(segment));
+        let refused = self.damage.as_ref()?;
+        known.all(|known| known.damage() != refused.damage()).then_some(refused)
+    }
 }
 
 /// Shows `visit` all that stands in the log in `dir`, and gives a summary. Changes nothing and
@@ -141,17 +158,12 @@ pub fn inspect(
             None => {}
         }
     }
-    let mut summary = Summary {
-        segments,
-        idle_files,
-        end: Position(0),
-        durable: Position(0),
-        cut: None,
-        damage: None,
-    };
+    let mut summary =
+        Summary { segments, idle_files, end: None, durable: None, cut: None, damage: None };
     match crate::log::recover::examine(disk, dir) {
         Ok(found) => {
-            (summary.end, summary.durable, summary.cut) = (found.end, found.durable, found.cut);
+            (summary.end, summary.durable) = (Some(found.end), Some(found.durable));
+            summary.cut = found.cut;
         }
         Err(e) if is_damage(&e) => summary.damage = Some(e),
         Err(e) => return Err(e),

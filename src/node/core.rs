@@ -295,6 +295,16 @@ fn claim(disk: &dyn Disk, dir: &Path, create: bool) -> Result<Box<dyn FileLock>>
     if !disk.exists(&format) {
         write_atomic(disk, &format, FORMAT)?;
     }
+    check_format(disk, dir)?;
+    Ok(lock)
+}
+
+/// Checks that the data in `dir` is of a format that this program opens.
+///
+/// # Errors
+/// `NotFound` if `dir` does not say, being no database; `Corruption` if it is of another.
+pub fn check_format(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let format = dir.join("FORMAT");
     let file = disk.open(&format)?;
     let mut found = [0; FORMAT.len()];
     read_exact_at(&*file, &format, &mut found, 0)?;
@@ -306,7 +316,7 @@ fn claim(disk: &dyn Disk, dir: &Path, create: bool) -> Result<Box<dyn FileLock>>
             format!("\"{}\": written by another program or a newer version", found.escape_ascii()),
         ));
     }
-    Ok(lock)
+    Ok(())
 }
 
 fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Arc<Engine>> {

@@ -26,6 +26,7 @@ pub mod local_log;
 pub mod options;
 pub mod standalone;
 
+pub use core::check_format;
 pub use db::{Db, DbIter, Snapshot};
 pub use options::Options;
 pub use standalone::Standalone;

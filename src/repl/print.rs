@@ -3,6 +3,7 @@
 use crate::base::escape::escape;
 use crate::repl::client::Answer;
 use serde_json::json;
+use std::fmt::Write;
 
 /// How replies are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +162,8 @@ fn raw(answer: &Answer, between: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A reply as JSON. Bytes that are not text are escaped as in [`crate::base::escape`].
+/// A reply as JSON. In byte strings a backslash is doubled and a byte that is not UTF-8 is `\xHH`,
+/// so that no two are printed alike; [`crate::base::escape::unescape`] reads them back.
 pub fn to_json(answer: &Answer) -> serde_json::Value {
     match answer {
         Answer::Simple(text) | Answer::BigNumber(text) => json!(text),
@@ -194,10 +196,13 @@ pub fn error_json(code: &str, message: &str, retryable: bool) -> serde_json::Val
 }
 
 fn text_of(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_string(),
-        Err(_) => escape(bytes),
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+        // Writing to a String cannot fail.
+        chunk.invalid().iter().for_each(|byte| _ = write!(text, "\\x{byte:02x}"));
     }
+    text
 }
 
 fn separated(answer: &Answer, by: char) -> String {
@@ -269,6 +274,20 @@ mod tests {
         assert_eq!(text(&map, Style::Separated(',')), "\"k,1\",v\\n\n");
         assert_eq!(text(&map, Style::Separated('\t')), "k,1\tv\\n\n");
         assert_eq!(text(&Answer::Bulk(vec![0xff]), Style::Json), "\"\\\\xff\"\n");
+    }
+
+    #[test]
+    fn no_two_byte_strings_are_one_in_json() {
+        let json = |bytes: &[u8]| to_json(&Answer::Bulk(bytes.to_vec()));
+        for (bytes, text) in [
+            (&b"\xff"[..], "\\xff"),
+            (b"\\xff", "\\\\xff"),
+            ("\u{e9}\n\"".as_bytes(), "\u{e9}\n\""),
+            (b"a\xc3", "a\\xc3"),
+        ] {
+            assert_eq!(json(bytes), text);
+            assert_eq!(crate::base::escape::unescape(text).as_deref(), Some(bytes));
+        }
     }
 
     #[test]

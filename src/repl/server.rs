@@ -7,6 +7,7 @@ use crate::repl::backend::Backend;
 use crate::repl::client::{Answer, Client};
 use crate::rpc::{self, client::ClientOptions};
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// A server by the address of its Redis door. A lost connection is made anew by the next command.
@@ -14,7 +15,11 @@ pub struct Server {
     addr: String,
     client: Option<Client>,
     grpc: Option<Grpc>,
+    patience: Duration,
 }
+
+/// How long a server may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Connects to `addr`, `host:port`. The console's words go to the gRPC door at `grpc`;
@@ -24,7 +29,7 @@ impl Server {
     /// `InvalidArgument` for an address without a port, `Unavailable` if nobody answers.
     pub fn connect(addr: &str, grpc: Option<&str>) -> Result<Server> {
         let grpc = grpc.map(Grpc::new).transpose()?;
-        let mut server = Server { addr: addr.to_string(), client: None, grpc };
+        let mut server = Server { addr: addr.to_string(), client: None, grpc, patience: PATIENCE };
         server.client()?;
         Ok(server)
     }
@@ -33,7 +38,7 @@ impl Server {
         let client = match self.client.take() {
             Some(client) => client,
             None => {
-                let mut client = Client::connect(&self.addr)?;
+                let mut client = Client::connect(&self.addr)?.with_patience(self.patience);
                 // A refusal leaves the connection in RESP2, which will do.
                 client.hello()?;
                 client

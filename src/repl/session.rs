@@ -95,6 +95,12 @@ impl Session {
         if tokens.iter().any(|token| !token.whole) {
             return Err(Error::invalid("a quote is not closed, or something follows it"));
         }
+        if silences(tokens) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "CLIENT REPLY OFF and SKIP leave a console waiting for answers that never come",
+            ));
+        }
         let Some(what) = danger(tokens).filter(|_| !self.yes) else { return Ok(()) };
         match consent(&format!("{} {what}.", line.trim())) {
             Some(true) => Ok(()),
@@ -243,6 +249,15 @@ impl Session {
         let style = Style::Typed { color: self.style == Style::Typed { color: true } };
         self.err.write_all(&print::print(&Answer::Error(text), style))
     }
+}
+
+/// Whether the line asks for no more answers.
+fn silences(tokens: &[Token]) -> bool {
+    let is = |at: usize, word: &str| {
+        let token = tokens.get(at);
+        token.is_some_and(|token| token.bytes.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    is(0, "CLIENT") && is(1, "REPLY") && (is(2, "OFF") || is(2, "SKIP"))
 }
 
 fn help(about: Option<&str>) -> Result<Answer> {

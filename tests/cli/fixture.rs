@@ -35,6 +35,13 @@ impl Fixture {
         manifest(&fixture.path("good/shard-1"));
         manifest(&fixture.path("bad/shard-1"));
         flip(&fixture.path("bad/shard-1/MANIFEST-000001"), 50);
+        log(&fixture.path("fresh/log"));
+        std::fs::write(fixture.path("fresh/FORMAT"), "arqondb 1\n").unwrap();
+        log(&fixture.path("newer/log"));
+        std::fs::write(fixture.path("newer/FORMAT"), "arqondb 9\n").unwrap();
+        std::fs::create_dir_all(fixture.path("lost/log")).unwrap();
+        std::fs::write(fixture.path("lost/FORMAT"), "arqondb 1\n").unwrap();
+        std::fs::create_dir(fixture.path("empty")).unwrap();
         std::fs::write(fixture.path("lines.txt"), "# comment\nSET a 1\nGET a\n").unwrap();
         fixture
     }

@@ -238,7 +238,7 @@ fn inspection_shows_records_links_gaps_and_changes_nothing() {
         "1199 entry 1 1 5 +++",
     ];
     assert_eq!(text, want);
-    assert_eq!(summary.end, log.written());
+    assert_eq!(summary.end, Some(log.written()));
     assert!(summary.damage.is_none() && summary.cut.is_none());
     assert_eq!(summary.segments[1].used_bytes, 1236);
     assert_eq!(summary.segments[0].tail, None);

@@ -6,6 +6,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::folder::log_dir;
 use crate::cli::output::{Printer, Value};
 use crate::cli::record::{cell, describe};
+use crate::cli::wal::some_segment;
 use crate::env::RealDisk;
 use crate::log::inspect::{FrameInfo, Item, inspect};
 use crate::log::record::RecordKind;
@@ -62,6 +63,7 @@ impl Dump {
             return outcome;
         }
         let summary = inspected?;
+        some_segment(&summary, &dir)?;
         for gap in gaps {
             context.say(format_args!("note: {gap}"));
         }

@@ -3,8 +3,12 @@
 pub mod dump;
 pub mod verify;
 
+use crate::base::{Error, ErrorKind};
 use crate::cli::context::Context;
-use crate::cli::failure::Outcome;
+use crate::cli::failure::{Failure, Outcome};
+use crate::env::{Disk, RealDisk};
+use crate::log::inspect::Summary;
+use std::path::Path;
 
 /// `arqon wal`.
 #[derive(Debug, clap::Args)]
@@ -28,4 +32,19 @@ impl Wal {
             What::Verify(verify) => verify.run(context),
         }
     }
+}
+
+/// Refuses a folder without a segment: a node's log that lost them all is damaged, anything else
+/// is no log.
+fn some_segment(summary: &Summary, dir: &Path) -> Outcome {
+    if !summary.segments.is_empty() {
+        return Ok(());
+    }
+    if dir.parent().is_some_and(|data| RealDisk.exists(&data.join("FORMAT"))) {
+        let error = Error::corruption(dir, 0, "segments of the node's log", "none");
+        return Err(Failure::damaged(dir, &[error]));
+    }
+    let text = format!("{} holds no log: no segment", dir.display());
+    let error = Error::new(ErrorKind::NotFound, text);
+    Err(Failure::from(error).fix("name a data folder, or the log in one"))
 }

@@ -5,6 +5,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::folder::log_dir;
 use crate::cli::output::Value;
+use crate::cli::wal::some_segment;
 use crate::env::RealDisk;
 use crate::log::inspect::{SegmentSummary, inspect};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ impl Verify {
         let summary = inspect(&RealDisk, &dir, &mut |_| Ok(()))?;
         let columns =
             &["file", "number", "bytes", "used_bytes", "frames", "entries", "state", "tail"];
+        some_segment(&summary, &dir)?;
         context.printer.list("segments", columns)?;
         for segment in &summary.segments {
             context.printer.row(vec![
@@ -42,12 +44,15 @@ impl Verify {
                 Value::Size(segment.used_bytes),
                 Value::from(segment.frames),
                 Value::from(entries(segment)),
-                Value::from(if segment.damage.is_some() { "damaged" } else { "sound" }),
+                Value::from(match summary.damage_in(segment) {
+                    Some(_) => "damaged",
+                    None => "sound",
+                }),
                 Value::from(segment.tail.clone()),
             ])?;
         }
-        context.printer.footer("end", summary.end.0);
-        context.printer.footer("durable", summary.durable.0);
+        context.printer.footer("end", summary.end.map(|at| at.0));
+        context.printer.footer("durable", summary.durable.map(|at| at.0));
         let cut = summary
             .cut
             .as_ref()
@@ -56,12 +61,9 @@ impl Verify {
             context.say(format_args!("note: opening would cut a torn tail: {cut}"));
         }
         context.printer.footer("cut", cut);
-        let damaged = summary.segments.into_iter().filter_map(|segment| segment.damage);
-        let mut damage: Vec<Error> = damaged.collect();
-        let known = |error: &Error| damage.iter().any(|known| known.damage() == error.damage());
-        if let Some(error) = summary.damage.filter(|error| !known(error)) {
-            damage.push(error);
-        }
+        let segments = summary.segments.iter();
+        let damaged = segments.filter_map(|segment| summary.damage_in(segment));
+        let damage: Vec<Error> = damaged.chain(summary.damage_elsewhere()).cloned().collect();
         if damage.is_empty() { Ok(()) } else { Err(Failure::damaged(&dir, &damage)) }
     }
 }

@@ -16,6 +16,8 @@ pub struct Client {
     addr: String,
     input: BufReader<TcpStream>,
     queued: Vec<u8>,
+    /// How long [`Client::call`] waits in silence.
+    patience: Option<Duration>,
 }
 
 impl Client {
@@ -36,13 +38,25 @@ impl Client {
                 Ok(stream) => {
                     stream.set_nodelay(true).map_err(|e| broken(addr, e))?;
                     let input = BufReader::with_capacity(64 * 1024, stream);
-                    return Ok(Client { addr: addr.to_string(), input, queued: Vec::new() });
+                    return Ok(Client {
+                        addr: addr.to_string(),
+                        input,
+                        queued: Vec::new(),
+                        patience: None,
+                    });
                 }
                 Err(e) => last = Some(e),
             }
         }
         let why = last.map_or("the name has no address".to_string(), |e| e.to_string());
         Err(unavailable(format!("cannot connect to {addr}: {why}")))
+    }
+
+    /// Has [`Client::call`] fail with `Deadline` when the server is silent for so long. The answer
+    /// may come later: a connection on which this happened is of no more use.
+    pub fn with_patience(mut self, patience: Duration) -> Client {
+        self.patience = Some(patience);
+        self
     }
 
     /// Asks for RESP3; a server that knows only RESP2 stays with it.
@@ -82,7 +96,15 @@ impl Client {
     pub fn call(&mut self, args: &[&[u8]]) -> Result<Answer> {
         self.queue(args);
         self.send()?;
-        self.read()
+        let Some(patience) = self.patience else { return self.read() };
+        let stream = |client: &Client, patience| {
+            let set = client.input.get_ref().set_read_timeout(patience);
+            set.map_err(|e| broken(&client.addr, e))
+        };
+        stream(self, Some(patience))?;
+        let answer = self.read();
+        stream(self, None)?;
+        answer
     }
 
     /// The address connected to.
@@ -92,6 +114,10 @@ impl Client {
 }
 
 fn broken(addr: &str, e: std::io::Error) -> Error {
+    if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) {
+        let text = format!("{addr} does not answer; what was asked for may happen all the same");
+        return Error::new(ErrorKind::Deadline, text);
+    }
     let why = match e.kind() {
         std::io::ErrorKind::UnexpectedEof => "it closed the connection".to_string(),
         _ => e.to_string(),
@@ -101,4 +127,19 @@ fn broken(addr: &str, e: std::io::Error) -> Error {
 
 fn unavailable(message: String) -> Error {
     Error::new(ErrorKind::Unavailable, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_server_is_not_waited_for_without_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let client = Client::connect(&addr).unwrap();
+        let mut client = client.with_patience(Duration::from_millis(20));
+        let error = client.call(&[b"PING"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadline, "{error}");
+    }
 }

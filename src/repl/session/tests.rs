@@ -161,6 +161,16 @@ fn destruction_needs_a_yes() {
 }
 
 #[test]
+fn a_console_does_not_ask_for_silence() {
+    for line in ["CLIENT REPLY OFF", "client \"reply\" skip"] {
+        let typed = type_in(&[line], TYPED, true, None);
+        assert_eq!(typed.out, "");
+        assert!(matches!(typed.trouble, Some(Trouble::Error(e)) if e.kind() == ErrorKind::Refused));
+    }
+    assert!(type_in(&["CLIENT REPLY ON"], TYPED, true, None).trouble.is_none());
+}
+
+#[test]
 fn errors_leave_the_data_alone_and_are_remembered() {
     let typed = type_in(&["BAD", "GET k"], Style::Raw, false, None);
     assert_eq!((typed.out.as_str(), typed.err.as_str()), ("GET\nk\n", "(error) ERR bad\n"));
