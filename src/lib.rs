@@ -73,3 +73,23 @@ pub use node::{Db, Options};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The doors in front of an embedded database, under the names they were promised.
+///
+/// ```no_run
+/// use arqondb::DBImpl;
+/// use arqondb::network::{KvService, redis_service::RedisServer};
+///
+/// # async fn serve() -> arqondb::Result<()> {
+/// let db = DBImpl::open("mydb")?;
+/// RedisServer::new(KvService::new(db)).serve("127.0.0.1:6379").await
+/// # }
+/// ```
+pub mod network {
+    pub use crate::node::Standalone as KvService;
+
+    /// The Redis door.
+    pub mod redis_service {
+        pub use crate::serve::resp::RedisServer;
+    }
+}

@@ -1,7 +1,5 @@
 //! `arqon demo` as a user runs it: exit code, figures, and nothing left behind.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::process::Command;
 
 #[test]

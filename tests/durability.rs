@@ -1,14 +1,17 @@
 //! Crashes of a whole node on the simulated disk: what was acknowledged is there, whole, and what
 //! was deleted stays deleted.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use arqondb::base::CfId;
 use arqondb::env::sim_disk::{Crash, Fault};
 use arqondb::env::{Rng, SimClock, SimDisk};
-use arqondb::op::kv::{Expiry, RequestId, Write};
-use arqondb::op::{Request, Response};
+use arqondb::op::kv::{Expiry, RedisCall, RequestId, Write};
+use arqondb::op::{Reply, Request, Response, command};
 use arqondb::{Db, ErrorKind, Options, SyncLevel};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 const DIR: &str = "/db";
@@ -118,59 +121,98 @@ fn verify(db: &Db, model: &mut Model, what: &str) {
         live += if value.is_some() { GROUP } else { 0 };
     }
     assert_eq!(db.stats().unwrap().keys, live, "{what}: the count of keys");
-    //CHECK
+    let report = db.check().unwrap();
+    assert!(report.is_sound(), "{what}: {report:?}");
 }
 
-fn crash_at_every_change(sync: SyncLevel, crashes: &dyn Fn(u64) -> Vec<Crash>, seeds: u64) {
-    for seed in 0..seeds {
-        // Each seed stops at other changes, so that together they cover every boundary.
-        let mut rng = Rng::new(seed);
-        let disk = SimDisk::new();
-        let mut model = Model::default();
-        let mut next = 0;
-        let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
-        let warm = rng.below(30);
-        run(&db, &mut model, &mut rng, &mut next, warm);
-        disk.stop_at(Some(rng.below(60)));
-        run(&db, &mut model, &mut rng, &mut next, 60);
-        disk.stop_at(Some(0));
-        for crash in crashes(seed) {
-            let what = format!("seed {seed}, {sync:?}, {crash:?}");
-            let mut model = model.clone();
-            let mut next = next;
-            let after = disk.crash(crash);
-            let db = Db::open_with(DIR, options(&after, sync))
-                .unwrap_or_else(|e| panic!("{what}: cannot reopen: {e}"));
-            verify(&db, &mut model, &what);
-            // Life goes on, and a second crash finds that too.
-            run(&db, &mut model, &mut rng, &mut next, 12);
-            verify(&db, &mut model, &what);
-            after.stop_at(Some(0));
-            let twice = after.crash(crash);
-            drop(db);
-            let db = Db::open_with(DIR, options(&twice, sync))
-                .unwrap_or_else(|e| panic!("{what}: cannot reopen after two crashes: {e}"));
-            verify(&db, &mut model, &what);
+/// Runs a workload until the disk stops after so many changes, then crashes, reopens, goes on and
+/// crashes once more.
+fn crash_after(seed: u64, changes: u64, sync: SyncLevel, crashes: &[Crash]) {
+    let mut rng = Rng::new(seed);
+    let disk = SimDisk::new();
+    let mut model = Model::default();
+    let mut next = 0;
+    disk.stop_at(Some(changes));
+    let Ok(db) = Db::open_with(DIR, options(&disk, sync)) else {
+        // Stopped while the database was being created: it must come up empty.
+        for crash in crashes {
+            reopen_and_go_on(&disk.crash(*crash), &model, next, &mut rng, sync, *crash, seed);
         }
-        drop(db);
+        return;
+    };
+    run(&db, &mut model, &mut rng, &mut next, 60);
+    disk.stop_at(Some(0));
+    for crash in crashes {
+        reopen_and_go_on(&disk.crash(*crash), &model, next, &mut rng, sync, *crash, seed);
     }
 }
 
+fn reopen_and_go_on(
+    disk: &SimDisk,
+    model: &Model,
+    mut next: u64,
+    rng: &mut Rng,
+    sync: SyncLevel,
+    crash: Crash,
+    seed: u64,
+) {
+    let what = format!("seed {seed}, {sync:?}, {crash:?}");
+    let mut model = model.clone();
+    let db = Db::open_with(DIR, options(disk, sync))
+        .unwrap_or_else(|e| panic!("{what}: cannot reopen: {e}"));
+    verify(&db, &mut model, &what);
+    run(&db, &mut model, rng, &mut next, 12);
+    verify(&db, &mut model, &what);
+    disk.stop_at(Some(0));
+    let twice = disk.crash(crash);
+    drop(db);
+    let db = Db::open_with(DIR, options(&twice, sync))
+        .unwrap_or_else(|e| panic!("{what}: cannot reopen after two crashes: {e}"));
+    verify(&db, &mut model, &what);
+}
+
+/// Changes that a workload of this seed makes when nothing stops it, its opening included.
+fn changes_of(seed: u64, sync: SyncLevel) -> u64 {
+    let mut rng = Rng::new(seed);
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
+    run(&db, &mut Model::default(), &mut rng, &mut 0, 60);
+    drop(db);
+    disk.changes()
+}
+
+/// Workloads at random points of which a crash is tried; `ARQON_TEST_SEEDS` sets another number.
 fn seeds() -> u64 {
-    std::env::var("ARQON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(150)
+    std::env::var("ARQON_TEST_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(600)
 }
 
 #[test]
 fn at_always_power_loss_loses_nothing_acknowledged() {
-    let crashes =
-        |seed| vec![Crash::PowerLostClean, Crash::PowerLost(seed), Crash::PowerLost(seed + 1_000)];
-    crash_at_every_change(SyncLevel::Always, &crashes, seeds());
+    for seed in 0..seeds() {
+        let changes = Rng::new(!seed).below(changes_of(seed, SyncLevel::Always));
+        let crashes =
+            [Crash::PowerLostClean, Crash::PowerLost(seed), Crash::PowerLost(seed + 1_000_000)];
+        crash_after(seed, changes, SyncLevel::Always, &crashes);
+    }
 }
 
 #[test]
 fn at_every_level_a_killed_process_loses_nothing_acknowledged() {
     for sync in [SyncLevel::Always, SyncLevel::Interval { ms: 5 }, SyncLevel::Os] {
-        crash_at_every_change(sync, &|_| vec![Crash::Process], seeds() / 3);
+        for seed in 0..seeds() / 3 {
+            let changes = Rng::new(!seed).below(changes_of(seed, sync));
+            crash_after(seed, changes, sync, &[Crash::Process]);
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_every_single_change_of_a_workload_loses_nothing_acknowledged() {
+    for seed in 0..4 {
+        for changes in 0..changes_of(seed, SyncLevel::Always) {
+            let crashes = [Crash::PowerLostClean, Crash::PowerLost(changes)];
+            crash_after(seed, changes, SyncLevel::Always, &crashes);
+        }
     }
 }
 
@@ -237,4 +279,108 @@ fn a_retried_request_applies_once_across_a_restart() {
     assert_eq!(db.execute(request()).unwrap(), first);
     assert!(matches!(first, Response::Committed { .. }));
     assert_eq!(db.get(b"list").unwrap().as_deref(), Some(&b"x"[..]));
+}
+
+#[test]
+fn a_log_without_its_newest_segments_is_refused() {
+    let disk = SimDisk::new();
+    {
+        let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+        db.put_ttl(CfId::DEFAULT, b"expiring", b"1", 1 << 40).unwrap();
+        db.flush().unwrap();
+        for i in 0..10u8 {
+            db.put(&[i], b"value").unwrap();
+        }
+        db.flush().unwrap();
+        db.put(b"in the log only", b"1").unwrap();
+    }
+    let files = arqondb::env::Disk::list(&disk, Path::new("/db/log")).unwrap();
+    for file in files {
+        arqondb::env::Disk::remove(&disk, &Path::new("/db/log").join(file.name)).unwrap();
+    }
+    let opened = Db::open_with(DIR, options(&disk, SyncLevel::Always));
+    // Everything up to the flush is in tables; a log that begins anew may only go on behind it.
+    match opened {
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corruption, "{error}"),
+        Ok(db) => {
+            db.put(b"new", b"2").unwrap();
+            assert_eq!(db.get(b"new").unwrap().as_deref(), Some(&b"2"[..]));
+        }
+    }
+}
+
+#[test]
+fn writes_behind_a_lost_log_are_never_swallowed() {
+    let disk = SimDisk::new();
+    {
+        let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+        // The expiry family stays unflushed in the log while the default family's tables move on.
+        let engine_only = db.create_cf("other").unwrap();
+        for i in 0..20u8 {
+            db.put_ttl(CfId::DEFAULT, &[i], b"value", 1 << 40).unwrap();
+        }
+        db.compact(engine_only).unwrap();
+        db.flush_family(CfId::DEFAULT).unwrap();
+    }
+    let files = arqondb::env::Disk::list(&disk, Path::new("/db/log")).unwrap();
+    for file in files {
+        arqondb::env::Disk::remove(&disk, &Path::new("/db/log").join(file.name)).unwrap();
+    }
+    let error = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corruption);
+    assert!(error.message().contains("segments are missing"), "{error}");
+}
+
+fn redis(words: &[&str]) -> RedisCall {
+    let args: Vec<Bytes> = words.iter().map(|w| Bytes::copy_from_slice(w.as_bytes())).collect();
+    RedisCall { spec: command::lookup(&args).unwrap(), args }
+}
+
+fn exec(db: &Db, calls: &[&[&str]]) -> Reply {
+    let calls = calls.iter().map(|words| redis(words)).collect();
+    let exec = Request::RedisTransaction { watched: Vec::new(), calls, reply_bytes_max: u64::MAX };
+    match db.execute(exec).unwrap() {
+        Response::Redis(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn flushall_in_a_transaction_removes_what_it_wrote_before() {
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    exec(&db, &[&["SET", "a", "1"], &["FLUSHALL"]]);
+    assert_eq!(db.get(b"a").unwrap(), None);
+    exec(&db, &[&["SET", "m", "1"]]);
+    exec(&db, &[&["SET", "z", "1"], &["SET", "a", "1"], &["FLUSHALL"], &["SET", "b", "2"]]);
+    assert_eq!(db.stats().unwrap().keys, 1);
+    assert_eq!(db.get(b"z").unwrap(), None);
+    assert_eq!(db.get(b"b").unwrap().as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn expired_keys_are_collected_and_counted_exactly_even_when_their_family_is_gone() {
+    let disk = SimDisk::new();
+    let clock = Arc::new(SimClock::at(1_000_000));
+    let options = Options { clock: clock.clone(), ..options(&disk, SyncLevel::Always) };
+    let db = Db::open_with(DIR, options).unwrap();
+    let gone = db.create_cf("gone").unwrap();
+    for i in 0..200u16 {
+        db.put_ttl(gone, &i.to_be_bytes(), b"x", 10).unwrap();
+        db.put_ttl(CfId::DEFAULT, &i.to_be_bytes(), b"x", 10).unwrap();
+    }
+    db.put(b"stays", b"1").unwrap();
+    db.drop_cf(gone).unwrap();
+    assert_eq!(db.stats().unwrap().keys, 201);
+    clock.advance_ms(20);
+    assert_eq!(db.stats().unwrap().keys, 1);
+    let before = db.stats().unwrap().last_seq;
+    while db.collect_expired().unwrap() > 0 {}
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.keys, stats.expires), (1, 0));
+    // Nothing is due any more, so nothing more is logged.
+    assert_eq!(db.collect_expired().unwrap(), 0);
+    assert!(stats.last_seq - before <= 2 * 400 + 1, "{} writes", stats.last_seq - before);
+    db.compact(CfId::DEFAULT).unwrap();
+    assert!(db.check().unwrap().is_sound());
 }

@@ -1,6 +1,8 @@
 //! The Raft path on the node's log: openraft's own storage suite, and three replicas in one
 //! process that lose leaders and unsynced data and agree all the same.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod raft {
     pub(crate) mod cluster;
     pub(crate) mod suite;
@@ -20,7 +22,7 @@ fn put(key: &str, value: &str, request: u64) -> Request {
         cf: CfId::DEFAULT,
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value.as_bytes()),
-        expiry: if request % 7 == 0 { Expiry::InMs(1 << 40) } else { Expiry::Never },
+        expiry: if request.is_multiple_of(7) { Expiry::InMs(1 << 40) } else { Expiry::Never },
     };
     Request::Write { writes: vec![put], id: Some(RequestId { client: 1, request }) }
 }

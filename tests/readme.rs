@@ -1,8 +1,6 @@
 //! The README says nothing that is not so: its commands exist, its links lead somewhere, and its
 //! figure of the demo's data is the data's.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -2,11 +2,11 @@
 # real Redis clients work unmodified: redis-cli, redis-py, ioredis, node-redis; grpcio from our proto
 . "$CI_STEPS/server.sh"
 start_arqon "$CI_WORK/clients" || exit 1
-ran=0
+ran=0 missing=()
 try() {
   local name=$1 ready=$2
   shift 2
-  if [ "$ready" != yes ]; then echo "SKIPPED $name: not installed"; return; fi
+  if [ "$ready" != yes ]; then echo "SKIPPED $name: not installed"; missing+=("$name"); return; fi
   redis-cli -p "$ARQON_PORT" flushall >/dev/null 2>&1
   if timeout 120 "$@"; then echo "ok $name"; ran=$((ran + 1)); else echo "FAILED $name"; exit 1; fi
 }
@@ -20,5 +20,6 @@ try node-redis "$(have test -d "$NODE_PATH/redis")" node tests/clients/node_redi
 mkdir -p "$CI_WORK/stubs"
 try grpcio "$(have "$python" -c 'import grpc_tools')" "$python" tests/clients/grpc_py.py \
   "$ARQON_GRPC_PORT" "$CI_WORK/stubs"
-[ "$ran" -gt 0 ] || exit 77
 kill -0 "$ARQON_PID" || { echo "the server died"; cat "$CI_WORK/clients/out.log"; exit 1; }
+# One client that could not be tried is a step that did not prove its point.
+[ "${#missing[@]}" -eq 0 ] || { echo "$ran tried; not installed: ${missing[*]}"; exit 77; }

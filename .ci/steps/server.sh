@@ -3,12 +3,16 @@
 
 SERVER_PIDS=()
 
-# The program under test: the static one if it is built, else the release build.
+# The program under test: ARQON_BINARY, or the static one if it is built, or the release build.
 arqon_binary() {
+  if [ -n "${ARQON_BINARY:-}" ]; then echo "$ARQON_BINARY"; return; fi
   local target="${CARGO_TARGET_DIR:-target}"
   local static="$target/x86_64-unknown-linux-gnu/release/arqon"
-  if [ -x "$static" ]; then echo "$static"; return; fi
-  [ -x "$target/release/arqon" ] || cargo build --release --quiet || return 1
+  if [ -x "$static" ] && [ -z "$(find src proto Cargo.lock -newer "$static" | head -n 1)" ]; then
+    echo "$static"
+    return
+  fi
+  cargo build --locked --release --quiet || return 1
   echo "$target/release/arqon"
 }
 

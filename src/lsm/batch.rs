@@ -22,6 +22,8 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 22;
 const FLAG_REQUEST: u8 = 1;
 const COUNTS_UNKNOWN: u8 = 9;
+/// Each write of a request may move an entry of the expiry index, and the request be recorded.
+const OPS_MAX: usize = 3 * BATCH_OPS_MAX + 2;
 
 /// How a write changes a family's counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +274,8 @@ impl<'a> BatchView<'a> {
         } else {
             None
         };
-        if count as usize > BATCH_OPS_MAX || base_seq.0 + u64::from(count) > Seq::MAX.0 {
+        let last = base_seq.0.checked_add(u64::from(count))?;
+        if count as usize > OPS_MAX || last > Seq::MAX.0 {
             return None;
         }
         let view = BatchView { base_seq, commit_ms, request, count, ops: r.rest() };
@@ -353,6 +356,12 @@ mod tests {
         assert_eq!(ops[1].counts, Counts::Change { keys: 1, expires: -1 });
         assert_eq!(ops[3].value, b"\x01x");
         assert_eq!((ops[4].key, ops[4].value, ops[4].range), (&b"e"[..], &b"f"[..], (300, 2)));
+    }
+
+    #[test]
+    fn the_format_is_as_checked_in() {
+        let hex: String = sample().encoded().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, include_str!("../../tests/golden/batch-v1.hex").trim());
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! - [`sstable`]: sorted runs on disk.
 //! - [`cache`]: their blocks in memory.
 //! - [`merge`]: operators, and how operands become a value.
-//! - [`options`]: settings.
+//! - [`options`]: the settings of an engine, a family, a read.
 //! - [`manifest`]: the history of versions on disk.
 //! - [`version`]: the sstables of a tree at one moment.
 //! - [`iter`]: many sorted runs as one, and what a caller sees of them.

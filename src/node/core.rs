@@ -9,7 +9,7 @@ use crate::node::Options;
 use crate::node::local_log::LocalLog;
 use crate::shard::{self, Placed, Shard, ShardOptions};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -61,6 +61,35 @@ impl shard::Log for LateLog {
     }
 }
 
+/// The log as a flush waits for it: it may be asked for before it is open.
+#[derive(Default)]
+struct Opened {
+    log: Mutex<Option<Result<Weak<Log>>>>,
+    told: Condvar,
+}
+
+impl Opened {
+    fn tell(&self, log: Result<Weak<Log>>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+        self.told.notify_all();
+    }
+
+    /// Makes everything in the log durable, once it is open.
+    fn sync(&self) -> Result<()> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = loop {
+            match &*log {
+                Some(log) => break log.clone()?,
+                None => log = self.told.wait(log).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        match log.upgrade() {
+            Some(log) => log.sync_to(log.written()),
+            None => Err(Error::new(ErrorKind::Unavailable, "the log is closed")),
+        }
+    }
+}
+
 impl Core {
     /// Opens the data in `dir`, creating it if need be, and recovers what the log holds.
     pub(crate) fn open(dir: &Path, options: Options) -> Result<Core> {
@@ -71,6 +100,12 @@ impl Core {
         let shard_options = ShardOptions { count_keys: options.count_keys, seed: rng::entropy() };
         let shard = Shard::new(engine.clone(), Box::new(LateLog(late.clone())), shard_options);
 
+        // A memtable filled by replay may be flushed before the log is open; it must not be durable
+        // before what the log holds is.
+        let opened: Arc<Opened> = Arc::default();
+        let barrier = opened.clone();
+        engine.set_log_barrier(Box::new(move |_| barrier.sync()));
+
         let mut last = engine.replay_from();
         let mut replay = Replay { shard: &shard, from: last, last: &mut last };
         let log_options = LogOptions {
@@ -79,17 +114,15 @@ impl Core {
             ..LogOptions::default()
         };
         let log =
-            Log::open(disk, &dir.join("log"), log_options, &mut |_, record| replay.take(&record))?;
-        let log = Arc::new(log);
+            Log::open(disk, &dir.join("log"), log_options, &mut |_, record| replay.take(&record))
+                .map(Arc::new);
+        opened.tell(log.as_ref().map(Arc::downgrade).map_err(Error::clone));
+        let log = log?;
+        must_reach(&engine, dir, last)?;
         let local = LocalLog::new(log.clone(), GROUP, options.sync, last);
         // The cell was made empty above and nobody else holds it.
         _ = late.set(local);
         log.set_floor(GROUP, engine.replay_from())?;
-        let synced = Arc::downgrade(&log);
-        engine.set_log_barrier(Box::new(move |_| match synced.upgrade() {
-            Some(log) => log.sync_to(log.written()),
-            None => Ok(()),
-        }));
         let flushed = Arc::downgrade(&log);
         engine.on_flush(Box::new(move |index| {
             if let Some(log) = flushed.upgrade() {
@@ -151,11 +184,11 @@ impl Core {
                     break;
                 }
             }
-            if log.bytes_on_disk() > log_bytes_max {
-                if let Some((GROUP, through, _)) = log.pinned_by() {
-                    // What could not be flushed now is tried again next turn.
-                    _ = shard.engine().flush_below(through);
-                }
+            if log.bytes_on_disk() > log_bytes_max
+                && let Some((GROUP, through, _)) = log.pinned_by()
+            {
+                // What could not be flushed now is tried again next turn.
+                _ = shard.engine().flush_below(through);
             }
         };
         let thread = std::thread::Builder::new().name("arqon-upkeep".into()).spawn(move || {
@@ -211,6 +244,23 @@ impl Replay<'_> {
         *self.last = record.index;
         Ok(())
     }
+}
+
+/// Refuses a log that ends before what the tables hold: its newest segments are missing, and what
+/// was written next would be taken for something the tables have already.
+fn must_reach(engine: &Engine, dir: &Path, last: LogIndex) -> Result<()> {
+    for family in engine.list_cfs() {
+        let flushed = engine.flushed_index(family.id)?;
+        if flushed > last {
+            return Err(Error::corruption(
+                dir.join("log"),
+                0,
+                format!("entries up to {flushed}, which the tables of `{}` hold", family.name),
+                format!("entries up to {last}: segments are missing; restore them from a backup"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that `dir` is ours to open, and takes its lock.

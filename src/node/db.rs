@@ -2,10 +2,12 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::batch::WriteBatch;
+use crate::lsm::check::CheckReport;
 use crate::lsm::key::Meta;
 use crate::lsm::{EngineStats, Iter, IterOptions, ReadOptions};
 use crate::node::Options;
 use crate::node::core::Core;
+use crate::node::standalone::adds;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
 use crate::op::{Request, Response};
 use bytes::Bytes;
@@ -147,7 +149,9 @@ impl Db {
     /// reads.
     pub fn execute(&self, request: Request) -> Result<Response> {
         let shard = &self.0.shard;
-        shard.engine().wait_for_room()?;
+        if adds(&request) {
+            shard.engine().wait_for_room()?;
+        }
         let answer = shard.execute(request, self.0.now_ms())?;
         shard.wait_committed(answer.rests_on)?;
         Ok(answer.response)
@@ -202,6 +206,18 @@ impl Db {
         self.0.shard.engine().flush_all()
     }
 
+    /// Writes one family's memtables to sstables.
+    pub fn flush_family(&self, cf: CfId) -> Result<()> {
+        self.0.shard.settle()?;
+        self.0.shard.engine().flush(cf)
+    }
+
+    /// Deletes keys that have expired, a bounded number of them; gives how many entries of the
+    /// expiry index it dealt with. The database does so by itself ten times a second.
+    pub fn collect_expired(&self) -> Result<usize> {
+        self.0.shard.sweep_expired(self.0.now_ms())
+    }
+
     /// Compacts the whole of a family down to its last level.
     pub fn compact(&self, cf: CfId) -> Result<()> {
         use std::ops::Bound::Unbounded;
@@ -213,6 +229,12 @@ impl Db {
     pub fn checkpoint(&self, dir: &Path) -> Result<()> {
         self.0.shard.settle()?;
         self.0.checkpoint(dir)
+    }
+
+    /// Checks everything on disk; slow. Problems are in the report.
+    pub fn check(&self) -> Result<CheckReport> {
+        self.0.shard.settle()?;
+        self.0.shard.engine().check()
     }
 
     /// Figures, as INFO shows them.

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In reading order:
-//! - [`options`]: [`Options`].
+//! - [`options`]: how a database is opened, [`Options`].
 //! - [`local_log`]: the node's own log as a shard's [`crate::shard::Log`].
 //! - [`core`]: opening, recovery, upkeep, closing.
 //! - [`db`]: [`Db`], the embedded database, synchronous.

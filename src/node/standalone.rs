@@ -31,11 +31,13 @@ impl Standalone {
     /// Opens the data in `dir`. Keys are counted, whatever the options say: DBSIZE is exact.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Standalone> {
         let options = Options { count_keys: true, ..options };
-        Ok(Standalone::new(Arc::new(Core::open(dir.as_ref(), options)?)))
+        Ok(Standalone::new(Db::open_with(dir, options)?))
     }
 
-    fn new(core: Arc<Core>) -> Standalone {
-        Standalone { core, slow: Pool::threads("arqon-slow", SLOW_THREADS) }
+    /// A database that is open already, to put doors before it. Unless it was opened with
+    /// [`Options::count_keys`], DBSIZE scans.
+    pub fn new(db: Db) -> Standalone {
+        Standalone { core: db.0, slow: Pool::threads("arqon-slow", SLOW_THREADS) }
     }
 
     /// The same database, embedded.
@@ -56,7 +58,7 @@ impl Standalone {
     }
 
     async fn make_room(&self, request: &Request) -> bool {
-        if !writes(request) {
+        if !adds(request) {
             return true;
         }
         match self.core.shard.engine().pressure() {
@@ -85,7 +87,7 @@ impl KvOps for Standalone {
                 request => self.execute_slowly(request).await,
             };
             if let Ok(answer) = &answer {
-                rests_on = rests_on.max(answer.rests_on);
+                rests_on = rests_on.and(answer.rests_on);
             }
             answers.push(answer);
         }
@@ -126,11 +128,15 @@ impl Core {
     }
 }
 
-fn writes(request: &Request) -> bool {
+/// Whether a request may need more room than it gives back. Those that only read or remove go on
+/// when a device is full.
+pub(crate) fn adds(request: &Request) -> bool {
     match request {
         Request::Write { .. } | Request::PutIf { .. } => true,
-        Request::Redis(call) => call.spec.is_write(),
-        Request::RedisTransaction { calls, .. } => calls.iter().any(|call| call.spec.is_write()),
+        Request::Redis(call) => call.spec.has_flag("denyoom"),
+        Request::RedisTransaction { calls, .. } => {
+            calls.iter().any(|call| call.spec.has_flag("denyoom"))
+        }
         _ => false,
     }
 }

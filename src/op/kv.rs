@@ -187,7 +187,7 @@ pub struct RedisCall {
 pub struct Watched {
     /// The key, in family 0.
     pub key: Bytes,
-    /// The shard's last visible sequence number when WATCH was answered.
+    /// The sequence number of the key's last commit when WATCH was answered; 0 if it was absent.
     pub at: Seq,
     /// Whether the key was there (an expired one is not).
     pub existed: bool,

@@ -6,6 +6,9 @@
 //! it has been too), and closes when the term ends or the group refuses a proposal. Batches of a
 //! closed session are never proposed; those already in the group may still be committed, and are
 //! then applied like anyone's.
+//!
+//! One batch is in the group at a time. openraft may refuse one (its lease has run out) and take
+//! the next in the same term, but the next may have been evaluated on the one refused.
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::state_machine::StateMachine;
@@ -115,7 +118,7 @@ impl Proposer {
                         break;
                     }
                 }
-                queued = self.queue.recv() => {
+                queued = self.queue.recv(), if in_flight.is_empty() => {
                     let Some(queued) = queued else { break };
                     let Some(open) = open.as_ref().filter(|o| o.session == queued.session) else {
                         continue;

@@ -2,8 +2,9 @@
 //!
 //! What has been applied is not written down entry by entry: the shard's tables hold everything up
 //! to the index that the engine says it would replay from, and what came behind is in the log and
-//! is applied again after a restart. Term and membership at that point are kept in a slot of the
-//! log, written when a membership is applied and when the tables move on.
+//! is applied again after a restart. The membership is kept in a slot of the log, written when one
+//! is applied. Entries are purged only below what the tables hold, so the term at that point is
+//! found in the log itself.
 
 use crate::base::{LogIndex, Result};
 use crate::raft::log_store::{LogStore, io_error};

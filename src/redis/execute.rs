@@ -2,7 +2,7 @@
 
 use super::{
     Keyspace, STRING_TAG, Stored, bitfield, bits, counters, dump, expire, flush, keys, lcs, object,
-    scan, set, strings,
+    scan, set, sort, strings,
 };
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::Reply;
@@ -67,6 +67,8 @@ fn dispatch(call: &RedisCall, args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome 
         Id::Randomkey => keys::randomkey(ks),
         Id::Keys => scan::keys(args, ks),
         Id::Scan => scan::scan(args, ks),
+        Id::Sort => sort::sort(args, ks),
+        Id::SortRo => sort::sort_ro(args, ks),
         Id::Expire => expire::expire(args, ks),
         Id::Pexpire => expire::pexpire(args, ks),
         Id::Expireat => expire::expireat(args, ks),

@@ -29,9 +29,10 @@ impl Extended {
     /// Stands for both infinities, which can be read but never added.
     const INFINITY: Extended = Extended { negative: false, mantissa: 0, exp: i32::MAX };
 
-    /// Reads `[+-]digits[.digits][e[+-]digits]` or `[+-]inf`, all of it. `None` for anything else,
-    /// for digits that are too large to be finite, and for what is not zero but too small to be
-    /// told from it.
+    /// Reads `[+-]digits[.digits][e[+-]digits]`, `[+-]0xdigits[.digits][p[+-]digits]` (hexadecimal,
+    /// the exponent a decimal power of two) or `[+-]inf`, all of it. `None` for anything else, for
+    /// digits that are too large to be finite, and for what is not zero but too small to be told
+    /// from it.
     pub(super) fn parse(text: &[u8]) -> Option<Extended> {
         if text.len() > TEXT_BYTES_MAX {
             return None;
@@ -44,7 +45,10 @@ impl Extended {
         if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") {
             return Some(Extended::INFINITY);
         }
-        let (digits, places, rest) = read_digits(rest)?;
+        if let [b'0', b'x' | b'X', hex @ ..] = rest {
+            return Extended::parse_hex(negative, hex);
+        }
+        let (digits, places, rest) = read_digits(rest, 10)?;
         let exp10 = match rest.split_first() {
             None => 0,
             Some((b'e' | b'E', exp)) => read_exponent(exp)?,
@@ -68,6 +72,23 @@ impl Extended {
             round(negative, top, exp, sticky)
         };
         value.filter(|v| v.mantissa != 0)
+    }
+
+    /// The rest of [`parse`](Extended::parse), behind `0x`.
+    fn parse_hex(negative: bool, text: &[u8]) -> Option<Extended> {
+        let (digits, places, rest) = read_digits(text, 16)?;
+        let exp2 = match rest.split_first() {
+            None => 0,
+            Some((b'p' | b'P', exp)) => read_exponent(exp)?,
+            Some(_) => return None,
+        };
+        if digits.is_zero() {
+            return Some(Extended { negative, ..Extended::ZERO });
+        }
+        let (top, exp, sticky) = digits.top_bits();
+        // A text holds a few thousand places and the exponent is at most a million: it fits.
+        let exp = exp + exp2 - 4 * i32::try_from(places).ok()?;
+        round(negative, top, exp, sticky).filter(|v| v.mantissa != 0)
     }
 
     /// The sum; `None` if it is not finite.
@@ -123,10 +144,11 @@ impl Extended {
     }
 }
 
-/// Reads digits with at most one point among them: the number without the point, how many digits
-/// were behind it, and what follows.
-fn read_digits(text: &[u8]) -> Option<(Big, usize, &[u8])> {
-    let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
+/// Reads digits of base 10 or 16 with at most one point among them: the number without the point,
+/// how many digits were behind it, and what follows.
+fn read_digits(text: &[u8], base: u32) -> Option<(Big, usize, &[u8])> {
+    let digit = |b: u8| char::from(b).to_digit(base);
+    let end = text.iter().position(|&b| digit(b).is_none() && b != b'.').unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     let point = number.iter().position(|&b| b == b'.');
     let places = point.map_or(0, |at| number.len() - at - 1);
@@ -135,8 +157,8 @@ fn read_digits(text: &[u8]) -> Option<(Big, usize, &[u8])> {
         return None;
     }
     let mut value = Big::from(0);
-    for digit in number.iter().filter(|b| b.is_ascii_digit()) {
-        value.multiply_add(10, u32::from(digit - b'0'));
+    for digit in number.iter().filter_map(|&b| digit(b)) {
+        value.multiply_add(base, digit);
     }
     Some((value, places, rest))
 }
@@ -350,6 +372,9 @@ mod tests {
             ("0.00000000000000001", "0", "0.00000000000000001"),
             ("0.000000000000000001", "0", "0"),
             ("1e-4000", "0", "0"),
+            ("0x10", "0x1.8p1", "19"),
+            ("0x.8", "-0X1P-3", "0.375"),
+            ("-0x0p99999", "0x1e", "30"),
         ];
         for (a, b, want) in cases {
             assert_eq!(sum(a, b).as_deref(), Some(want), "{a} + {b}");
@@ -376,6 +401,15 @@ mod tests {
             "-1e99999999999",
             "1e-5000",
             "0x",
+            "0x.",
+            "0xg",
+            "0x1p",
+            "0x1p+",
+            "0x1e+1",
+            "0x1.2.3",
+            "0x1p16384",
+            "-0x1p-17000",
+            "0x1p99999999999",
             "1,5",
             "1\0",
         ];

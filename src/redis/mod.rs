@@ -11,6 +11,7 @@
 //! - `strings`, `set` (SET and the options of its family), `counters`, `lcs`: strings.
 //! - `bits`, `bitfield`: strings as rows of bits.
 //! - `keys`, `expire`, `scan`, `object`: keys whatever they hold.
+//! - `sort`: SORT.
 //! - `dump`: DUMP and RESTORE, and the form of a serialized value; `lzf`: how it is compressed.
 //! - `flush`: the database as a whole.
 //!
@@ -34,6 +35,7 @@ mod number;
 mod object;
 mod scan;
 mod set;
+mod sort;
 mod strings;
 
 pub use execute::execute;

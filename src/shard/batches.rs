@@ -35,10 +35,16 @@ impl Shard {
             ranges |= op.kind == Kind::RangeDelete;
             blind &= matches!(op.kind, Kind::Put | Kind::Delete);
         }
+        let began = self.commits.epoch();
         if ranges {
+            if view.ops().any(|op| matches!(op.kind, Kind::Merge | Kind::PutMeta)) {
+                return Err(Error::invalid(
+                    "a batch that deletes a range cannot merge or set an expiry too: write two",
+                ));
+            }
             let _held = self.latches.all();
             self.barrier()?;
-            let ticket = self.place(&mut batch, now_ms)?;
+            let ticket = self.place(&mut batch, now_ms, began)?;
             self.wait_committed(ticket)?;
             if self.counts_keys() {
                 self.recount()?;
@@ -54,7 +60,7 @@ impl Shard {
             }
         };
         if blind {
-            return self.place(&mut batch, now_ms);
+            return self.place(&mut batch, now_ms, began);
         }
         let mut txn = Transaction::new(self, now_ms);
         for op in view.ops() {
@@ -62,7 +68,7 @@ impl Shard {
         }
         let mut evaluated = WriteBatch::new();
         txn.fill(&mut evaluated, None)?;
-        self.place(&mut evaluated, now_ms)
+        self.place(&mut evaluated, now_ms, began)
     }
 
     fn check(&self, op: &Op<'_>) -> Result<()> {

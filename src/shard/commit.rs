@@ -40,13 +40,35 @@ pub trait Log: Send + Sync + 'static {
 
 /// What an answer rests on: everything up to a sequence number, as it was placed before any
 /// failure since. The default rests on nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ticket {
     /// How often pending batches had failed when it was given: their numbers are given again.
     epoch: u64,
     /// The sequence number.
     pub seq: Seq,
 }
+
+impl Ticket {
+    /// A ticket for `seq`, as it stood in `epoch`.
+    pub(crate) fn at(epoch: Epoch, seq: Seq) -> Ticket {
+        Ticket { epoch: epoch.0, seq }
+    }
+
+    /// The ticket that is harder to keep: of an earlier epoch if either is, for what was lost
+    /// then stays lost; else of the greater sequence number.
+    pub fn and(self, other: Ticket) -> Ticket {
+        match (self.seq, other.seq) {
+            (Seq(0), _) => other,
+            (_, Seq(0)) => self,
+            _ if self.epoch != other.epoch => std::cmp::min_by_key(self, other, |t| t.epoch),
+            _ => std::cmp::max_by_key(self, other, |t| t.seq),
+        }
+    }
+}
+
+/// The time between two losses of pending batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
 
 /// Called with the outcome of a commit.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
@@ -88,17 +110,13 @@ impl State {
         match &self.failed {
             _ if ticket.seq == Seq(0) => Ok(()),
             Some(error) => Err(unknown(error)),
-            None => Err(Error::new(
-                ErrorKind::Unknown,
-                "the write's outcome is not known: this node lost its place as leader",
-            )),
+            None => Err(lost_lead()),
         }
     }
 }
 
 struct PendingBatch {
     index: Option<LogIndex>,
-    last: Seq,
     bytes: Arc<[u8]>,
 }
 
@@ -116,6 +134,11 @@ impl Commits {
         Ticket { epoch: state.epoch, seq: state.placed }
     }
 
+    /// The present epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(self.lock().epoch)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while it was held would have been in the engine's apply, which poisons it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,7 +148,15 @@ impl Commits {
 impl Shard {
     /// Gives a batch its place; the answer rests on the ticket returned, whose sequence number is
     /// that of the batch's last operation. An empty batch takes no place and rests on nothing.
-    pub(crate) fn place(&self, batch: &mut WriteBatch, now_ms: u64) -> Result<Ticket> {
+    ///
+    /// `began` is the epoch in which the evaluation began: one that read before pending batches
+    /// failed rests on what never came to be, and is refused.
+    pub(crate) fn place(
+        &self,
+        batch: &mut WriteBatch,
+        now_ms: u64,
+        began: Epoch,
+    ) -> Result<Ticket> {
         if batch.is_empty() {
             return Ok(Ticket::default());
         }
@@ -133,20 +164,30 @@ impl Shard {
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
+        if state.epoch != began.0 {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "this node lost its place as leader meanwhile; nothing was written, try again",
+            ));
+        }
         batch.place(Seq(state.placed.0 + 1), now_ms);
         let bytes = batch.encoded();
         let view = BatchView::read(bytes)?;
         let last = view.last_seq();
         match self.log.place(bytes)? {
             Placed::Committed(index) => {
-                self.engine.apply(index, &view)?;
                 state.placed = last;
+                if let Err(error) = self.engine.apply(index, &view) {
+                    // It is in the log: a restart applies it, and its numbers are taken.
+                    state.failed = Some(error.clone());
+                    return Err(unknown(&error));
+                }
                 state.applied = last;
             }
             Placed::Pending(index) => {
                 self.overlay.add(&view);
                 state.placed = last;
-                state.pending.push_back(PendingBatch { index, last, bytes: bytes.into() });
+                state.pending.push_back(PendingBatch { index, bytes: bytes.into() });
             }
         }
         Ok(Ticket { epoch: state.epoch, seq: last })
@@ -155,12 +196,18 @@ impl Shard {
     /// Applies a committed batch: the one way in which anything ever changes. Called in log
     /// order: at recovery, by Raft's state machine on every replica, and for local commits.
     pub fn apply(&self, index: LogIndex, bytes: &[u8]) -> Result<()> {
-        let woken = {
+        let (lost, woken) = {
             let mut state = self.commits.lock();
+            // Another leader's batch stands where ours were to stand: none of ours before it will.
+            let ours = state.pending.front().is_none_or(|p| &*p.bytes == bytes);
+            let lost = if ours { Vec::new() } else { self.lose_pending(&mut state) };
             self.apply_locked(&mut state, index, bytes)?;
-            self.commits.take_woken(&mut state)
+            (lost, self.commits.take_woken(&mut state))
         };
         self.commits.applied.notify_all();
+        for waiter in lost {
+            waiter(Err(lost_lead()));
+        }
         for waiter in woken {
             waiter(Ok(()));
         }
@@ -190,16 +237,29 @@ impl Shard {
     fn apply_locked(&self, state: &mut State, index: LogIndex, bytes: &[u8]) -> Result<()> {
         let view = BatchView::read(bytes)?;
         self.engine.apply(index, &view)?;
+        self.note_committed_ms(view.commit_ms);
         if view.is_empty() {
             return Ok(());
         }
         state.applied = state.applied.max(view.last_seq());
         state.placed = state.placed.max(view.last_seq());
-        if state.pending.front().is_some_and(|p| p.last == view.last_seq()) {
+        if state.pending.front().is_some_and(|p| &*p.bytes == bytes) {
             state.pending.pop_front();
             self.overlay.remove(&view);
         }
         Ok(())
+    }
+
+    /// Forgets everything pending and gives who waited; numbers go on from what is applied.
+    fn lose_pending(&self, state: &mut State) -> Vec<Waiter> {
+        for pending in std::mem::take(&mut state.pending) {
+            if let Ok(view) = BatchView::read(&pending.bytes) {
+                self.overlay.remove(&view);
+            }
+        }
+        state.placed = state.applied;
+        state.epoch += 1;
+        std::mem::take(&mut state.waiters).into_values().flatten().collect()
     }
 
     /// Fails everything pending: its outcome is unknown. With `for_good` (a log that stopped)
@@ -207,20 +267,13 @@ impl Shard {
     pub fn fail_pending(&self, error: &Error, for_good: bool) {
         let waiters = {
             let mut state = self.commits.lock();
-            for pending in std::mem::take(&mut state.pending) {
-                if let Ok(view) = BatchView::read(&pending.bytes) {
-                    self.overlay.remove(&view);
-                }
-            }
-            state.placed = state.applied;
-            state.epoch += 1;
             if for_good {
                 state.failed = Some(error.clone());
             }
-            std::mem::take(&mut state.waiters)
+            self.lose_pending(&mut state)
         };
         self.commits.applied.notify_all();
-        for waiter in waiters.into_values().flatten() {
+        for waiter in waiters {
             waiter(Err(unknown(error)));
         }
     }
@@ -294,6 +347,13 @@ impl Commits {
         let later = state.waiters.split_off(&Seq(state.applied.0 + 1));
         std::mem::replace(&mut state.waiters, later).into_values().flatten().collect()
     }
+}
+
+fn lost_lead() -> Error {
+    Error::new(
+        ErrorKind::Unknown,
+        "the write's outcome is not known: this node lost its place as leader",
+    )
 }
 
 fn unknown(cause: &Error) -> Error {

@@ -1,14 +1,15 @@
 //! Where SCANs stand: a number stands for the key a scan goes on from.
 //!
 //! A Redis cursor is a number below 2^64 that any connection may bring back. The last
-//! [`CURSORS_MAX`] keys handed out are kept; one older than that is refused as unknown, and the
-//! client begins its scan again.
+//! [`CURSORS_MAX`] keys handed out are kept, and at most [`BYTES_MAX`] of them; a cursor older
+//! than that is refused as unknown, and the client begins its scan again.
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 const CURSORS_MAX: usize = 65_536;
+const BYTES_MAX: usize = 16 << 20;
 
 /// Cursors handed out.
 #[derive(Default)]
@@ -19,6 +20,7 @@ struct Table {
     last: u64,
     keys: HashMap<u64, Bytes>,
     order: VecDeque<u64>,
+    bytes: usize,
 }
 
 impl Cursors {
@@ -27,12 +29,13 @@ impl Cursors {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.last += 1;
         let number = table.last;
-        table.keys.insert(number, key);
+        table.bytes += key.len();
+        // A key of its own: the one given may be a slice of something large.
+        table.keys.insert(number, Bytes::copy_from_slice(&key));
         table.order.push_back(number);
-        if table.order.len() > CURSORS_MAX {
-            if let Some(oldest) = table.order.pop_front() {
-                table.keys.remove(&oldest);
-            }
+        while table.order.len() > CURSORS_MAX || table.bytes > BYTES_MAX {
+            let Some(oldest) = table.order.pop_front() else { break };
+            table.bytes -= table.keys.remove(&oldest).map_or(0, |key| key.len());
         }
         number
     }

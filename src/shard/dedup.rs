@@ -48,6 +48,6 @@ pub(crate) fn applied(txn: &mut Transaction<'_>, id: RequestId) -> Result<Option
 pub(crate) fn record(batch: &mut WriteBatch, id: RequestId, now_ms: u64, ahead: u64) {
     let mut value = vec![VERSION];
     value.extend_from_slice(&ahead.to_le_bytes());
-    let meta = Meta { tag: 0, expire_at_ms: Some(now_ms + KEEP_MS) };
-    batch.put_with(CfId::DEDUP, &key(id), &value, meta, Counts::NONE);
+    let meta = Meta { tag: 0, expire_at_ms: Some(now_ms.saturating_add(KEEP_MS)) };
+    batch.put_with(CfId::DEDUP, &key(id), &value, meta, Counts::Unknown);
 }

@@ -37,11 +37,15 @@ impl Shard {
             return Ok(0);
         }
         let stripes = due.iter().map(|d| latch::stripe(d.cf, &d.key)).collect();
-        let _held = self.latches.many(stripes);
+        let held = self.latches.many(stripes);
         let mut txn = Transaction::new(self, now_ms);
         let mut stale = Vec::new();
         let mut expired = 0;
         for d in &due {
+            if d.cf != CfId::DEFAULT && !self.has_family(d.cf) {
+                stale.push(&d.entry);
+                continue;
+            }
             let holds = txn.held(d.cf, &d.key)?;
             if holds.is_some_and(|h| h.meta.expire_at_ms == Some(d.at_ms)) {
                 txn.delete(d.cf, &d.key)?;
@@ -50,12 +54,16 @@ impl Shard {
                 stale.push(&d.entry);
             }
         }
+        let began = txn.began();
         let mut batch = WriteBatch::new();
         txn.fill(&mut batch, None)?;
         for entry in stale {
-            batch.delete_with(CfId::EXPIRY, entry, Counts::NONE);
+            batch.delete_with(CfId::EXPIRY, entry, Counts::Unknown);
         }
-        self.place(&mut batch, now_ms)?;
+        let ticket = self.place(&mut batch, now_ms, began)?;
+        drop(held);
+        // The next sweep reads the index from the engine, and must not find these again.
+        self.wait_committed(ticket)?;
         self.counters.expired.fetch_add(expired, Ordering::Relaxed);
         Ok(due.len())
     }

@@ -85,7 +85,7 @@ impl Keyspace for RedisKeys<'_, '_> {
             Bytes::from(end)
         });
         let counts = self.txn.shard.engine.counts(CfId::DEFAULT)?;
-        self.txn.clear_range(
+        self.txn.clear(
             first.unwrap_or_default(),
             end.unwrap_or_default(),
             counts.keys,
@@ -108,7 +108,7 @@ impl Keyspace for RedisKeys<'_, '_> {
                     .engine
                     .get(CfId::DEFAULT, &key, &ReadOptions::default())?
                     .is_some_and(|f| !f.meta.is_expired(now_ms));
-            live = live + u64::from(held.is_some()) - u64::from(before);
+            live = (live + u64::from(held.is_some())).saturating_sub(u64::from(before));
         }
         Ok(live)
     }
@@ -135,10 +135,10 @@ impl Keyspace for RedisKeys<'_, '_> {
                 }
                 // The transaction's own write stands in for what the engine holds.
                 if own.first_key_value().is_some_and(|(key, _)| &key[..] == iter.key()) {
-                    if let Some(entry) = own.pop_first() {
-                        if !visit_own(entry, visit) {
-                            return Ok(false);
-                        }
+                    if let Some(entry) = own.pop_first()
+                        && !visit_own(entry, visit)
+                    {
+                        return Ok(false);
                     }
                 } else {
                     let value = Stored {
@@ -252,9 +252,10 @@ fn random_position(iter: &mut Iter, rng: &mut Rng) -> Result<Option<Bytes>> {
 impl crate::shard::Shard {
     /// Live keys of the default family at `now_ms`, exact. REQUIRES: nothing pending.
     pub(crate) fn live_keys(&self, now_ms: u64) -> Result<u64> {
-        let counts = self.engine.counts(CfId::DEFAULT)?;
-        if self.counts_keys() && counts.exact {
-            return Ok(counts.keys.saturating_sub(self.due_keys(now_ms)?));
+        if self.counts_keys() && self.engine.counts(CfId::DEFAULT)?.exact {
+            // A sweep between the two would only make the count of what is due too great.
+            let due = self.due_keys(now_ms)?;
+            return Ok(self.engine.counts(CfId::DEFAULT)?.keys.saturating_sub(due));
         }
         let options = IterOptions { now_ms, ..IterOptions::default() };
         let mut iter = self.engine.iter(CfId::DEFAULT, options)?;

@@ -84,8 +84,8 @@ fn write(
             }
         }
     }
-    let ticket = finish(shard, txn, id, now_ms)?;
-    Ok(Answer { response: Response::Committed { seq: ticket.seq }, rests_on: ticket })
+    let (seq, rests_on) = finish(shard, txn, id, now_ms)?;
+    Ok(Answer { response: Response::Committed { seq }, rests_on })
 }
 
 /// A conditional write of one key.
@@ -129,22 +129,24 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
         }
         None => txn.delete(put.cf, &put.key)?,
     }
-    let ticket = finish(shard, txn, put.id, now_ms)?;
-    let response = Response::Conditional { applied: true, seq: ticket.seq, current: None };
-    Ok(Answer { response, rests_on: ticket })
+    let (seq, rests_on) = finish(shard, txn, put.id, now_ms)?;
+    let response = Response::Conditional { applied: true, seq, current: None };
+    Ok(Answer { response, rests_on })
 }
 
-/// Places what the transaction wrote, with the record of its request.
+/// Places what the transaction wrote, with the record of its request: the sequence number of the
+/// last key written, and what the answer rests on.
 fn finish(
     shard: &Arc<Shard>,
     txn: Transaction<'_>,
     id: Option<RequestId>,
     now_ms: u64,
-) -> Result<Ticket> {
-    let read = txn.rests_on();
+) -> Result<(Seq, Ticket)> {
+    let (read, began) = (txn.rests_on(), txn.began());
     let mut batch = WriteBatch::new();
     txn.fill(&mut batch, id)?;
-    Ok(shard.place(&mut batch, now_ms)?.max(read))
+    let placed = shard.place(&mut batch, now_ms, began)?;
+    Ok((placed.seq, placed.and(read)))
 }
 
 fn already_applied(txn: &mut Transaction<'_>, id: Option<RequestId>) -> Result<Option<Answer>> {
@@ -228,6 +230,7 @@ fn delete_by_prefix(shard: &Arc<Shard>, cf: CfId, prefix: &Bytes, now_ms: u64) -
         ));
     }
     let _held = shard.latches.all();
+    let began = shard.commits.epoch();
     shard.barrier()?;
     let options = IterOptions { prefix: prefix.to_vec(), ..IterOptions::default() };
     let mut iter = shard.engine.iter(cf, options)?;
@@ -246,7 +249,7 @@ fn delete_by_prefix(shard: &Arc<Shard>, cf: CfId, prefix: &Bytes, now_ms: u64) -
     }
     let mut batch = WriteBatch::new();
     batch.delete_range_with(cf, &first, &end, held, expires);
-    let ticket = shard.place(&mut batch, now_ms)?;
+    let ticket = shard.place(&mut batch, now_ms, began)?;
     // A range delete is never pending for others: the overlay does not hold it.
     shard.wait_committed(ticket)?;
     Ok(Answer { response: Response::Deleted(live), rests_on: ticket })
@@ -265,11 +268,11 @@ fn create_cf(shard: &Arc<Shard>, name: &str) -> Result<Answer> {
 }
 
 fn drop_cf(shard: &Arc<Shard>, cf: CfId) -> Result<Answer> {
-    check_family(shard, cf)?;
     if cf == CfId::DEFAULT {
         return Err(Error::new(ErrorKind::Refused, "the default column family cannot be dropped"));
     }
     let _held = shard.latches.all();
+    check_family(shard, cf)?;
     shard.barrier()?;
     shard.engine.drop_cf(cf)?;
     Ok(Answer::settled(Response::Done))

@@ -24,10 +24,12 @@ pub(crate) enum Pending {
     Merge(Bytes),
 }
 
+type Keys = HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>;
+
 /// Pending writes by key, oldest first.
 #[derive(Default)]
 pub(crate) struct Overlay {
-    keys: Mutex<HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>>,
+    keys: Mutex<Keys>,
     batches: AtomicUsize,
 }
 
@@ -83,7 +85,14 @@ impl Overlay {
         writes.map(|w| w.iter().rev().cloned().collect()).unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>> {
+    /// The oldest pending write of a key.
+    pub(crate) fn oldest_of(&self, cf: CfId, key: &[u8]) -> Option<Seq> {
+        let keys = self.lock();
+        let writes = keys.get(&(cf, Bytes::copy_from_slice(key)))?;
+        writes.front().map(|(seq, _)| *seq)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

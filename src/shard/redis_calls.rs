@@ -68,14 +68,13 @@ pub(crate) fn transaction(
 
 /// What WATCH remembers of keys.
 pub(crate) fn watch(shard: &Arc<Shard>, keys: Vec<Bytes>, now_ms: u64) -> Result<Answer> {
-    // The number is taken before the keys are read: a write between the two counts as a change.
-    let at = shard.commits.placed().seq;
     let mut txn = Transaction::new(shard, now_ms);
     let watched = keys
         .into_iter()
         .map(|key| {
-            let existed = txn.get(CfId::DEFAULT, &key)?.is_some();
-            Ok(Watched { key, at, existed })
+            let held = txn.get(CfId::DEFAULT, &key)?;
+            let at = held.as_ref().map_or(Seq(0), |held| held.seq);
+            Ok(Watched { key, at, existed: held.is_some() })
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Answer { response: Response::Watched(watched), rests_on: txn.rests_on() })
@@ -86,7 +85,7 @@ pub(crate) fn watch(shard: &Arc<Shard>, keys: Vec<Bytes>, now_ms: u64) -> Result
 fn has_changed(txn: &mut Transaction<'_>, watch: &Watched) -> Result<bool> {
     let held = txn.get(CfId::DEFAULT, &watch.key)?;
     Ok(match held {
-        Some(held) => !watch.existed || held.seq > watch.at,
+        Some(held) => !watch.existed || held.seq != watch.at,
         None => watch.existed,
     })
 }
@@ -124,16 +123,16 @@ fn latches<'a>(shard: &'a Shard, calls: &[RedisCall], watched: &[Watched]) -> Op
 /// Places what was written. A range delete is waited for under its latches, so that it is never
 /// pending for others.
 fn finish(shard: &Arc<Shard>, txn: Transaction<'_>, exclusive: bool) -> Result<Ticket> {
-    let read = txn.rests_on();
+    let (read, began) = (txn.rests_on(), txn.began());
     if txn.is_read_only() {
         return Ok(read);
     }
     let (now_ms, clears) = (txn.now_ms, exclusive && txn.is_cleared());
     let mut batch = WriteBatch::new();
     txn.fill(&mut batch, None)?;
-    let ticket = shard.place(&mut batch, now_ms)?;
+    let ticket = shard.place(&mut batch, now_ms, began)?;
     if clears && ticket.seq > Seq(0) {
         shard.wait_committed(ticket)?;
     }
-    Ok(ticket.max(read))
+    Ok(ticket.and(read))
 }

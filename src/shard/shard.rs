@@ -99,6 +99,11 @@ impl Shard {
         self.now_ms.fetch_max(clock_ms, Ordering::Relaxed).max(clock_ms)
     }
 
+    /// A committed batch's time is the shard's too, wherever it was placed.
+    pub(crate) fn note_committed_ms(&self, commit_ms: u64) {
+        self.now_ms.fetch_max(commit_ms, Ordering::Relaxed);
+    }
+
     /// Executes a request at the clock's time. Reads and writes take effect at once for later
     /// requests; the answer may be given when what it rests on is committed.
     ///

@@ -12,9 +12,9 @@ use crate::base::{CfId, Error, Result, Seq};
 use crate::lsm::batch::{Counts, WriteBatch};
 use crate::lsm::key::Meta;
 use crate::lsm::{ReadOptions, merge};
-use crate::op::kv::{KEY_BYTES_MAX, MergeOp, RequestId, VALUE_BYTES_MAX};
+use crate::op::kv::{BATCH_OPS_MAX, KEY_BYTES_MAX, MergeOp, RequestId, VALUE_BYTES_MAX};
 use crate::shard::Shard;
-use crate::shard::commit::Ticket;
+use crate::shard::commit::{Epoch, Ticket};
 use crate::shard::dedup;
 use crate::shard::overlay::Pending;
 use bytes::Bytes;
@@ -67,10 +67,10 @@ impl Plan {
         }
         let entry = |at| expiry_key(at, touched.cf, &touched.key);
         if let Some(at) = self.old_expiry {
-            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::NONE);
+            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::Unknown);
         }
         if let Some(at) = self.new_expiry {
-            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::NONE);
+            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::Unknown);
         }
     }
 }
@@ -86,6 +86,8 @@ pub(crate) struct Transaction<'a> {
     cleared: Option<Cleared>,
     /// What the reads rest on.
     rests_on: Ticket,
+    /// When the evaluation began.
+    began: Epoch,
 }
 
 struct Cleared {
@@ -104,6 +106,7 @@ impl<'a> Transaction<'a> {
             by_key: HashMap::new(),
             cleared: None,
             rests_on: Ticket::default(),
+            began: shard.commits.epoch(),
         }
     }
 
@@ -180,11 +183,10 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Removes every key from `first` up to and without `end`, which hold `keys` live ones,
-    /// `expires` of them with an expiry. REQUIRES: every latch, and nothing pending.
-    pub(crate) fn clear_range(&mut self, first: Bytes, end: Bytes, keys: u64, expires: u64) {
-        let inside = |key: &Bytes| *key >= first && *key < end;
-        self.touched.retain(|t| t.cf != CfId::DEFAULT || !inside(&t.key));
+    /// Removes every key of the default family: those in the engine lie from `first` up to and
+    /// without `end`, `keys` of them, `expires` with an expiry. REQUIRES: every latch, and nothing pending.
+    pub(crate) fn clear(&mut self, first: Bytes, end: Bytes, keys: u64, expires: u64) {
+        self.touched.retain(|t| t.cf != CfId::DEFAULT);
         self.reindex();
         self.cleared = Some(Cleared { first, end, keys, expires });
     }
@@ -215,6 +217,11 @@ impl<'a> Transaction<'a> {
         self.cleared.is_none() && self.touched.iter().all(|t| t.effect == Effect::None)
     }
 
+    /// When the evaluation began.
+    pub(crate) fn began(&self) -> Epoch {
+        self.began
+    }
+
     /// What the reads so far rest on.
     pub(crate) fn rests_on(&self) -> Ticket {
         self.rests_on
@@ -226,12 +233,19 @@ impl<'a> Transaction<'a> {
         for at in 0..self.touched.len() {
             self.plan(at)?;
         }
-        if let Some(c) = &self.cleared {
-            if c.first < c.end {
-                batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
-            }
+        if let Some(c) = &self.cleared
+            && c.first < c.end
+        {
+            batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
         }
         let planned = || self.touched.iter().filter_map(|t| Some((t, t.plan?)));
+        if planned().count() > BATCH_OPS_MAX {
+            return Err(Error::invalid(format!(
+                "the request writes {} keys; at most {BATCH_OPS_MAX} can be written together: \
+                 split it",
+                planned().count()
+            )));
+        }
         for (touched, plan) in planned() {
             plan.fill_index(touched, batch);
         }
@@ -293,7 +307,7 @@ impl<'a> Transaction<'a> {
         match self.find(cf, key) {
             Some(at) => self.touched[at].effect = effect,
             None => {
-                let base = self.is_gone(cf, key).then_some(None);
+                let base = self.is_gone(cf).then_some(None);
                 self.push(Touched {
                     cf,
                     key: Bytes::copy_from_slice(key),
@@ -305,10 +319,9 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Whether the key lies in the range that was cleared.
-    fn is_gone(&self, cf: CfId, key: &[u8]) -> bool {
-        cf == CfId::DEFAULT
-            && self.cleared.as_ref().is_some_and(|c| key >= &c.first[..] && key < &c.end[..])
+    /// Whether the family was cleared, so that nothing stood there before.
+    fn is_gone(&self, cf: CfId) -> bool {
+        cf == CfId::DEFAULT && self.cleared.is_some()
     }
 
     /// The place of a key whose base is known.
@@ -321,7 +334,7 @@ impl<'a> Transaction<'a> {
             }
         };
         if self.touched[at].base.is_none() {
-            let base = if self.is_gone(cf, key) { None } else { self.read(cf, key)? };
+            let base = if self.is_gone(cf) { None } else { self.read(cf, key)? };
             self.touched[at].base = Some(base);
         }
         Ok(at)
@@ -361,13 +374,11 @@ impl<'a> Transaction<'a> {
         loop {
             let pending = self.shard.overlay.of(cf, key);
             let Some(newest) = pending.first().map(|(seq, _)| *seq) else {
-                let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
-                return Ok(found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq }));
+                return self.read_engine(cf, key);
             };
-            let ticket = self.shard.commits.placed();
-            debug_assert!(ticket.seq >= newest);
-            self.rests_on = self.rests_on.max(ticket);
-            let mut operands = Vec::new();
+            let oldest = pending.last().map(|(seq, _)| *seq);
+            self.rests_on = self.rests_on.and(Ticket::at(self.began, newest));
+            let mut operands: Vec<(Seq, Bytes)> = Vec::new();
             for (seq, write) in pending {
                 match write {
                     Pending::Delete => return finish(None, operands, newest),
@@ -377,18 +388,21 @@ impl<'a> Transaction<'a> {
                     Pending::Merge(operand) => operands.push((seq, operand)),
                 }
             }
-            let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
+            let base = self.read_engine(cf, key)?;
             // Between the two looks batches may have moved from the overlay to the engine. As
             // long as the oldest operand has not left the overlay, nothing behind it has been
             // applied, and the base's sequence number tells which operands it holds already.
-            let oldest = operands.last().map(|(seq, _)| *seq);
-            if self.shard.overlay.of(cf, key).last().map(|(seq, _)| *seq) == oldest {
-                let base = found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq });
+            if self.shard.overlay.oldest_of(cf, key) == oldest {
                 let held = base.as_ref().map_or(Seq(0), |base| base.seq);
                 operands.retain(|(seq, _)| *seq > held);
                 return finish(base, operands, newest);
             }
         }
+    }
+
+    fn read_engine(&self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        let found = self.shard.engine.get(cf, key, &ReadOptions::default())?;
+        Ok(found.map(|f| Held { value: f.value, meta: f.meta, seq: f.seq }))
     }
 }
 

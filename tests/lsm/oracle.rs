@@ -20,9 +20,11 @@ pub(super) struct Row {
     pub(super) seq: Seq,
 }
 
+type Events = Vec<(Seq, Event)>;
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Oracle {
-    keys: BTreeMap<(CfId, Vec<u8>), Vec<(Seq, Event)>>,
+    keys: BTreeMap<(CfId, Vec<u8>), Events>,
     ranges: Vec<(CfId, Vec<u8>, Vec<u8>, Seq)>,
 }
 

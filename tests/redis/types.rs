@@ -44,6 +44,9 @@ fn string_commands_refuse_it() {
         "BITFIELD other SET u8 0 1",
         "BITFIELD_RO other GET u8 0",
         "DUMP other",
+        "SORT other",
+        "SORT other STORE text",
+        "SORT_RO other",
     ];
     let mut model = with_other();
     let before = model.writes;

@@ -160,7 +160,7 @@ fn a_transaction_with_more_replies_than_may_be_held_does_nothing() {
     db.put(b"key", &[b'v'; 1000]).unwrap();
     let call = |words: &[&'static str]| {
         let args: Vec<Bytes> = words.iter().map(|word| Bytes::from(*word)).collect();
-        RedisCall { spec: command::lookup(&args).unwrap(), args: args.into() }
+        RedisCall { spec: command::lookup(&args).unwrap(), args }
     };
     let transaction = |reads: usize| {
         let mut calls = vec![call(&["SET", "written", "1"])];

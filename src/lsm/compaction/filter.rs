@@ -6,9 +6,10 @@
 //!
 //! **Expired values.** One that had expired by committed time can be read by nobody, yet two
 //! things still hang on it: it hides older versions below, and operands above it expire with it.
-//! So it loses its bytes and stays as a *husk*, a record with its expiry and no value. The husk
-//! goes when nothing older is left below and nothing newer of its key lies above: evaluation
-//! places no operand onto a base that has expired by the batch's commit time, so none can come.
+//! So it loses its bytes and stays as a *husk*, a record with its expiry and no value. Where a
+//! sweep deletes expired keys by logged writes, the husk stays until that delete: the key is still
+//! counted, and the sweep finds by the husk what it has to take off the counts. Elsewhere the husk
+//! goes when nothing older is left below and nothing newer of its key lies above.
 
 use crate::base::{Error, ErrorKind, Result, Seq};
 use crate::lsm::key::{Kind, Meta, Parsed, split_value};
@@ -46,6 +47,8 @@ impl Readers {
 
 /// What lies around the records being compacted.
 pub struct Surroundings<'a> {
+    /// Whether a sweep deletes the family's expired keys by logged writes.
+    pub swept: bool,
     /// Whether something older than the inputs may hold this user key.
     pub older_may_hold: &'a dyn Fn(&[u8]) -> bool,
     /// Whether something newer than the inputs holds this user key.
@@ -223,6 +226,7 @@ impl<'a> Filter<'a> {
     fn emit_value(&mut self, seq: Seq, meta: Meta, value: &[u8], out: &mut Sink<'_>) -> Result<()> {
         let unread = meta.is_expired(self.committed_ms) && !self.readers.snapshot_from(seq);
         if unread
+            && !self.around.swept
             && !self.emitted
             && !self.readers.any_below(seq)
             && !self.older_may_hold()

@@ -1,6 +1,6 @@
 //! Carries a flush or a compaction out: sorted inputs through the filter into new sstables.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::lsm::compaction::filter::{Filter, Readers, Surroundings, keep_range_deletes};
 use crate::lsm::compaction::output::{Output, Target};
 use crate::lsm::compaction::pick::Compaction;
@@ -79,9 +79,12 @@ pub fn rewrite(
         let range = KeyRange { start: t.start.to_vec(), end: Some((t.end.to_vec(), true)) };
         older.overlaps_from(from, &range)
     };
+    // What remembers applied requests is in no count and in no index of expiries.
+    let swept = target.cf != CfId::DEDUP;
     let tombstones = keep_range_deletes(&inputs.range_deletes, &rules.readers, &older_overlaps);
     let mut output = Output::new(target, tombstones);
     let around = Surroundings {
+        swept,
         older_may_hold: &|key: &[u8]| older.may_hold_from(from, key),
         newer_holds: rules.newer_holds,
     };

@@ -7,6 +7,9 @@ use crate::lsm::engine::{Engine, Inner, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// A tree that takes records, and its present view.
+type Taking = (Arc<Tree>, Arc<View>);
+
 impl Engine {
     /// Adds a batch's records to memtables, then makes them visible all at once.
     ///
@@ -23,7 +26,7 @@ impl Engine {
         let inner = &self.inner;
         let _one = lock(&inner.apply);
         inner.check_poison()?;
-        let mut current: Option<(CfId, Option<(Arc<Tree>, Arc<View>)>)> = None;
+        let mut current: Option<(CfId, Option<Taking>)> = None;
         let mut touched: Vec<Arc<Tree>> = Vec::new();
         let mut grown = 0;
         for op in batch.ops() {
@@ -59,7 +62,7 @@ impl Engine {
 
 impl Inner {
     /// The tree that takes records of `cf` at `index`, if any does.
-    fn tree_for(&self, cf: CfId, index: LogIndex) -> Option<(Arc<Tree>, Arc<View>)> {
+    fn tree_for(&self, cf: CfId, index: LogIndex) -> Option<Taking> {
         let tree = self.tree(cf).ok()?;
         if tree.flushed.load(Ordering::Acquire) >= index.0 {
             return None;

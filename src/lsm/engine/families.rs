@@ -71,6 +71,8 @@ impl Engine {
             let message = format!("the family id {cf} cannot be given: ids are never reused");
             return Err(Error::new(ErrorKind::Refused, message));
         }
+        // Flushes may have raised the log's floor since: what lies below it is no longer there.
+        let applied = applied.max(state.replay_from());
         let fields = vec![
             Field::NextCf(CfId(cf.0 + 1)),
             Field::CreateCf { cf, name: name.to_string(), options: options.clone() },
@@ -149,8 +151,7 @@ impl Inner {
     /// Counts the memory in memtables anew, after some have gone with their family.
     fn forget_memtables(&self) {
         let _one = lock(&self.apply);
-        let bytes = self.all_trees().iter().map(|tree| tree.view().memtable_bytes()).sum();
-        self.memtable_bytes.store(bytes, Ordering::Relaxed);
+        self.count_memtables();
         self.refresh_pressure();
     }
 }

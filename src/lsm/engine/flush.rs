@@ -5,7 +5,7 @@ use crate::lsm::compaction::output::Target;
 use crate::lsm::compaction::run::{Inputs, Rules, rewrite};
 use crate::lsm::cursor::Cursor;
 use crate::lsm::engine::install::Change;
-use crate::lsm::engine::tree::{Buffer, Tree};
+use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::work::{Held, Slot};
 use crate::lsm::engine::{Engine, Inner, lock};
 use crate::lsm::key::user_key;
@@ -41,14 +41,15 @@ impl Engine {
         let inner = &self.inner;
         inner.check_writable()?;
         let trees = inner.all_trees();
-        {
+        let now = {
             let _one = lock(&inner.apply);
             trees.iter().for_each(|tree| _ = inner.rotate(tree));
-        }
+            inner.seal_now()
+        };
         for tree in &trees {
             inner.flush_and_settle(tree)?;
         }
-        let done = inner.advance();
+        let done = inner.advance(now);
         inner.settle(done)
     }
 
@@ -72,8 +73,12 @@ impl Engine {
             }
         }
         if !any && self.replay_from() < index {
-            let inner = inner.clone();
-            self.inner.pool.spawn(move || _ = inner.settle(inner.advance()));
+            let (waiting, now) = (Arc::downgrade(inner), inner.seal_now());
+            inner.pool.spawn(move || {
+                if let Some(inner) = waiting.upgrade() {
+                    _ = inner.settle(inner.advance(now));
+                }
+            });
         }
         Ok(())
     }
@@ -89,17 +94,19 @@ impl Inner {
         done.map(|_| ())
     }
 
-    /// Records that idle families need no log.
-    pub(super) fn advance(&self) -> Result<()> {
+    /// Records that idle families need no log up to `now`. What the log alone knew goes along:
+    /// it may be cut there.
+    fn advance(&self, now: Seal) -> Result<()> {
         self.check_writable()?;
-        let applied = LogIndex(self.applied_index.load(Ordering::Acquire));
-        self.sync_log(applied)?;
+        self.sync_log(now.last_index)?;
         {
             let mut manifest = lock(&self.manifest);
-            let fields = self.idle_fields(&manifest, applied, None);
+            let mut fields = self.idle_fields(&manifest, now.last_index, None);
             if fields.is_empty() {
                 return Ok(());
             }
+            fields.push(Field::LastSeq(now.last_seq));
+            fields.push(Field::CommittedMs(now.committed_ms));
             self.append(&mut manifest, Edit { fields }, &[])?;
         }
         self.announce();

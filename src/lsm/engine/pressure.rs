@@ -127,7 +127,14 @@ impl Inner {
         if let Some(tree) = trees.iter().max_by_key(|tree| tree.view().active.table.bytes()) {
             self.rotate(tree);
         }
-        let bytes = trees.iter().map(|tree| tree.view().memtable_bytes()).sum();
+        self.count_memtables();
+    }
+
+    /// Counts the memory in memtables anew. REQUIRES: the apply lock.
+    pub(super) fn count_memtables(&self) {
+        // A flush that ends takes its memtables off the count: not between the sum and the store.
+        let _manifest = lock(&self.manifest);
+        let bytes = self.all_trees().iter().map(|tree| tree.view().memtable_bytes()).sum();
         self.memtable_bytes.store(bytes, Ordering::Relaxed);
     }
 }

@@ -114,8 +114,13 @@ impl Inner {
             return;
         }
         drop(work);
-        let (inner, tree) = (self.clone(), tree.clone());
-        self.pool.spawn(move || inner.run_job(&tree, slot));
+        // A job that waits must not keep alive what keeps the pool alive.
+        let (inner, tree) = (Arc::downgrade(self), tree.clone());
+        self.pool.spawn(move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.run_job(&tree, slot);
+            }
+        });
     }
 
     fn run_job(self: &Arc<Self>, tree: &Arc<Tree>, slot: Slot) {

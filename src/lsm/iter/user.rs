@@ -148,6 +148,7 @@ impl Iter {
     }
 
     /// Goes to the next entry. REQUIRES: valid.
+    #[expect(clippy::should_implement_trait, reason = "a cursor lends, an Iterator cannot")]
     pub fn next(&mut self) -> Result<()> {
         if !self.forward {
             let key = std::mem::take(&mut self.key);

@@ -109,6 +109,7 @@ impl RecordReader {
     ///
     /// # Errors
     /// `Corruption` with the record's offset.
+    #[expect(clippy::should_implement_trait, reason = "errors end the walk by `?`")]
     pub fn next(&mut self) -> Result<Option<(u64, Edit)>> {
         if self.at == self.bytes.len() || self.torn {
             return Ok(None);

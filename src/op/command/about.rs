@@ -1,10 +1,12 @@
 //! What COMMAND answers: the table, in the shapes that clients read.
 
 use super::usage::{Arg, Kind};
-use super::{COMMANDS, Id, KeySpec, Spec, find, keys_with_specs, lookup, usage};
+use super::{COMMANDS, Id, KeySpec, Spec, find, keys_with_flags, lookup, usage};
 use crate::base::glob;
 use crate::op::Reply;
 use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// The answer to COMMAND and its subcommands. `spec` is the entry `args` were looked up to.
 pub fn answer(spec: &Spec, args: &[Bytes]) -> Reply {
@@ -55,8 +57,8 @@ pub fn docs_reply(spec: &Spec) -> Reply {
     }
     let args = usage::parse(spec.usage);
     if !args.is_empty() {
-        let mut keys = 0;
-        let args = args.iter().map(|arg| arg_reply(arg, spec, &mut keys)).collect();
+        let mut runs = 0;
+        let args = args.iter().map(|arg| arg_reply(arg, spec, &mut runs)).collect();
         fields.push((text("arguments"), Reply::Array(args)));
     }
     if !spec.subcommands.is_empty() {
@@ -66,14 +68,19 @@ pub fn docs_reply(spec: &Spec) -> Reply {
     Reply::Map(fields)
 }
 
-/// An argument of a usage line. `keys` counts the key arguments seen so far: the first stands in
-/// the first run of keys, and so on, up to the last run.
-fn arg_reply(arg: &Arg, spec: &Spec, keys: &mut usize) -> Reply {
+/// An argument of a usage line. `runs` counts the runs of keys seen so far: the first key
+/// argument stands in the first run, and so on, up to the last run.
+fn arg_reply(arg: &Arg, spec: &Spec, runs: &mut usize) -> Reply {
     let mut fields = vec![(text("name"), owned(&arg.name)), (text("type"), text(arg.kind.name()))];
-    if arg.kind == Kind::Key && !spec.key_specs.is_empty() {
-        let run = (*keys).min(spec.key_specs.len() - 1);
+    let run = match arg.kind {
+        Kind::Key => spec.key_specs.len().checked_sub(1).map(|last| last.min(*runs)),
+        // All patterns stand for one run: the keys that they make out of what a value holds.
+        Kind::Pattern => spec.key_specs.iter().position(KeySpec::is_unknown),
+        _ => None,
+    };
+    if let Some(run) = run {
         fields.push((text("key_spec_index"), Reply::Int(i64::try_from(run).unwrap_or(0))));
-        *keys += 1;
+        *runs = run + 1;
     }
     if let Some(token) = &arg.token {
         fields.push((text("token"), owned(token)));
@@ -89,7 +96,7 @@ fn arg_reply(arg: &Arg, spec: &Spec, keys: &mut usize) -> Reply {
         fields.push((text("flags"), Reply::Set(flags)));
     }
     if !arg.parts.is_empty() {
-        let parts = arg.parts.iter().map(|part| arg_reply(part, spec, keys)).collect();
+        let parts = arg.parts.iter().map(|part| arg_reply(part, spec, runs)).collect();
         fields.push((text("arguments"), Reply::Array(parts)));
     }
     Reply::Map(fields)
@@ -97,19 +104,22 @@ fn arg_reply(arg: &Arg, spec: &Spec, keys: &mut usize) -> Reply {
 
 fn key_spec_reply(run: &KeySpec) -> Reply {
     let int = |n: i64| Reply::Int(n);
-    let begin = Reply::Map(vec![(text("index"), int(run.first.into()))]);
-    let range = Reply::Map(vec![
-        (text("lastkey"), int(run.last.into())),
-        (text("keystep"), int(run.step.into())),
-        (text("limit"), int(0)),
-    ]);
+    let typed =
+        |kind, spec| Reply::Map(vec![(text("type"), text(kind)), (text("spec"), Reply::Map(spec))]);
+    let (begin, find) = if run.is_unknown() {
+        (typed("unknown", Vec::new()), typed("unknown", Vec::new()))
+    } else {
+        let range = vec![
+            (text("lastkey"), int(run.last.into())),
+            (text("keystep"), int(run.step.into())),
+            (text("limit"), int(0)),
+        ];
+        (typed("index", vec![(text("index"), int(run.first.into()))]), typed("range", range))
+    };
     Reply::Map(vec![
         (text("flags"), statuses(run.flags)),
-        (
-            text("begin_search"),
-            Reply::Map(vec![(text("type"), text("index")), (text("spec"), begin)]),
-        ),
-        (text("find_keys"), Reply::Map(vec![(text("type"), text("range")), (text("spec"), range)])),
+        (text("begin_search"), begin),
+        (text("find_keys"), find),
     ])
 }
 
@@ -158,9 +168,9 @@ fn get_keys(call: &[Bytes], with_flags: bool) -> Reply {
     if spec.key_specs.is_empty() {
         return Reply::err("The command has no key arguments");
     }
-    let keys = keys_with_specs(spec, call.len()).map(|(at, run)| {
+    let keys = keys_with_flags(spec, call).map(|(at, flags)| {
         let key = Reply::Bulk(call[at].clone());
-        if with_flags { Reply::Array(vec![key, statuses(run.flags)]) } else { key }
+        if with_flags { Reply::Array(vec![key, statuses(flags)]) } else { key }
     });
     Reply::Array(keys.collect())
 }
@@ -168,8 +178,18 @@ fn get_keys(call: &[Bytes], with_flags: bool) -> Reply {
 /// A container's HELP: for each subcommand a line with its usage and one on what it does.
 /// `spec` is the container or one of its subcommands.
 pub fn help_reply(spec: &Spec) -> Reply {
-    let container = spec.name.split('|').next().and_then(|name| find(name.as_bytes()));
-    let Some(container) = container else { return Reply::Array(Vec::new()) };
+    let container = spec.name.split('|').next().unwrap_or_default();
+    let lines = HELP.get(container).map(Vec::as_slice).unwrap_or_default();
+    Reply::Array(lines.iter().map(|line| Reply::Simple(line)).collect())
+}
+
+/// The lines of each container's HELP, made once: a status is static text.
+static HELP: LazyLock<HashMap<&'static str, Vec<String>>> = LazyLock::new(|| {
+    let containers = COMMANDS.iter().filter(|spec| !spec.subcommands.is_empty());
+    containers.map(|spec| (spec.name, help_lines(spec))).collect()
+});
+
+fn help_lines(container: &Spec) -> Vec<String> {
     let title = container.name.to_ascii_uppercase();
     let mut lines = vec![format!("{title} <subcommand> [<arg> ...]. Subcommands are:")];
     for sub in container.subcommands {
@@ -177,7 +197,7 @@ pub fn help_reply(spec: &Spec) -> Reply {
         lines.push(format!("{name} {}", sub.usage).trim_end().to_string());
         lines.push(format!("    {}", sub.summary));
     }
-    Reply::Array(lines.iter().map(|line| owned(line)).collect())
+    lines
 }
 
 fn text(s: &'static str) -> Reply {

@@ -106,6 +106,8 @@ pub enum Id {
     Setex,
     Setnx,
     Setrange,
+    Sort,
+    SortRo,
     Strlen,
     Substr,
     Swapdb,

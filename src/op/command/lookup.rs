@@ -1,7 +1,7 @@
-//! From the arguments of a call to its entry in the table, and to the keys among them.
+//! From the arguments of a call to its entry in the table.
 
+use super::Spec;
 use super::table::GROUPS;
-use super::{KeySpec, Spec};
 use crate::op::Reply;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -50,27 +50,6 @@ pub fn lookup(args: &[Bytes]) -> Result<&'static Spec, Reply> {
 /// As [`find`], without subcommands: Redis does not take `client|id` for a name in a call.
 fn find_top(name: &[u8]) -> Option<&'static Spec> {
     find(name).filter(|spec| spec.name.len() == name.len() && !name.contains(&b'|'))
-}
-
-/// Positions of the keys among `args`, in order of the runs. For a call with the right number
-/// of arguments.
-pub fn keys_of(spec: &'static Spec, args: &[Bytes]) -> impl Iterator<Item = usize> {
-    keys_with_specs(spec, args.len()).map(|(position, _)| position)
-}
-
-/// As [`keys_of`], each position with the run it belongs to, for `argc` arguments.
-pub fn keys_with_specs(
-    spec: &'static Spec,
-    argc: usize,
-) -> impl Iterator<Item = (usize, &'static KeySpec)> {
-    spec.key_specs.iter().flat_map(move |run| {
-        let first = usize::from(run.first);
-        let end = match usize::try_from(run.last) {
-            Ok(last) => first + last + 1,
-            Err(_) => (argc + 1).saturating_sub(usize::from(run.last.unsigned_abs())),
-        };
-        (first..end.min(argc)).step_by(usize::from(run.step)).map(move |at| (at, run))
-    })
 }
 
 /// Bytes of the arguments that an error text repeats at most.

@@ -4,7 +4,8 @@
 //! In reading order:
 //! - `id`: [`Id`], a number for each command, to match on.
 //! - `table`: the entries, one file a group of commands.
-//! - `lookup`: from the arguments of a call to its entry, or the error Redis gives; a call's keys.
+//! - `lookup`: from the arguments of a call to its entry, or the error Redis gives.
+//! - `keys`: the keys of a call, and what it does with them.
 //! - `usage`: a usage line read as a tree of arguments.
 //! - `about`: what COMMAND answers: INFO, DOCS, LIST, COUNT, GETKEYS.
 //!
@@ -14,6 +15,7 @@
 
 mod about;
 mod id;
+mod keys;
 mod lookup;
 mod table;
 mod usage;
@@ -23,7 +25,8 @@ mod tests;
 
 pub use about::{answer, docs_reply, help_reply, info_reply};
 pub use id::Id;
-pub use lookup::{COMMANDS, find, keys_of, keys_with_specs, lookup};
+pub use keys::{keys_of, keys_with_flags};
+pub use lookup::{COMMANDS, find, lookup};
 
 /// Where a command is executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,8 @@ pub struct KeyRange {
 /// A run of keys among a command's arguments, and what the command does with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeySpec {
-    /// Position of the first key; the name is position 0.
+    /// Position of the first key; the name is position 0. It is 0 for keys whose positions
+    /// only the other arguments tell.
     pub first: u8,
     /// The last key, counted from `first`; negative counts from the end of the arguments.
     pub last: i8,
@@ -70,6 +74,15 @@ impl KeySpec {
 
     const fn rest(first: u8, step: u8, flags: &'static [&'static str]) -> KeySpec {
         KeySpec { first, last: -1, step, flags }
+    }
+
+    const fn unknown(flags: &'static [&'static str]) -> KeySpec {
+        KeySpec { first: 0, last: 0, step: 0, flags }
+    }
+
+    /// Whether only the other arguments tell where the keys stand.
+    pub fn is_unknown(&self) -> bool {
+        self.first == 0
     }
 }
 

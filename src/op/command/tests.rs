@@ -51,7 +51,8 @@ fn every_entry_is_whole_and_its_key_positions_agree() {
                 let last = if last < 0 { argc as i32 + last } else { last };
                 legacy = (first..=last).step_by(step as usize).map(|p| p as usize).collect();
             }
-            let runs: Vec<usize> = keys_with_specs(spec, argc).map(|(at, _)| at).collect();
+            let call = vec![Bytes::from_static(b"x"); argc];
+            let runs: Vec<usize> = keys_of(spec, &call).collect();
             assert_eq!(runs, legacy, "{} of {argc}", spec.name);
         }
     }
@@ -67,7 +68,7 @@ fn arities_are_those_of_redis() {
         info -1,keys 2,lcs -3,memory -2,mget -2,move 3,mset -3,msetnx -3,multi 1,object -2,\
         persist 2,pexpire -3,pexpireat -3,pexpiretime 2,ping -1,psetex 4,pttl 2,quit -1,\
         randomkey 1,rename 3,renamenx 3,reset 1,restore -4,scan -2,select 2,set -3,setbit 4,\
-        setex 4,setnx 3,setrange 4,strlen 2,substr 4,swapdb 3,time 1,touch -2,ttl 2,type 2,\
+        setex 4,setnx 3,setrange 4,sort -2,sort_ro -2,strlen 2,substr 4,swapdb 3,time 1,touch -2,ttl 2,type 2,\
         unlink -2,unwatch 1,wait 3,watch -2";
     let facts: Vec<(&str, i32)> = facts
         .split(',')
@@ -110,6 +111,11 @@ fn keys_are_found_in_calls() {
         ("rename a b", vec![1, 2]),
         ("object encoding a", vec![2]),
         ("lcs a b LEN", vec![1, 2]),
+        ("sort a", vec![1]),
+        ("sort a BY b GET store store d LIMIT store x desc STORE e", vec![1, 13]),
+        ("sort a STORE store ALPHA", vec![1, 3]),
+        ("sort a STORE d STORE", vec![1, 3]),
+        ("sort_ro a STORE d", vec![1]),
         ("ping", vec![]),
     ] {
         let args = args(line);
@@ -155,4 +161,15 @@ fn command_answers_in_the_shapes_clients_read() {
     assert_eq!(all.len(), COMMANDS.len());
     let Reply::Array(help) = ask("command help") else { panic!() };
     assert!(help.len() > 8);
+    assert!(help.iter().all(|line| matches!(line, Reply::Simple(_))));
+    let flags = |line: &str| {
+        let args = args(line);
+        keys_with_flags(lookup(&args).unwrap(), &args).map(|(_, flags)| flags).collect::<Vec<_>>()
+    };
+    assert_eq!(flags("set a b EX 1"), [["OW", "update"]]);
+    assert_eq!(flags("set a b Get"), [["RW", "access", "update"]]);
+    assert_eq!(flags("bitfield a GET u8 0 OVERFLOW SAT"), [["RO", "access"]]);
+    assert_eq!(flags("bitfield a GET u8 0 SET u8 0 1"), [["RW", "access", "update"]]);
+    assert_eq!(flags("bitfield a GET u8"), [["RW", "access", "update"]]);
+    assert_eq!(flags("sort a STORE b"), [["RO", "access"], ["OW", "update"]]);
 }

@@ -249,6 +249,38 @@ pub(super) static COMMANDS: &[Spec] = &[
         ..BASE
     },
     Spec {
+        id: Id::Sort,
+        name: "sort",
+        arity: -2,
+        flags: &["write", "denyoom", "movablekeys"],
+        keys: FIRST,
+        key_specs: &[
+            KeySpec::one(1, &["RO", "access"]),
+            KeySpec::unknown(&["RO", "access"]),
+            KeySpec::unknown(&["OW", "update"]),
+        ],
+        categories: &["@write", "@set", "@sortedset", "@list", "@slow", "@dangerous"],
+        summary: "Gives the elements of a list or set in order, or stores them so.",
+        usage: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
+        since: "1.0.0",
+        complexity: "O(N log N), N elements",
+        ..BASE
+    },
+    Spec {
+        id: Id::SortRo,
+        name: "sort_ro",
+        arity: -2,
+        flags: &["readonly", "movablekeys"],
+        keys: FIRST,
+        key_specs: &[KeySpec::one(1, &["RO", "access"]), KeySpec::unknown(&["RO", "access"])],
+        categories: &["@read", "@set", "@sortedset", "@list", "@slow", "@dangerous"],
+        summary: "Gives the elements of a list or set in order.",
+        usage: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
+        since: "7.0.0",
+        complexity: "O(N log N), N elements",
+        ..BASE
+    },
+    Spec {
         id: Id::Touch,
         name: "touch",
         arity: -2,
