@@ -7,8 +7,8 @@ use crate::bench::{Data, Figures, Op, Session, Target, Workload, figures};
 use crate::env::{Clock, RealClock, Rng};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 /// The longest latency told apart, in nanoseconds: ten minutes.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
@@ -32,7 +32,12 @@ pub struct Plan {
     pub seed: u64,
     /// Whether a progress bar is drawn on standard error.
     pub progress: bool,
+    /// Ends the stage early when it turns true; its figures are then of what was done.
+    pub interrupted: Arc<AtomicBool>,
 }
+
+/// How long a session sleeps at most before it looks whether it is to go on.
+const NAP_NS: u64 = 100_000_000;
 
 struct Shared<'a> {
     plan: &'a Plan,
@@ -41,6 +46,12 @@ struct Shared<'a> {
     start: Barrier,
     stop: AtomicBool,
     done: AtomicU64,
+}
+
+impl Shared<'_> {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.plan.interrupted.load(Ordering::Relaxed)
+    }
 }
 
 struct Measured {
@@ -141,12 +152,17 @@ fn measure(
         let begun = match due {
             Some(due) if deadline.is_some_and(|end| due >= end) => break,
             Some(due) => {
-                clock.wait_until(due);
+                while !shared.is_over() && clock.monotonic_ns() + NAP_NS < due {
+                    clock.wait_until(clock.monotonic_ns() + NAP_NS);
+                }
+                if !shared.is_over() {
+                    clock.wait_until(due);
+                }
                 due
             }
             None => clock.monotonic_ns(),
         };
-        if shared.stop.load(Ordering::Relaxed) || deadline.is_some_and(|end| begun >= end) {
+        if shared.is_over() || deadline.is_some_and(|end| begun >= end) {
             break;
         }
         let first = shared.done.fetch_add(plan.pipeline, Ordering::Relaxed);

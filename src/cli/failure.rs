@@ -57,6 +57,12 @@ impl Failure {
         }
     }
 
+    /// Ended by Ctrl-C or SIGTERM.
+    pub fn interrupted() -> Failure {
+        let message = "interrupted by a signal";
+        Failure { exit: Exit::Interrupted, code: "interrupted", ..Failure::usage(message) }
+    }
+
     /// A failure without a code of its own.
     pub fn failed(message: impl Into<String>) -> Failure {
         Failure { exit: Exit::Failed, code: "failed", ..Failure::usage(message) }

@@ -9,6 +9,7 @@
 //! - [`exit`], [`failure`]: exit codes, and errors with the next step.
 //! - [`output`]: the one renderer; [`color`]: when to colour.
 //! - [`context`]: what a leaf gets: printer, talk, `--yes`.
+//! - [`interrupt`]: Ctrl-C and SIGTERM.
 //! - [`folder`]: where things lie in a data folder. [`record`]: a stored record as the offline tools print it.
 //! - the leaves, a folder or file for each word of the command line.
 //!
@@ -30,6 +31,7 @@ pub mod dev;
 pub mod exit;
 pub mod failure;
 pub mod folder;
+pub mod interrupt;
 pub mod manifest;
 pub mod output;
 pub mod record;

@@ -176,6 +176,30 @@ fn benches_measure_in_every_format() {
 }
 
 #[test]
+fn a_signal_ends_a_bench_and_the_demo_without_a_trace() {
+    for line in
+        ["bench kv fill --seconds 600 -o json", "bench kv --rate 0.01 -o json", "demo -o json"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command(line);
+        command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let log = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().join("log");
+        while !std::fs::read_dir(folder.path()).unwrap().any(|e| log(e).is_dir()) {
+            std::thread::yield_now();
+        }
+        let id = i32::try_from(child.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{line}: {text}");
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document["error"]["code"], "interrupted", "{line}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{line}");
+    }
+}
+
+#[test]
 fn a_second_server_says_what_is_in_its_way() {
     let server = Server::start();
     let other = tempfile::tempdir().unwrap();

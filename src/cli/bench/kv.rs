@@ -1,10 +1,11 @@
 //! `arqon bench kv`.
 
 use super::kv_target::KvTarget;
-use super::{Load, check_sessions};
+use super::{Clients, Load, check_sessions};
 use crate::cli::context::Context;
 use crate::cli::failure::Outcome;
 use crate::cli::folder::remove_tree;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
 use crate::env::rng;
 use crate::log::SyncLevel;
@@ -56,7 +57,9 @@ impl Kv {
                 (std::env::temp_dir().join(name), true)
             }
         };
-        let measured = self.measure(context, &folder);
+        // Before there is a folder to leave behind.
+        let interrupt = Interrupt::watch()?;
+        let measured = self.measure(context, &folder, &interrupt);
         if temporary {
             // What cannot be removed is left for the system to clean up; the figures stand.
             _ = remove_tree(&folder);
@@ -64,7 +67,7 @@ impl Kv {
         measured
     }
 
-    fn measure(&self, context: &mut Context, folder: &Path) -> Outcome {
+    fn measure(&self, context: &mut Context, folder: &Path, interrupt: &Interrupt) -> Outcome {
         let options = Options {
             sync: self.sync,
             memory_budget_bytes: self.memory << 20,
@@ -78,6 +81,7 @@ impl Kv {
             ("memory_bytes", Value::from(self.memory << 20)),
             ("data", Value::from(folder.display().to_string())),
         ];
-        self.load.run(context, &target, &data, self.threads, self.pipeline, settings)
+        let clients = Clients { sessions: self.threads, pipeline: self.pipeline, interrupt };
+        self.load.run(context, &target, &data, &clients, settings)
     }
 }

@@ -8,6 +8,7 @@ mod redis_target;
 use crate::bench::{self, Data, Figures, Plan, Target, Workload};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
 use crate::env::RealClock;
 use std::io::IsTerminal;
@@ -72,6 +73,16 @@ pub struct Load {
     seed: u64,
 }
 
+/// Who puts the load on, and until when.
+pub struct Clients<'a> {
+    /// Sessions, each with a thread.
+    pub sessions: u64,
+    /// Operations sent before their answers are awaited.
+    pub pipeline: u64,
+    /// Ends the bench early.
+    pub interrupt: &'a Interrupt,
+}
+
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
@@ -101,19 +112,20 @@ impl Load {
         data
     }
 
-    fn plan(&self, workload: Workload, sessions: u64, pipeline: u64) -> Plan {
+    fn plan(&self, workload: Workload, clients: &Clients<'_>) -> Plan {
         let fill = workload == Workload::Fill;
         let ops = self.ops.or((fill && self.seconds.is_none()).then_some(self.keys));
         let seconds = self.seconds.or((!fill && self.ops.is_none()).then_some(5.0));
         Plan {
             workload,
-            sessions,
-            pipeline,
+            sessions: clients.sessions,
+            pipeline: clients.pipeline,
             ops,
             seconds,
             rate: self.rate,
             seed: self.seed,
             progress: std::io::stderr().is_terminal(),
+            interrupted: clients.interrupt.flag(),
         }
     }
 
@@ -124,8 +136,7 @@ impl Load {
         context: &mut Context,
         target: &dyn Target,
         data: &Data,
-        sessions: u64,
-        pipeline: u64,
+        clients: &Clients<'_>,
         settings: Vec<(&'static str, Value)>,
     ) -> Outcome {
         let clock = RealClock::new();
@@ -133,10 +144,11 @@ impl Load {
         for (name, value) in settings {
             context.printer.footer(name, value);
         }
-        self.describe(context, sessions, pipeline);
+        self.describe(context, clients);
         for workload in self.workloads() {
-            let plan = self.plan(workload, sessions, pipeline);
-            let figures = bench::run(&plan, data, target, &clock)?;
+            let plan = self.plan(workload, clients);
+            let ran = bench::run(&plan, data, target, &clock);
+            let figures = clients.interrupt.or(ran.map_err(Failure::from))?;
             context.printer.row(row(&figures))?;
             if workload == Workload::Read && figures.tally.missing == figures.latency.len() {
                 context.say("note: read found no key; run fill first");
@@ -145,10 +157,10 @@ impl Load {
         Ok(())
     }
 
-    fn describe(&self, context: &mut Context, sessions: u64, pipeline: u64) {
+    fn describe(&self, context: &mut Context, clients: &Clients<'_>) {
         let cpus = std::thread::available_parallelism().map_or(0, |n| n.get() as u64);
-        context.printer.footer("clients", sessions);
-        context.printer.footer("pipeline", pipeline);
+        context.printer.footer("clients", clients.sessions);
+        context.printer.footer("pipeline", clients.pipeline);
         context.printer.footer("keys", self.keys);
         context.printer.footer("key_bytes", u64::from(self.key_size));
         context.printer.footer("value_bytes", u64::from(self.value_size));

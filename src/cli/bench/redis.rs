@@ -1,9 +1,10 @@
 //! `arqon bench redis`.
 
 use super::redis_target::RedisTarget;
-use super::{Load, check_sessions};
+use super::{Clients, Load, check_sessions};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome, of_redis_error};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
 use crate::repl::client::{Answer, Client};
 
@@ -45,6 +46,9 @@ impl Redis {
         }
         let data = self.load.data(PREFIX);
         let settings = vec![("target", Value::from("redis")), ("addr", Value::from(self.addr))];
-        self.load.run(context, &target, &data, self.clients, self.pipeline, settings)
+        let interrupt = Interrupt::watch()?;
+        let clients =
+            Clients { sessions: self.clients, pipeline: self.pipeline, interrupt: &interrupt };
+        self.load.run(context, &target, &data, &clients, settings)
     }
 }

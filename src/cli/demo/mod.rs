@@ -17,8 +17,10 @@ pub mod store;
 pub mod writer;
 
 use crate::cli::context::Context;
+use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::folder::remove_tree;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
 use crate::env::{Clock, RealClock, rng};
 use crate::log::SyncLevel;
@@ -55,15 +57,24 @@ impl Demo {
             return Ok(writer::write_until_killed(folder, self.sync)?);
         }
         let folder = std::env::temp_dir().join(format!("arqon-demo-{:016x}", rng::entropy()));
-        let outcome = self.tour(context, &folder);
+        let interrupt = Interrupt::watch()?;
+        let outcome = interrupt.or(self.tour(context, &folder, &interrupt));
+        let is_over = |failure: &Failure| failure.exit == Exit::Interrupted;
         match (&outcome, self.keep) {
             (Ok(()), false) => remove_tree(&folder)?,
+            // Nothing there is worth a look, and there may be nothing there yet.
+            (Err(failure), false) if is_over(failure) => _ = remove_tree(&folder),
             _ => context.say(format_args!("The files are kept in {}.", folder.display())),
         }
         outcome
     }
 
-    fn tour(&self, context: &mut Context, folder: &std::path::Path) -> Outcome {
+    fn tour(
+        &self,
+        context: &mut Context,
+        folder: &std::path::Path,
+        interrupt: &Interrupt,
+    ) -> Outcome {
         let clock = RealClock::new();
         let text = packages::unpack()?;
         let packages = packages::parse(&text)?;
@@ -85,11 +96,12 @@ impl Demo {
             steps::compare_and_swap,
             steps::snapshot,
         ] {
-            show(context, step(&tour)?)?;
+            show(context, interrupt.or(step(&tour).map_err(Failure::from))?)?;
         }
         drop(store);
 
-        let crash = crash::kill_and_count(folder, self.sync, &packages, &clock)?;
+        let crash = crash::kill_and_count(folder, self.sync, &packages, &clock);
+        let crash = interrupt.or(crash.map_err(Failure::from))?;
         let (lost, torn) = (crash.lost, crash.torn);
         context.printer.footer("packages", packages.len() as u64);
         context.printer.footer("acknowledged", crash.acknowledged);

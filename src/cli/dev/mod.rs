@@ -7,6 +7,7 @@ pub mod doors;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::interrupt::Signals;
 use crate::cli::output::{Format, Value};
 use crate::env::{RealDisk, disk::write_atomic};
 use crate::log::SyncLevel;
@@ -14,7 +15,6 @@ use crate::node::{Options, Standalone};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Serve Redis and gRPC clients from one process, for development
@@ -163,27 +163,4 @@ fn write_port_file(file: &Path, bound: &Bound) -> Outcome {
         _ => file.to_path_buf(),
     };
     Ok(write_atomic(&RealDisk, &file, text.as_bytes())?)
-}
-
-/// Ctrl-C and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Outcome<Signals> {
-        let failed = |e| Failure::failed(format!("cannot watch for signals: {e}"));
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
