@@ -68,9 +68,19 @@ struct Opened {
     told: Condvar,
 }
 
+/// Sees to it that whoever waits for the log hears something, also when opening it panics.
+struct Teller(Arc<Opened>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.tell(Err(Error::new(ErrorKind::Unavailable, "the log could not be opened")));
+    }
+}
+
 impl Opened {
+    /// Tells whoever waits; the first word counts.
     fn tell(&self, log: Result<Weak<Log>>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(log);
         self.told.notify_all();
     }
 
@@ -104,6 +114,7 @@ impl Core {
         // before what the log holds is.
         let opened: Arc<Opened> = Arc::default();
         let barrier = opened.clone();
+        let teller = Teller(opened.clone());
         engine.set_log_barrier(Box::new(move |_| barrier.sync()));
 
         let mut last = engine.replay_from();
@@ -117,6 +128,7 @@ impl Core {
             Log::open(disk, &dir.join("log"), log_options, &mut |_, record| replay.take(&record))
                 .map(Arc::new);
         opened.tell(log.as_ref().map(Arc::downgrade).map_err(Error::clone));
+        drop(teller);
         let log = log?;
         must_reach(&engine, dir, last)?;
         let local = LocalLog::new(log.clone(), GROUP, options.sync, last);
@@ -219,6 +231,8 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         self.stop();
+        // What clients that went away left pending is committed before the lock is let go.
+        _ = self.shard.settle();
         self.shard.engine().close();
     }
 }

@@ -6,6 +6,7 @@ use crate::log::SyncLevel;
 use crate::lsm::Pressure;
 use crate::node::core::Core;
 use crate::node::{Db, Options};
+use crate::op::kv::Stats;
 use crate::op::{KvOps, Request, Response};
 use crate::shard::{Answer, Shard, Ticket};
 use std::path::Path;
@@ -57,6 +58,14 @@ impl Standalone {
         receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
     }
 
+    /// The figures, from the pool for slow requests: they count what has expired.
+    async fn stats_slowly(&self) -> Result<Stats> {
+        let (send, receive) = oneshot::channel();
+        let core = self.core.clone();
+        self.slow.spawn(move || _ = send.send(core.stats()));
+        receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
+    }
+
     async fn make_room(&self, request: &Request) -> bool {
         if !adds(request) {
             return true;
@@ -79,7 +88,7 @@ impl KvOps for Standalone {
         for request in requests {
             let quick = Shard::is_quick(&request) && self.make_room(&request).await;
             let answer = match request {
-                Request::Stats => self.core.stats().map(|stats| Answer {
+                Request::Stats => self.stats_slowly().await.map(|stats| Answer {
                     response: Response::Stats(Box::new(stats)),
                     rests_on: Ticket::default(),
                 }),
@@ -114,7 +123,7 @@ impl Core {
         self.shard.execute(request, self.now_ms())
     }
 
-    pub(crate) fn stats(&self) -> Result<crate::op::kv::Stats> {
+    pub(crate) fn stats(&self) -> Result<Stats> {
         let mut stats = self.shard.stats(self.now_ms())?;
         stats.log_bytes = self.log.bytes_on_disk();
         stats.sync = match self.options.sync {

@@ -106,6 +106,8 @@ impl Proposer {
                 if let Ok(applied) = raft.write_blank().await {
                     last_session += 1;
                     let term = applied.log_id.leader_id.term;
+                    // What was evaluated before the session rests on what has been overtaken.
+                    self.close(&shard);
                     open = Some(Open { session: last_session, term });
                     self.session.send_replace(last_session);
                     in_flight = FuturesUnordered::new();

@@ -201,14 +201,14 @@ impl Shard {
             // Another leader's batch stands where ours were to stand: none of ours before it will.
             let ours = state.pending.front().is_none_or(|p| &*p.bytes == bytes);
             let lost = if ours { Vec::new() } else { self.lose_pending(&mut state) };
-            self.apply_locked(&mut state, index, bytes)?;
-            (lost, self.commits.take_woken(&mut state))
+            let done = self.apply_locked(&mut state, index, bytes);
+            (lost, done.map(|()| self.commits.take_woken(&mut state)))
         };
         self.commits.applied.notify_all();
         for waiter in lost {
             waiter(Err(lost_lead()));
         }
-        for waiter in woken {
+        for waiter in woken? {
             waiter(Ok(()));
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::shard::latch;
 use crate::shard::transaction::Transaction;
 use bytes::Bytes;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Entries one sweep takes at most, so that latches are held for a short time.
 const SWEEP_MAX: usize = 128;
@@ -60,10 +60,12 @@ impl Shard {
         for entry in stale {
             batch.delete_with(CfId::EXPIRY, entry, Counts::Unknown);
         }
+        let gate = self.sweeping.write().unwrap_or_else(PoisonError::into_inner);
         let ticket = self.place(&mut batch, now_ms, began)?;
         drop(held);
         // The next sweep reads the index from the engine, and must not find these again.
         self.wait_committed(ticket)?;
+        drop(gate);
         self.counters.expired.fetch_add(expired, Ordering::Relaxed);
         Ok(due.len())
     }
@@ -71,35 +73,48 @@ impl Shard {
     /// Keys of the default family that have expired at `now_ms` and are still counted.
     pub(crate) fn due_keys(&self, now_ms: u64) -> Result<u64> {
         let mut count = 0;
-        for d in self.due(now_ms, usize::MAX)? {
+        self.each_due(now_ms, |d| {
             let counted = d.cf == CfId::DEFAULT
                 && self
                     .engine
                     .get(d.cf, &d.key, &ReadOptions::default())?
                     .is_some_and(|f| f.meta.expire_at_ms == Some(d.at_ms));
             count += u64::from(counted);
-        }
+            Ok(true)
+        })?;
         Ok(count)
     }
 
     /// The first `max` entries of the index that are due.
     fn due(&self, now_ms: u64, max: usize) -> Result<Vec<Due>> {
+        let mut due = Vec::new();
+        self.each_due(now_ms, |d| {
+            due.push(d);
+            Ok(due.len() < max)
+        })?;
+        Ok(due)
+    }
+
+    /// Visits the entries of the index that are due, in order, until `visit` says false.
+    fn each_due(&self, now_ms: u64, mut visit: impl FnMut(Due) -> Result<bool>) -> Result<()> {
         let end = now_ms.saturating_add(1).to_be_bytes();
         let options =
             IterOptions { upper: Bound::Excluded(end.to_vec()), ..IterOptions::default() };
         let mut iter = self.engine.iter(CfId::EXPIRY, options)?;
-        let mut due = Vec::new();
         iter.first()?;
-        while iter.valid() && due.len() < max {
+        while iter.valid() {
             let entry = Bytes::copy_from_slice(iter.key());
             if let (Some(at), Some(cf)) = (entry.first_chunk::<8>(), entry.get(8..12)) {
                 let at_ms = u64::from_be_bytes(*at);
                 let cf = CfId(cf.iter().fold(0, |n, b| (n << 8) | u32::from(*b)));
-                due.push(Due { at_ms, cf, key: entry.slice(12..), entry });
+                let go_on = visit(Due { at_ms, cf, key: entry.slice(12..), entry })?;
+                if !go_on {
+                    break;
+                }
             }
             iter.next()?;
         }
-        Ok(due)
+        Ok(())
     }
 
     /// Mean time to live of the first keys to expire, in ms; 0 if none expires.

@@ -253,7 +253,8 @@ impl crate::shard::Shard {
     /// Live keys of the default family at `now_ms`, exact. REQUIRES: nothing pending.
     pub(crate) fn live_keys(&self, now_ms: u64) -> Result<u64> {
         if self.counts_keys() && self.engine.counts(CfId::DEFAULT)?.exact {
-            // A sweep between the two would only make the count of what is due too great.
+            // A sweep between the two would be counted twice.
+            let _still = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
             let due = self.due_keys(now_ms)?;
             return Ok(self.engine.counts(CfId::DEFAULT)?.keys.saturating_sub(due));
         }

@@ -142,9 +142,9 @@ fn finish(
     id: Option<RequestId>,
     now_ms: u64,
 ) -> Result<(Seq, Ticket)> {
-    let (read, began) = (txn.rests_on(), txn.began());
+    let began = txn.began();
     let mut batch = WriteBatch::new();
-    txn.fill(&mut batch, id)?;
+    let read = txn.fill(&mut batch, id)?;
     let placed = shard.place(&mut batch, now_ms, began)?;
     Ok((placed.seq, placed.and(read)))
 }

@@ -123,13 +123,13 @@ fn latches<'a>(shard: &'a Shard, calls: &[RedisCall], watched: &[Watched]) -> Op
 /// Places what was written. A range delete is waited for under its latches, so that it is never
 /// pending for others.
 fn finish(shard: &Arc<Shard>, txn: Transaction<'_>, exclusive: bool) -> Result<Ticket> {
-    let (read, began) = (txn.rests_on(), txn.began());
     if txn.is_read_only() {
-        return Ok(read);
+        return Ok(txn.rests_on());
     }
+    let began = txn.began();
     let (now_ms, clears) = (txn.now_ms, exclusive && txn.is_cleared());
     let mut batch = WriteBatch::new();
-    txn.fill(&mut batch, None)?;
+    let read = txn.fill(&mut batch, None)?;
     let ticket = shard.place(&mut batch, now_ms, began)?;
     if clears && ticket.seq > Seq(0) {
         shard.wait_committed(ticket)?;

@@ -10,7 +10,7 @@ use crate::shard::latch::Latches;
 use crate::shard::overlay::Overlay;
 use crate::shard::{kv, redis_calls};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 /// Settings of a shard.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,8 @@ pub struct Shard {
     pub(crate) cursors: Cursors,
     pub(crate) counters: Counters,
     pub(crate) rng: Mutex<Rng>,
+    /// Held while a sweep's deletes take effect, so that a count sees all of them or none.
+    pub(crate) sweeping: RwLock<()>,
     options: ShardOptions,
     now_ms: AtomicU64,
 }
@@ -63,6 +65,7 @@ impl Shard {
             commits: Commits::default(),
             cursors: Cursors::default(),
             counters: Counters::default(),
+            sweeping: RwLock::new(()),
             rng: Mutex::new(Rng::new(options.seed)),
             now_ms: AtomicU64::new(engine.committed_ms()),
             engine,

@@ -228,8 +228,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds the writes to `batch`: first what the shard keeps beside the keys, then the keys, so
-    /// that the batch's last sequence number is that of the last key written.
-    pub(crate) fn fill(mut self, batch: &mut WriteBatch, id: Option<RequestId>) -> Result<()> {
+    /// that the batch's last sequence number is that of the last key written. Gives what all reads
+    /// rest on, those made here among them.
+    pub(crate) fn fill(mut self, batch: &mut WriteBatch, id: Option<RequestId>) -> Result<Ticket> {
         for at in 0..self.touched.len() {
             self.plan(at)?;
         }
@@ -264,7 +265,7 @@ impl<'a> Transaction<'a> {
                 }
             }
         }
-        Ok(())
+        Ok(self.rests_on)
     }
 
     /// Decides what writing a touched key entails.
