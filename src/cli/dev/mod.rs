@@ -64,11 +64,7 @@ struct Bound {
 impl Dev {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
-        // One core is left to flushes, compactions and syncs; the doors' threads run the engine's
-        // quick requests themselves, and more of them than cores would only take turns.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(cores.saturating_sub(1).max(1))
             .enable_all()
             .build()
             .map_err(|e| Failure::failed(format!("cannot start the threads: {e}")))?;
