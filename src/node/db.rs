@@ -224,6 +224,11 @@ impl Db {
         self.0.shard.engine().compact_range(cf, Unbounded, Unbounded)
     }
 
+    /// Runs the compactions of a family that are due, and waits until none is.
+    pub fn compact_due(&self, cf: CfId) -> Result<()> {
+        self.0.shard.engine().compact_due(cf)
+    }
+
     /// Makes a copy of the database in the new folder `dir` that opens by itself: sstables are
     /// hard-linked, so it takes no space at first. `dir` must be on the same file system.
     pub fn checkpoint(&self, dir: &Path) -> Result<()> {
