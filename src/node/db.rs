@@ -61,8 +61,10 @@ impl Db {
                 other => Err(unexpected(&other)),
             };
         }
-        let options = ReadOptions { now_ms: self.now_ms(), ..ReadOptions::default() };
-        Ok(shard.engine().get(cf, key, &options)?.map(|found| found.value))
+        let found = shard.engine().get(cf, key, &ReadOptions::default())?;
+        // The clock is asked only where it matters.
+        let is_live = |meta: Meta| meta.expire_at_ms.is_none_or(|at| at > self.now_ms());
+        Ok(found.filter(|found| is_live(found.meta)).map(|found| found.value))
     }
 
     /// The value of a key with the sequence number of its last commit and its expiry.
