@@ -23,9 +23,9 @@
 //!
 //! Invariants owed to the owner:
 //! - A batch is seen whole or not at all, also by readers of several families at one snapshot.
-//! - The order of a flush: sstable synced, folder synced, the log synced up to there
-//!   ([`Engine::set_log_barrier`]), the manifest's edit synced; only then is the memtable let go,
-//!   the flushed index advanced, an old file removed.
+//! - The order of a flush: sstable synced, folder synced, the log synced up to there unless no
+//!   other family needs it ([`Engine::set_log_barrier`]), the manifest's edit synced; only then is
+//!   the memtable let go, the flushed index advanced, an old file removed.
 //! - Applying depends on the batch and its index alone: never on time, timing or what was read.
 //! - A read never waits for a write to disk.
 
