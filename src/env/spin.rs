@@ -22,7 +22,9 @@ unsafe impl<T: Send> Sync for Spin<T> {}
 
 /// The right to use the value.
 #[derive(Debug)]
-pub struct SpinGuard<'a, T>(&'a Spin<T>);
+pub struct SpinGuard<'a, T> {
+    lock: &'a Spin<T>,
+}
 
 impl<T> Spin<T> {
     /// A lock around `value`.
@@ -36,7 +38,7 @@ impl<T> Spin<T> {
         while self.taken.swap(true, Ordering::Acquire) {
             std::thread::yield_now();
         }
-        SpinGuard(self)
+        SpinGuard { lock: self }
     }
 }
 
@@ -46,7 +48,7 @@ impl<T> Deref for SpinGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: this guard's thread holds the lock, and only through `&mut self` is it changed.
-        unsafe { &*self.0.value.get() }
+        unsafe { &*self.lock.value.get() }
     }
 }
 
@@ -54,14 +56,14 @@ impl<T> DerefMut for SpinGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: this guard's thread holds the lock, and `&mut self` excludes other references.
-        unsafe { &mut *self.0.value.get() }
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
 impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        self.lock.taken.store(false, Ordering::Release);
     }
 }
 

@@ -105,7 +105,7 @@ impl Engine {
         raise(&inner.visible_seq, batch.last_seq().0);
         raise(&inner.applied_index, index.0);
         let full = applying.full(index, inner.options.write_buffer_bytes);
-        if !full.is_empty() || memtable_bytes > inner.options.memtable_budget_bytes {
+        if !full.is_empty() || memtable_bytes > inner.options.memtable_soft_bytes() {
             inner.rotate_full(&mut applying, &full);
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Inner {
             self.schedule(tree);
             sealed = true;
         }
-        if self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtable_budget_bytes {
+        if self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtable_soft_bytes() {
             let trees = self.all_trees();
             let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
             let largest = trees.iter().max_by_key(|tree| tree.view().active.table.bytes());

@@ -162,7 +162,8 @@ mod tests {
         let mut encoder = Encoder::new();
         for seed in 0..3000 {
             let mut rng = Rng::new(seed);
-            let len = rng.below([20, 300, 5000, 80_000][rng.below(4) as usize] + 1) as usize;
+            let len_max = [20, 300, 5000, 80_000][rng.below(4) as usize];
+            let len = rng.below(len_max + 1) as usize;
             let mut input = Vec::with_capacity(len);
             while input.len() < len {
                 let n = 1 + rng.below(80) as usize;
