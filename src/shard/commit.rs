@@ -13,6 +13,7 @@ use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
 use crate::lsm::batch::{BatchView, WriteBatch};
 use crate::shard::Shard;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What became of a batch handed to the log.
@@ -77,6 +78,9 @@ pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 #[derive(Default)]
 pub(crate) struct Commits {
     state: Mutex<State>,
+    /// The state's epoch and what is applied, for those who only ask.
+    epoch: AtomicU64,
+    applied_seq: AtomicU64,
     applied: Condvar,
 }
 
@@ -125,7 +129,12 @@ impl Commits {
     pub(crate) fn begin(&self, last: Seq) {
         let mut state = self.lock();
         state.placed = last;
-        state.applied = last;
+        self.set_applied(&mut state, last);
+    }
+
+    fn set_applied(&self, state: &mut State, seq: Seq) {
+        state.applied = seq;
+        self.applied_seq.store(seq.0, Ordering::Release);
     }
 
     /// A ticket for everything placed so far.
@@ -136,7 +145,7 @@ impl Commits {
 
     /// The present epoch.
     pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(self.lock().epoch)
+        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,7 +191,7 @@ impl Shard {
                     state.failed = Some(error.clone());
                     return Err(unknown(&error));
                 }
-                state.applied = last;
+                self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
                 self.overlay.add(&view);
@@ -241,7 +250,8 @@ impl Shard {
         if view.is_empty() {
             return Ok(());
         }
-        state.applied = state.applied.max(view.last_seq());
+        let applied = state.applied.max(view.last_seq());
+        self.commits.set_applied(state, applied);
         state.placed = state.placed.max(view.last_seq());
         if state.pending.front().is_some_and(|p| &*p.bytes == bytes) {
             state.pending.pop_front();
@@ -259,6 +269,8 @@ impl Shard {
         }
         state.placed = state.applied;
         state.epoch += 1;
+        // Whoever sees it sees the overlay without what was lost.
+        self.commits.epoch.store(state.epoch, Ordering::Release);
         std::mem::take(&mut state.waiters).into_values().flatten().collect()
     }
 
@@ -328,9 +340,12 @@ impl Shard {
         !self.overlay.is_empty()
     }
 
-    /// Whether what the ticket names is committed.
+    /// Whether what the ticket names is committed. Takes no lock.
     pub fn is_committed(&self, ticket: Ticket) -> bool {
-        self.outcome(ticket).is_ok()
+        // In this order: of the ticket's own epoch still, so what was applied then was its batch.
+        let applied = self.commits.applied_seq.load(Ordering::Acquire);
+        ticket.seq == Seq(0)
+            || ticket.seq.0 <= applied && Epoch(ticket.epoch) == self.commits.epoch()
     }
 
     /// What became of what the ticket names; an error as long as it is pending.
