@@ -77,7 +77,12 @@ impl Default for WriteBatch {
 impl WriteBatch {
     /// An empty batch.
     pub fn new() -> WriteBatch {
-        let mut bytes = Vec::with_capacity(128);
+        WriteBatch::with_capacity(128)
+    }
+
+    /// An empty batch with room for operations of so many bytes.
+    pub fn with_capacity(bytes: usize) -> WriteBatch {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + bytes);
         bytes.resize(HEADER_BYTES, 0);
         bytes[0] = VERSION;
         WriteBatch { bytes, count: 0 }

@@ -224,11 +224,14 @@ impl Lookup {
         if now_ms != 0 && meta.is_expired(now_ms) {
             return Ok(None);
         }
-        if let (Some((_, value)), true) = (&self.base, self.operands.is_empty()) {
-            return Ok(Some(Found { value: value.clone(), meta, seq }));
-        }
+        let base = match self.base {
+            Some((_, value)) if self.operands.is_empty() => {
+                return Ok(Some(Found { value, meta, seq }));
+            }
+            base => base,
+        };
         let operands = self.operands.iter().rev().map(|(op, operand)| (*op, operand.as_slice()));
-        let value = merge::fold(self.base.as_ref().map(|b| &b.1[..]), operands);
+        let value = merge::fold(base.as_ref().map(|b| &b.1[..]), operands);
         Ok(Some(Found { value: value.into(), meta, seq }))
     }
 }
