@@ -5,8 +5,9 @@
 #     OPS="set" PIPELINES=1 bash benches/redis_door.sh
 #
 # Both servers run at once on loopback and take turns, round by round. CPU is user and system time
-# of the whole process, threads in the background included. A table goes to standard error, a JSON
-# object a line to standard output. Ratios above 1 are in our favour.
+# of the whole process: what a run leaves it to do in the background, and in children, counts until
+# it is done. A table goes to standard error, a JSON object a line to standard output. Ratios above
+# 1 are in our favour.
 #
 # ROUNDS (5), REQUESTS_P1 (100000), REQUESTS_PN (600000), OPS ("set get incr"), PIPELINES ("1 16"),
 # ALWAYS (1: measure `always` too), FILL (0: keys set beforehand, of 1,000,000), ARQON_BINARY.
@@ -21,9 +22,25 @@ trap 'stop_all; rm -rf "$work"' EXIT
 rounds=${ROUNDS:-5} ops=${OPS:-set get incr} pipelines=${PIPELINES:-1 16}
 results="$work/results"
 
-# Nanoseconds that the threads of a process have run. The clock ticks of its stat file would round
-# a short run by some per cent.
-cpu_ns() { cat /proc/"$1"/task/*/schedstat 2>/dev/null | awk '{ns += $1} END {printf "%.0f", ns}'; }
+# Nanoseconds that the threads of a process have run, and its children that have ended (Redis
+# rewrites its file in one). The clock ticks of its stat file would round a short run by some per
+# cent; of children there is nothing finer.
+cpu_ns() {
+  { cat /proc/"$1"/task/*/schedstat; awk '{print ($16 + $17) * 1e7}' /proc/"$1"/stat; } 2>/dev/null |
+    awk '{ns += $1} END {printf "%.0f", ns}'
+}
+
+# Waits until a process has done what a run left it to do: that is part of the run's price.
+quiet() {
+  local last now
+  last=$(cpu_ns "$1")
+  for _ in $(seq 100); do
+    sleep 0.2
+    now=$(cpu_ns "$1")
+    [ $((now - last)) -lt 4000000 ] && [ -z "$(cat /proc/"$1"/task/"$1"/children)" ] && return
+    last=$now
+  done
+}
 
 # measure WHO LEVEL PORT PID OP PIPELINE: a line of `who level op pipeline ops/s us/op`.
 measure() {
@@ -32,6 +49,7 @@ measure() {
   before=$(cpu_ns "$4")
   rate=$(redis-benchmark -p "$3" -c 50 -d 100 -r 1000000 -n "$n" -P "$6" -t "$5" --csv 2>/dev/null |
     tr -d '"' | awk -F, 'NR == 2 {print $2}')
+  quiet "$4"
   after=$(cpu_ns "$4")
   echo "$1 $2 $5 $6 ${rate:-0} $(awk -v b="$before" -v a="$after" -v n="$n" \
     'BEGIN {printf "%.4f", (a - b) / 1000 / n}')" >>"$results"
@@ -46,7 +64,8 @@ compare() {
     for port in "$ARQON_PORT" "$REDIS_PORT"; do
       redis-benchmark -p "$port" -c 50 -d 100 -r 1000000 -n "$FILL" -P 16 -t set -q >/dev/null
     done
-    sleep 3
+    quiet "$ARQON_PID"
+    quiet "$REDIS_PID"
   fi
   for round in $(seq "$rounds"); do
     for pipeline in $5; do
