@@ -44,3 +44,4 @@ pub use cache::BlockCache;
 pub use engine::{Engine, EngineStats, Found, Pressure, Snapshot};
 pub use iter::Iter;
 pub use options::{CfOptions, EngineOptions, IterOptions, ReadOptions};
+pub use sstable::Codec;

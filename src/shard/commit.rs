@@ -78,10 +78,10 @@ pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 #[derive(Default)]
 pub(crate) struct Commits {
     state: Mutex<State>,
-    /// The state's epoch and what is applied, for those who only ask.
+    changed: Condvar,
+    /// `State::applied` and `State::epoch`, to be looked at without the lock.
+    applied: AtomicU64,
     epoch: AtomicU64,
-    applied_seq: AtomicU64,
-    applied: Condvar,
 }
 
 #[derive(Default)]
@@ -134,7 +134,14 @@ impl Commits {
 
     fn set_applied(&self, state: &mut State, seq: Seq) {
         state.applied = seq;
-        self.applied_seq.store(seq.0, Ordering::Release);
+        self.applied.store(seq.0, Ordering::Release);
+    }
+
+    /// Whether what the ticket names is applied; takes no lock. Another epoch gives numbers again,
+    /// so it is looked at last: if it is the ticket's still, it was so when `applied` was read.
+    fn is_applied(&self, ticket: Ticket) -> bool {
+        let applied = self.applied.load(Ordering::Acquire);
+        ticket.seq.0 <= applied && ticket.epoch == self.epoch.load(Ordering::Acquire)
     }
 
     /// A ticket for everything placed so far.
@@ -180,8 +187,7 @@ impl Shard {
             ));
         }
         batch.place(Seq(state.placed.0 + 1), now_ms);
-        let bytes = batch.encoded();
-        let view = BatchView::read(bytes)?;
+        let (bytes, view) = (batch.bytes(), batch.view());
         let last = view.last_seq();
         match self.log.place(bytes)? {
             Placed::Committed(index) => {
@@ -213,7 +219,7 @@ impl Shard {
             let done = self.apply_locked(&mut state, index, bytes);
             (lost, done.map(|()| self.commits.take_woken(&mut state)))
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in lost {
             waiter(Err(lost_lead()));
         }
@@ -236,7 +242,7 @@ impl Shard {
             }
             self.commits.take_woken(&mut state)
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in woken {
             waiter(Ok(()));
         }
@@ -269,7 +275,6 @@ impl Shard {
         }
         state.placed = state.applied;
         state.epoch += 1;
-        // Whoever sees it sees the overlay without what was lost.
         self.commits.epoch.store(state.epoch, Ordering::Release);
         std::mem::take(&mut state.waiters).into_values().flatten().collect()
     }
@@ -284,7 +289,7 @@ impl Shard {
             }
             self.lose_pending(&mut state)
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in waiters {
             waiter(Err(unknown(error)));
         }
@@ -296,6 +301,9 @@ impl Shard {
         ticket: Ticket,
         waiter: impl FnOnce(Result<()>) + Send + 'static,
     ) {
+        if self.commits.is_applied(ticket) {
+            return waiter(Ok(()));
+        }
         let outcome = {
             let mut state = self.commits.lock();
             if state.is_pending(ticket) {
@@ -311,13 +319,16 @@ impl Shard {
 
     /// Waits until what the ticket names is committed.
     pub fn wait_committed(self: &Arc<Self>, ticket: Ticket) -> Result<()> {
+        if self.commits.is_applied(ticket) {
+            return Ok(());
+        }
         if !self.commits.lock().is_pending(ticket) {
             return self.commits.lock().outcome(ticket);
         }
         self.log.drive(self, true);
         let mut state = self.commits.lock();
         while state.is_pending(ticket) {
-            state = self.commits.applied.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.commits.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.outcome(ticket)
     }
@@ -340,16 +351,16 @@ impl Shard {
         !self.overlay.is_empty()
     }
 
-    /// Whether what the ticket names is committed. Takes no lock.
+    /// Whether what the ticket names is committed.
     pub fn is_committed(&self, ticket: Ticket) -> bool {
-        // In this order: of the ticket's own epoch still, so what was applied then was its batch.
-        let applied = self.commits.applied_seq.load(Ordering::Acquire);
-        ticket.seq == Seq(0)
-            || ticket.seq.0 <= applied && Epoch(ticket.epoch) == self.commits.epoch()
+        self.outcome(ticket).is_ok()
     }
 
     /// What became of what the ticket names; an error as long as it is pending.
     pub fn outcome(&self, ticket: Ticket) -> Result<()> {
+        if self.commits.is_applied(ticket) {
+            return Ok(());
+        }
         self.commits.lock().outcome(ticket)
     }
 }

@@ -26,8 +26,8 @@ impl Engine {
         inner.check_writable()?;
         let tree = inner.tree(cf)?;
         {
-            let _one = lock(&inner.apply);
-            inner.rotate(&tree);
+            let mut applying = lock(&inner.apply);
+            inner.rotate(&mut applying, &tree);
         }
         inner.flush_and_settle(&tree)
     }
@@ -42,8 +42,8 @@ impl Engine {
         inner.check_writable()?;
         let trees = inner.all_trees();
         let now = {
-            let _one = lock(&inner.apply);
-            trees.iter().for_each(|tree| _ = inner.rotate(tree));
+            let mut applying = lock(&inner.apply);
+            trees.iter().for_each(|tree| _ = inner.rotate(&mut applying, tree));
             inner.seal_now()
         };
         for tree in &trees {
@@ -60,14 +60,14 @@ impl Engine {
     pub fn flush_below(&self, index: LogIndex) -> Result<()> {
         let inner = &self.inner;
         inner.check_writable()?;
-        let _one = lock(&inner.apply);
+        let mut applying = lock(&inner.apply);
         let pins = |first: Option<LogIndex>| first.is_some_and(|first| first <= index);
         let mut any = false;
         for tree in inner.all_trees() {
             if pins(tree.first_unflushed(&[])) {
                 any = true;
                 if pins(Some(LogIndex(tree.view().active.first_index.load(Ordering::Acquire)))) {
-                    inner.rotate(&tree);
+                    inner.rotate(&mut applying, &tree);
                 }
                 inner.queue(&tree, Slot::Flush);
             }
