@@ -52,9 +52,9 @@ struct Touched {
 }
 
 impl Touched {
-    /// About what its write takes in a batch, without the expiry index.
+    /// What its write takes in a batch at most, without the expiry index.
     fn bytes(&self) -> usize {
-        const HEAD: usize = 24;
+        const HEAD: usize = 32;
         match &self.effect {
             Effect::None => 0,
             Effect::Delete => HEAD + self.key.len(),
