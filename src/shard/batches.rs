@@ -53,9 +53,7 @@ impl Shard {
         let _held = match (view.len(), view.ops().next()) {
             (1, Some(only)) => self.latches.one(latch::stripe(only.cf, only.key)),
             (0, _) | (_, None) => return Ok(Ticket::default()),
-            _ => {
-                self.latches.many(view.ops().map(|op| latch::stripe(op.cf, op.key)).collect())
-            }
+            _ => self.latches.many(view.ops().map(|op| latch::stripe(op.cf, op.key)).collect()),
         };
         if blind {
             return self.place(&mut batch, now_ms, began);

@@ -6,7 +6,7 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::engine::tree::View;
-use crate::lsm::engine::{Engine, Inner};
+use crate::lsm::engine::{Engine, Inner, no_such_family};
 use crate::lsm::iter::{BoxCursor, Iter, LevelCursor, MergingCursor};
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::lsm::merge;
@@ -36,7 +36,9 @@ impl Engine {
     /// `NotFound` if there is no such family; `Compacted` if the sequence number asked for is
     /// neither held by a snapshot nor retained; `Corruption`; what the disk answers.
     pub fn get(&self, cf: CfId, key: &[u8], options: &ReadOptions) -> Result<Option<Found>> {
-        let view = self.inner.tree(cf)?.view();
+        let trees = self.inner.trees.load();
+        let tree = trees.get(&cf).ok_or_else(|| no_such_family(cf))?;
+        let view = tree.view_for_read();
         let at = self.inner.read_at(&view, options.at)?;
         self.inner.counters.gets.fetch_add(1, Ordering::Relaxed);
         let mut lookup = Lookup::default();
@@ -224,15 +226,14 @@ impl Lookup {
         if now_ms != 0 && meta.is_expired(now_ms) {
             return Ok(None);
         }
-        let base = match self.base {
-            Some((_, value)) if self.operands.is_empty() => {
-                return Ok(Some(Found { value, meta, seq }));
+        let value = match self.base {
+            Some((_, value)) if self.operands.is_empty() => value,
+            base => {
+                let operands = self.operands.iter().rev().map(|(op, bytes)| (*op, &bytes[..]));
+                merge::fold(base.as_ref().map(|b| &b.1[..]), operands).into()
             }
-            base => base,
         };
-        let operands = self.operands.iter().rev().map(|(op, operand)| (*op, operand.as_slice()));
-        let value = merge::fold(base.as_ref().map(|b| &b.1[..]), operands);
-        Ok(Some(Found { value: value.into(), meta, seq }))
+        Ok(Some(Found { value, meta, seq }))
     }
 }
 

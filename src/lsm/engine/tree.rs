@@ -4,8 +4,9 @@ use crate::base::{CfId, LogIndex, Result, Seq};
 use crate::lsm::memtable::{ArenaPool, Memtable};
 use crate::lsm::options::CfOptions;
 use crate::lsm::version::Version;
+use arc_swap::{ArcSwap, Guard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A family.
 pub(super) struct Tree {
@@ -17,7 +18,9 @@ pub(super) struct Tree {
     pub(super) dropped: AtomicBool,
     /// Of each level, the largest key of the file compacted last.
     pub(super) marks: Mutex<Vec<Vec<u8>>>,
-    view: RwLock<Arc<View>>,
+    view: ArcSwap<View>,
+    /// Held by whoever replaces the view.
+    updating: Mutex<()>,
 }
 
 /// Everything a read of a family needs. It never changes; writes go into `active`.
@@ -112,22 +115,28 @@ impl Tree {
             flushed: AtomicU64::new(flushed.0),
             dropped: AtomicBool::new(false),
             marks: Mutex::new(Vec::new()),
-            view: RwLock::new(Arc::new(view)),
+            view: ArcSwap::from_pointee(view),
+            updating: Mutex::new(()),
         })
     }
 
     /// The family as it is now.
     pub(super) fn view(&self) -> Arc<View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.view.load_full()
+    }
+
+    /// The family as it is now, for a read that is over soon: counts no references.
+    pub(super) fn view_for_read(&self) -> Guard<Arc<View>> {
+        self.view.load()
     }
 
     /// Replaces the view by what `change` makes of it.
     pub(super) fn update(&self, change: impl FnOnce(&mut View)) {
-        let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = View::clone(&slot);
+        let updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = View::clone(&self.view.load());
         change(&mut next);
-        let old = std::mem::replace(&mut *slot, Arc::new(next));
-        drop(slot);
+        let old = self.view.swap(Arc::new(next));
+        drop(updating);
         // The last reader of an old view may remove files: not under the lock.
         drop(old);
     }
