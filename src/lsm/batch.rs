@@ -342,10 +342,28 @@ impl<'a> BatchView<'a> {
         let base = self.base_seq.0;
         (0..self.count).map_while(move |i| read_op(&mut reader, Seq(base + u64::from(i))))
     }
+
+    /// Shows the operations in order. The same as [`BatchView::ops`] for loops in which each
+    /// nanosecond counts: an operation stays in registers, where one that is handed through memory
+    /// waits for all stores before it.
+    #[inline]
+    pub fn for_each_op(&self, mut see: impl FnMut(Op<'a>)) {
+        let mut reader = Reader::new(self.ops);
+        for i in 0..self.count {
+            match read_op_inline(&mut reader, Seq(self.base_seq.0 + u64::from(i))) {
+                Some(op) => see(op),
+                None => return,
+            }
+        }
+    }
 }
 
-#[inline]
 fn read_op<'a>(r: &mut Reader<'a>, seq: Seq) -> Option<Op<'a>> {
+    read_op_inline(r, seq)
+}
+
+#[inline(always)]
+fn read_op_inline<'a>(r: &mut Reader<'a>, seq: Seq) -> Option<Op<'a>> {
     let kind = Kind::from_u8(r.u8()?)?;
     let counts = Counts::from_u8(r.u8()?)?;
     let cf = CfId(u32::try_from(r.varint()?).ok()?);
@@ -385,6 +403,9 @@ mod tests {
         let own = batch.view().ops().map(|op| format!("{op:?}")).collect::<Vec<_>>();
         let view = BatchView::read(batch.encoded()).unwrap();
         assert_eq!(own, view.ops().map(|op| format!("{op:?}")).collect::<Vec<_>>());
+        let mut shown = Vec::new();
+        view.for_each_op(|op| shown.push(format!("{op:?}")));
+        assert_eq!(own, shown);
         assert_eq!(view.request, Some(RequestId { client: 7, request: 8 }));
         assert_eq!((view.base_seq, view.last_seq(), view.commit_ms), (Seq(1000), Seq(1004), 5));
         let ops: Vec<Op> = view.ops().collect();

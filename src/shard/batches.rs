@@ -28,11 +28,16 @@ impl Shard {
         }
         let view = batch.view();
         let (mut ranges, mut blind) = (false, !self.counts_keys());
-        for op in view.ops() {
-            self.check(&op)?;
+        let (mut checked, mut stripes) = (Ok(()), Vec::with_capacity(view.len()));
+        view.for_each_op(|op| {
+            if checked.is_ok() {
+                checked = self.check(&op);
+            }
             ranges |= op.kind == Kind::RangeDelete;
             blind &= matches!(op.kind, Kind::Put | Kind::Delete);
-        }
+            stripes.push(latch::stripe(op.cf, op.key));
+        });
+        checked?;
         let began = self.commits.epoch();
         if ranges {
             if view.ops().any(|op| matches!(op.kind, Kind::Merge | Kind::PutMeta)) {
@@ -50,10 +55,10 @@ impl Shard {
             }
             return Ok(ticket);
         }
-        let _held = match (view.len(), view.ops().next()) {
-            (1, Some(only)) => self.latches.one(latch::stripe(only.cf, only.key)),
-            (0, _) | (_, None) => return Ok(Ticket::default()),
-            _ => self.latches.many(view.ops().map(|op| latch::stripe(op.cf, op.key)).collect()),
+        let _held = match stripes[..] {
+            [] => return Ok(Ticket::default()),
+            [only] => self.latches.one(only),
+            _ => self.latches.many(stripes),
         };
         if blind {
             return self.place(&mut batch, now_ms, began);

@@ -28,11 +28,11 @@ pub(crate) enum Held<'a> {
 
 /// The stripe of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stripe(usize);
+pub(crate) struct Stripe(u16);
 
 /// The stripe of `key` in family `cf`.
 pub(crate) fn stripe(cf: CfId, key: &[u8]) -> Stripe {
-    Stripe(xxh3_64_with_seed(key, u64::from(cf.0)) as usize % STRIPES)
+    Stripe(xxh3_64_with_seed(key, u64::from(cf.0)) as u16 % STRIPES as u16)
 }
 
 impl Latches {
@@ -54,11 +54,11 @@ impl Latches {
 
     /// Latches every key.
     pub(crate) fn all(&self) -> Held<'_> {
-        Held::All { _stripes: (0..STRIPES).map(|i| self.lock(Stripe(i))).collect() }
+        Held::All { _stripes: (0..STRIPES).map(|i| self.lock(Stripe(i as u16))).collect() }
     }
 
     /// A latch guards no data, so a holder's panic leaves nothing broken behind it.
     fn lock(&self, stripe: Stripe) -> MutexGuard<'_, ()> {
-        self.stripes[stripe.0].lock().unwrap_or_else(PoisonError::into_inner)
+        self.stripes[usize::from(stripe.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

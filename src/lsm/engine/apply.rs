@@ -83,7 +83,7 @@ impl Engine {
         let mut applying = lock(&inner.apply);
         inner.check_poison()?;
         let mut grown = 0;
-        for op in batch.ops() {
+        batch.for_each_op(|op| {
             if let Some(active) = applying.find(inner, op.cf, index) {
                 let added = active.table.insert(&op);
                 // A range delete of no key leaves no record to flush.
@@ -92,7 +92,7 @@ impl Engine {
                 }
                 grown += added;
             }
-        }
+        });
         let memtable_bytes =
             inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed) + grown as u64;
         // Changed under the apply lock alone: no atomic maximum is needed.

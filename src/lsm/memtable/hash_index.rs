@@ -103,6 +103,24 @@ impl HashIndex {
         table.find(hash, |node| node.user_key() == user_key).1
     }
 
+    /// Has the processor fetch the slot of a hash, for a search or an insert some moments later.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let table = self.table();
+            if let Some(mask) = table.hashes.len().checked_sub(1) {
+                let at = stored(hash) as usize & mask;
+                // SAFETY: a hint about addresses within the table; nothing is read.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>((&raw const table.hashes[at]).cast());
+                    _mm_prefetch::<_MM_HINT_T0>((&raw const table.nodes[at]).cast());
+                }
+            }
+        }
+    }
+
     /// Takes note of a node that is linked into the list; gives the bytes the index has grown by.
     ///
     /// # Safety

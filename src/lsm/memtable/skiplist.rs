@@ -111,6 +111,7 @@ impl SkipList {
     /// Adds a record; gives the bytes it takes, or `None` if its internal key is there already.
     /// REQUIRES: `writer` is this list's.
     pub(super) fn insert(&self, writer: &mut ListWriter, record: &Record<'_>) -> Option<usize> {
+        self.index.prefetch(record.hash);
         let target = Target::new(record.user_key, record.trailer);
         let height = writer.random_height();
         let mut before = writer.tail;
