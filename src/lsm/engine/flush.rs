@@ -8,6 +8,7 @@ use crate::lsm::engine::install::Change;
 use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::work::{Held, Slot};
 use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::iter::Run;
 use crate::lsm::key::user_key;
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::tombstone::RangeDeletes;
@@ -218,7 +219,7 @@ fn inputs(buffers: &[Arc<Buffer>]) -> Inputs {
     let mut range_deletes = RangeDeletes::default();
     buffers.iter().for_each(|b| range_deletes.extend(&b.table.range_deletes()));
     let bytes = buffers.iter().map(|b| b.table.bytes() as u64).sum();
-    let cursors = buffers.iter().map(|b| Box::new(b.table.cursor()) as _).collect();
+    let cursors = buffers.iter().map(|b| Run::Memtable(b.table.cursor())).collect();
     Inputs { cursors, range_deletes, bytes }
 }
 

@@ -7,7 +7,7 @@
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::engine::tree::View;
 use crate::lsm::engine::{Engine, Inner};
-use crate::lsm::iter::{BoxCursor, Iter, LevelCursor, MergingCursor};
+use crate::lsm::iter::{Iter, LevelCursor, MergingCursor, Run};
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::lsm::merge;
 use crate::lsm::options::{IterOptions, ReadOptions};
@@ -74,21 +74,28 @@ impl Engine {
         self.inner.counters.iterators.fetch_add(1, Ordering::Relaxed);
         let range = key_range(&options);
         let mut range_deletes = RangeDeletes::default();
-        let mut cursors: Vec<BoxCursor> = Vec::new();
+        let mut runs: Vec<Run> = Vec::with_capacity(8);
         for buffer in std::iter::once(&view.active).chain(&view.sealed) {
             range_deletes.extend(&buffer.table.range_deletes());
-            cursors.push(Box::new(buffer.table.cursor()));
+            runs.push(Run::Memtable(buffer.table.cursor()));
         }
-        for (level, files) in view.version.levels.iter().enumerate() {
-            let files: Vec<_> = files.iter().filter(|f| range.overlaps(&f.meta)).cloned().collect();
-            files.iter().for_each(|f| range_deletes.extend(f.range_deletes()));
+        let (version, fill_cache) = (&view.version, options.fill_cache);
+        for (level, files) in version.levels.iter().enumerate() {
+            let within = version.overlapping(level, &range);
+            let files = &files[within.clone()];
+            if version.has_range_deletes {
+                files.iter().for_each(|f| range_deletes.extend(f.range_deletes()));
+            }
             match level {
-                0 => cursors.extend(files.iter().map(|f| f.cursor(options.fill_cache))),
+                0 => {
+                    let files = files.iter().filter(|f| range.overlaps(&f.meta));
+                    runs.extend(files.map(|f| Run::File(f.cursor(fill_cache))));
+                }
                 _ if files.is_empty() => {}
-                _ => cursors.push(Box::new(LevelCursor::new(files, options.fill_cache))),
+                _ => runs.push(Run::Level(LevelCursor::of(version, level, within, fill_cache))),
             }
         }
-        Ok(Iter::new(MergingCursor::new(cursors), range_deletes, options, at))
+        Ok(Iter::new(MergingCursor::new(runs), range_deletes, options, at))
     }
 }
 

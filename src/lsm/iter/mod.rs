@@ -1,8 +1,9 @@
 //! Walking many sorted runs as one.
 //!
 //! In reading order:
-//! - [`merging`]: many cursors as one, by a heap; both ways.
 //! - [`level`]: the files of a level below 0 as one cursor.
+//! - [`run`]: one sorted run: a memtable, a file, a level.
+//! - [`merging`]: many cursors as one, by a heap; both ways.
 //! - [`user`]: what a caller sees: one entry a key, at one sequence number and one time.
 //!
 //! Invariants owed to callers:
@@ -11,13 +12,12 @@
 
 pub mod level;
 pub mod merging;
+pub mod run;
 pub mod user;
 #[cfg(test)]
 pub(crate) mod vec;
 
 pub use level::LevelCursor;
 pub use merging::MergingCursor;
+pub use run::Run;
 pub use user::Iter;
-
-/// A cursor that can be kept beside others.
-pub type BoxCursor = Box<dyn crate::lsm::cursor::Cursor + Send>;

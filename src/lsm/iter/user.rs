@@ -234,8 +234,12 @@ impl Iter {
     }
 
     /// Moves behind the records of `self.key`. REQUIRES: the cursor is at one of them or behind.
+    #[inline]
     fn pass_forward(&mut self) -> Result<()> {
-        self.value_here = None;
+        if self.value_here.take().is_some() {
+            // The cursor stands on the record that the value is in.
+            self.cursor.next()?;
+        }
         for _ in 0..STEPS_BEFORE_SEEK {
             if !self.cursor.valid() || user_key(self.cursor.key()) != self.key {
                 return Ok(());
