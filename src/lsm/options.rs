@@ -21,9 +21,10 @@ pub struct EngineOptions {
     pub memtable_budget_bytes: u64,
     /// Levels of a tree. Default 7, 2 to 12.
     pub levels: usize,
-    /// Target size in bytes of level 1. Default 256 MiB; at least `file_bytes`.
+    /// The most bytes that the first level below 0 in use holds, unless it is the last. Default
+    /// 256 MiB; at least `file_bytes`.
     pub level1_bytes: u64,
-    /// How many times larger each level is than the one above. Default 10, 2 to 100.
+    /// How many times larger each level in use is than the one above. Default 10, 2 to 100.
     pub level_multiplier: u64,
     /// Files in level 0 at which they are compacted into level 1. Default 4, at least 1.
     pub l0_compact_files: usize,
@@ -36,7 +37,8 @@ pub struct EngineOptions {
     /// How sstables are written; the codec is that of the compressed levels. Default
     /// [`TableOptions::default`].
     pub table: TableOptions,
-    /// First level that is compressed. Default 2: levels 0 and 1 are short-lived.
+    /// First level that is compressed. Default 0: level 0 too, which would else be most of what
+    /// is written.
     pub compress_from_level: usize,
     /// Whether flushes and picked compactions are scheduled on the pool. Default true; without
     /// it they run only when asked for.
@@ -60,7 +62,7 @@ impl EngineOptions {
             l0_stop_files: 32,
             file_bytes: 32 << 20,
             table: TableOptions::default(),
-            compress_from_level: 2,
+            compress_from_level: 0,
             background: true,
             read_only: false,
         }
@@ -72,11 +74,6 @@ impl EngineOptions {
         self.memtable_budget_bytes = (bytes / 2).max(1 << 20);
         self.write_buffer_bytes = (self.memtable_budget_bytes / 4).min(64 << 20);
         self
-    }
-
-    /// Target size in bytes of a level below 0.
-    pub fn level_bytes(&self, level: usize) -> u64 {
-        (1..level).fold(self.level1_bytes, |bytes, _| bytes.saturating_mul(self.level_multiplier))
     }
 
     /// How sstables of a level are written.

@@ -2,6 +2,7 @@
 
 use crate::base::{CfId, LogIndex, Result};
 use crate::lsm::compaction::output::Target;
+use crate::lsm::compaction::pick::Shape;
 use crate::lsm::compaction::run::{Inputs, Rules, rewrite};
 use crate::lsm::cursor::Cursor;
 use crate::lsm::engine::install::Change;
@@ -12,7 +13,7 @@ use crate::lsm::iter::Run;
 use crate::lsm::key::user_key;
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::tombstone::RangeDeletes;
-use crate::lsm::version::{KeyRange, TableFile};
+use crate::lsm::version::{KeyRange, TableFile, Version};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -183,8 +184,14 @@ impl Inner {
         if self.is_taken(tree.id, Slot::Compact) {
             return Ok(0);
         }
-        let version = tree.view().version.clone();
-        Ok(version.deepest_free(&range, self.options.levels).unwrap_or(0))
+        Ok(self.free_level(&tree.view().version, &range))
+    }
+
+    /// The deepest level that new records of `range` can go to, 0 if that is above the base: each
+    /// level there would be one more to look at, and none would ever be full.
+    fn free_level(&self, version: &Version, range: &KeyRange) -> usize {
+        let free = version.deepest_free(range, self.options.levels).unwrap_or(0);
+        if free < Shape::of(version, &self.options).base { 0 } else { free }
     }
 
     /// `wanted`, if files can still go to that level, else 0. REQUIRES: the manifest is locked, so
@@ -195,7 +202,7 @@ impl Inner {
         };
         let mut range = KeyRange::of(&first.meta);
         files.iter().for_each(|f| range.extend(&KeyRange::of(&f.meta)));
-        let free = tree.view().version.deepest_free(&range, self.options.levels).unwrap_or(0);
+        let free = self.free_level(&tree.view().version, &range);
         if free < wanted || self.is_taken(tree.id, Slot::Compact) { 0 } else { wanted }
     }
 

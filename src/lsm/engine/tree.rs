@@ -5,7 +5,7 @@ use crate::lsm::memtable::{ArenaPool, Memtable};
 use crate::lsm::options::CfOptions;
 use crate::lsm::version::Version;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// A family.
 pub(super) struct Tree {
@@ -15,8 +15,8 @@ pub(super) struct Tree {
     /// All records up to this log index are in sstables, durably.
     pub(super) flushed: AtomicU64,
     pub(super) dropped: AtomicBool,
-    /// Of each level, the largest key of the file compacted last.
-    pub(super) marks: Mutex<Vec<Vec<u8>>>,
+    /// Whether nobody writes to the engine; see [`Engine::tend`](super::Engine::tend).
+    pub(super) idle: AtomicBool,
     view: RwLock<Arc<View>>,
 }
 
@@ -111,7 +111,7 @@ impl Tree {
             options,
             flushed: AtomicU64::new(flushed.0),
             dropped: AtomicBool::new(false),
-            marks: Mutex::new(Vec::new()),
+            idle: AtomicBool::new(false),
             view: RwLock::new(Arc::new(view)),
         })
     }
@@ -156,6 +156,10 @@ impl Tree {
             .map(|buffer| buffer.first_index.load(Ordering::Acquire))
             .min()?;
         (first != u64::MAX).then_some(LogIndex(first))
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire)
     }
 
     pub(super) fn is_dropped(&self) -> bool {

@@ -23,9 +23,14 @@ pub(super) struct Work {
     /// Jobs waiting in the pool.
     queued: BTreeSet<(CfId, Slot)>,
     pub(super) error: Option<Error>,
+    /// The last sequence number seen by [`Engine::tend`], and when it was first seen, in µs.
+    written: (u64, u64),
     /// While a checkpoint is taken: memtables sealed behind this are not flushed.
     pub(super) ceiling: Option<LogIndex>,
 }
+
+/// Microseconds without a write after which work is done that pays only where nobody waits.
+pub(super) const IDLE_US: u64 = 1_000_000;
 
 /// The two kinds of work on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +55,26 @@ impl Drop for Held<'_> {
 }
 
 impl Engine {
+    /// Looks after what no write brings about; to be called about ten times a second. Where
+    /// nothing was written for a second, level 0 is merged if that gives space back.
+    pub fn tend(&self) {
+        let inner = &self.inner;
+        let (seq, now) = (inner.visible_seq().0, inner.monotonic_us());
+        let since = {
+            let mut work = lock(&inner.work);
+            if work.written.0 != seq {
+                work.written = (seq, now);
+            }
+            work.written.1
+        };
+        let idle = now.saturating_sub(since) >= IDLE_US;
+        for tree in inner.all_trees() {
+            if tree.idle.swap(idle, Ordering::AcqRel) != idle && idle {
+                inner.schedule(&tree);
+            }
+        }
+    }
+
     /// The error that stopped background work, if one did. A later success clears it.
     pub fn background_error(&self) -> Option<Error> {
         lock(&self.inner.work).error.clone()
