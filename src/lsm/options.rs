@@ -26,7 +26,8 @@ pub struct EngineOptions {
     pub level1_bytes: u64,
     /// How many times larger each level in use is than the one above. Default 10, 2 to 100.
     pub level_multiplier: u64,
-    /// Files in level 0 at which they are compacted into level 1. Default 4, at least 1.
+    /// Files in level 0 at which they are compacted into the level below, if they have as many
+    /// bytes as it; else at twice as many. Default 4, at least 1.
     pub l0_compact_files: usize,
     /// Files in level 0 at which writers are slowed. Default 16.
     pub l0_slow_files: usize,
@@ -40,6 +41,9 @@ pub struct EngineOptions {
     /// First level that is compressed. Default 0: level 0 too, which would else be most of what
     /// is written.
     pub compress_from_level: usize,
+    /// Deletes, without a write between the first and the last of their keys, after which is
+    /// looked for a span of keys that iterators need not walk. Default 2048, at least 1.
+    pub dead_span_after: u64,
     /// Whether flushes and picked compactions are scheduled on the pool. Default true; without
     /// it they run only when asked for.
     pub background: bool,
@@ -63,6 +67,7 @@ impl EngineOptions {
             file_bytes: 32 << 20,
             table: TableOptions::default(),
             compress_from_level: 0,
+            dead_span_after: 2048,
             background: true,
             read_only: false,
         }

@@ -17,7 +17,7 @@ const DENSE_ENTRIES_MIN: u64 = 64;
 /// records below that are rewritten for it.
 const DENSE_BELOW_ONE_IN: u64 = 8;
 /// The files of level 0 that are compacted together; more would make others wait for long.
-const L0_FILES_MAX: usize = 12;
+const L0_FILES_MAX: usize = 16;
 /// Where nobody writes, level 0 is compacted if it is this share (one in so many) of what it
 /// overlaps.
 const IDLE_ONE_IN: u64 = 16;
@@ -111,7 +111,7 @@ fn next_level(version: &Version, level: usize, last: usize) -> usize {
 pub fn scores(version: &Version, options: &EngineOptions) -> Vec<f64> {
     let (shape, last) = (Shape::of(version, options), options.levels - 1);
     let score = |(level, files): (usize, &Vec<_>)| match level {
-        0 => files.len() as f64 / options.l0_compact_files as f64,
+        0 => files.len() as f64 / l0_files_due(version, &shape, options) as f64,
         level if level >= last || files.is_empty() => 0.0,
         level if level < shape.base => ABOVE_BASE,
         level => level_bytes(version, level) as f64 / shape.targets[level] as f64,
@@ -119,12 +119,22 @@ pub fn scores(version: &Version, options: &EngineOptions) -> Vec<f64> {
     version.levels.iter().enumerate().map(score).collect()
 }
 
+/// Files in level 0 at which they are compacted: all of the level below is rewritten for them, so
+/// where that is more than they are, more of them are let come together.
+fn l0_files_due(version: &Version, shape: &Shape, options: &EngineOptions) -> usize {
+    let below = level_bytes(version, shape.below(version, 0));
+    let few = options.l0_compact_files;
+    if level_bytes(version, 0) >= below { few } else { (2 * few).min(options.l0_slow_files) }
+}
+
 /// Bytes that stand above their level's target and so wait for compaction.
 pub fn debt_bytes(version: &Version, options: &EngineOptions) -> u64 {
     let shape = Shape::of(version, options);
     let over = |level| level_bytes(version, level).saturating_sub(shape.targets[level]);
     let l0 = match version.levels.first() {
-        Some(files) if files.len() >= options.l0_compact_files => level_bytes(version, 0),
+        Some(files) if files.len() >= l0_files_due(version, &shape, options) => {
+            level_bytes(version, 0)
+        }
         _ => 0,
     };
     l0 + (1..options.levels - 1).map(over).sum::<u64>()

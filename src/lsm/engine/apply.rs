@@ -39,7 +39,8 @@ impl Engine {
                 }
                 current = Some((op.cf, found));
             }
-            if let Some((_, Some((_, view)))) = &current {
+            if let Some((_, Some((tree, view)))) = &current {
+                tree.dead.note(op.kind, op.key);
                 let active = &view.active;
                 let before = active.table.bytes();
                 active.table.insert(&op);
@@ -77,6 +78,9 @@ impl Inner {
         let full = |tree: &&Arc<Tree>| {
             tree.view().active.table.bytes() as u64 >= self.options.write_buffer_bytes
         };
+        for tree in touched.iter().filter(|tree| tree.dead.take_due()) {
+            self.queue_dead(tree);
+        }
         let mut sealed = false;
         for tree in touched.iter().filter(full) {
             self.rotate(tree);

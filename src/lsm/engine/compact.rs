@@ -127,7 +127,10 @@ impl Inner {
                 older: version,
                 older_from: choice.output + 1,
                 newer_holds: &newer_holds,
-                cancelled: &|| self.closing.load(Ordering::Acquire) || tree.is_dropped(),
+                cancelled: &|| {
+                    self.lend(tree);
+                    self.closing.load(Ordering::Acquire) || tree.is_dropped()
+                },
             };
             rewrite(inputs, rules, self.target(tree, choice.output))?
         };

@@ -155,7 +155,10 @@ impl Inner {
                 older: &version,
                 older_from: 0,
                 newer_holds: &newer_holds,
-                cancelled: &|| self.closing.load(Ordering::Acquire) || tree.is_dropped(),
+                cancelled: &|| {
+                    self.lend(tree);
+                    self.closing.load(Ordering::Acquire) || tree.is_dropped()
+                },
             };
             rewrite(inputs(&buffers), rules, self.target(tree, wanted))?
         };

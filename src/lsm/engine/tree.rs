@@ -1,6 +1,7 @@
 //! One column family: its memtables and its version, as one value that readers share.
 
 use crate::base::{CfId, LogIndex, Result, Seq};
+use crate::lsm::dead::DeadSpans;
 use crate::lsm::memtable::{ArenaPool, Memtable};
 use crate::lsm::options::CfOptions;
 use crate::lsm::version::Version;
@@ -17,6 +18,7 @@ pub(super) struct Tree {
     pub(super) dropped: AtomicBool,
     /// Whether nobody writes to the engine; see [`Engine::tend`](super::Engine::tend).
     pub(super) idle: AtomicBool,
+    pub(super) dead: Arc<DeadSpans>,
     view: RwLock<Arc<View>>,
 }
 
@@ -97,7 +99,7 @@ impl Tree {
         flushed: LogIndex,
         version: Version,
         totals: Totals,
-        arena: &ArenaPool,
+        (arena, dead_span_after): (&ArenaPool, u64),
     ) -> Arc<Tree> {
         let view = View {
             active: Buffer::new(arena),
@@ -112,6 +114,7 @@ impl Tree {
             flushed: AtomicU64::new(flushed.0),
             dropped: AtomicBool::new(false),
             idle: AtomicBool::new(false),
+            dead: Arc::new(DeadSpans::new(dead_span_after)),
             view: RwLock::new(Arc::new(view)),
         })
     }

@@ -128,6 +128,11 @@ impl MergingCursor {
         })
     }
 
+    /// Stands on no record until the next seek.
+    pub fn leave(&mut self) {
+        self.heap.clear();
+    }
+
     fn skip(&mut self, mut skip: impl FnMut(&mut Run) -> Result<()>) -> Result<()> {
         self.reset(self.forward, |_, child| if child.valid() { skip(child) } else { Ok(()) })
     }
