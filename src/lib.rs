@@ -64,7 +64,7 @@ pub mod shard;
 pub use base::{CfId, Error, ErrorKind, Result, Seq};
 pub use log::SyncLevel;
 pub use lsm::batch::WriteBatch;
-pub use lsm::{IterOptions, ReadOptions};
+pub use lsm::{Codec, IterOptions, ReadOptions};
 /// The embedded database, under the name it was promised.
 pub use node::Db as DBImpl;
 pub use node::{Db, Options};

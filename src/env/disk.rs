@@ -76,6 +76,10 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize>;
     /// Writes all of `bytes` at `offset`. On error a part may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+    /// As [`File::write_at`] of the parts one behind the other.
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
+        self.write_at(&parts.concat(), offset)
+    }
     /// Makes content and length durable.
     fn sync_data(&self) -> Result<()>;
     /// Cuts or grows the file to `len` bytes; new ones are zero.

@@ -121,12 +121,22 @@ impl File for MappedFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let end = offset.checked_add(bytes.len() as u64);
+        self.write_parts_at(&[bytes], offset)
+    }
+
+    fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let end = offset.checked_add(bytes as u64);
         if end.is_none_or(|end| end > self.mapping_bytes) {
-            return self.file.write_at(bytes, offset);
+            return self.file.write_parts_at(parts, offset);
         }
+        let mut mapping = self.mapping.lock().unwrap_or_else(PoisonError::into_inner);
         // `offset` is below the mapping's length, which is a usize.
-        self.mapping.lock().unwrap_or_else(PoisonError::into_inner).copy_in(bytes, offset as usize);
+        let mut at = offset as usize;
+        for part in parts {
+            mapping.copy_in(part, at);
+            at += part.len();
+        }
         Ok(())
     }
 
@@ -169,7 +179,8 @@ mod tests {
             let len = rng.below(3000) as usize;
             let at = rng.below(bytes - len as u64 + 1) as usize;
             rng.fill(&mut model[at..at + len]);
-            mapped.write_at(&model[at..at + len], at as u64).unwrap();
+            let (head, tail) = model[at..at + len].split_at(rng.below(len as u64 + 1) as usize);
+            mapped.write_parts_at(&[head, tail], at as u64).unwrap();
         }
         mapped.sync_data().unwrap();
         let mut seen = vec![0u8; bytes as usize];

@@ -49,7 +49,7 @@ pub use record::{Position, Record, RecordKind, RecordRef};
 pub use recover::{Cut, Recovery, Replay};
 pub use sync::DurableFn;
 
-use crate::base::{Error, GroupId, LogIndex, Result};
+use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
 use crate::env::{Disk, rng};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -131,7 +131,11 @@ impl Log {
         };
         let log = Log { inner: Arc::new(inner), recovery: found.report };
         if log.inner.options.threads {
-            log.inner.start_supplier();
+            // The first append need not wait for it. A full device is told to whoever writes.
+            match log.inner.supply.ensure(1) {
+                Err(e) if e.kind() != ErrorKind::OutOfSpace => return Err(e),
+                _ => log.inner.start_supplier(),
+            }
             if matches!(log.inner.options.sync, SyncLevel::Interval { .. }) {
                 log.inner.start_syncer();
             }

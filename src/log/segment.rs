@@ -84,6 +84,8 @@ struct State {
     ready: VecDeque<Arc<Segment>>,
     spares: Vec<PathBuf>,
     unsynced: Vec<PathBuf>,
+    /// Whether the thread is to make a segment if none is ready.
+    is_wanted: bool,
     closed: bool,
 }
 
@@ -96,8 +98,14 @@ impl Supply {
         next: u32,
         spares: Vec<PathBuf>,
     ) -> Supply {
-        let state =
-            State { next, ready: VecDeque::new(), spares, unsynced: Vec::new(), closed: false };
+        let state = State {
+            next,
+            ready: VecDeque::new(),
+            spares,
+            unsynced: Vec::new(),
+            is_wanted: false,
+            closed: false,
+        };
         let dir = dir.to_path_buf();
         Supply { disk, dir, options, key, state: Mutex::new(state), wanted: Condvar::new() }
     }
@@ -117,20 +125,24 @@ impl Supply {
     /// The next segment, ready to be written.
     pub(super) fn take(&self) -> Result<Arc<Segment>> {
         let mut state = self.lock();
-        let segment = match state.ready.pop_front() {
-            Some(segment) => segment,
-            None => self.make(&mut state)?,
-        };
-        self.wanted.notify_one();
-        Ok(segment)
+        match state.ready.pop_front() {
+            Some(segment) => Ok(segment),
+            None => self.make(&mut state),
+        }
     }
 
-    /// Keeps one segment ready until the supply is closed: the body of a thread. Gives the error
-    /// that is the end of the log.
+    /// Has a segment made ready, if there is none, before it is needed.
+    pub(super) fn want(&self) {
+        self.lock().is_wanted = true;
+        self.wanted.notify_one();
+    }
+
+    /// Makes a segment whenever one is wanted, until the supply is closed: the body of a thread.
+    /// Gives the error that is the end of the log.
     pub(super) fn run(&self) -> Result<()> {
         let mut state = self.lock();
         while !state.closed {
-            if state.ready.is_empty() {
+            if std::mem::take(&mut state.is_wanted) && state.ready.is_empty() {
                 match self.make(&mut state) {
                     Ok(segment) => {
                         state.ready.push_back(segment);

@@ -40,6 +40,8 @@ struct Active {
     at: u64,
     /// What `synced` of a frame may say: up to where this segment was durable.
     synced: u32,
+    /// Whether the next segment has been asked for.
+    next_is_wanted: bool,
 }
 
 impl Writer {
@@ -117,8 +119,12 @@ impl Inner {
             }
         }
         writer.spill().map_err(|e| self.poison(&e))?;
-        if let Some(active) = &writer.active {
+        if let Some(active) = &mut writer.active {
             writer.end = Position::new(active.segment.number, active.at);
+            if active.at > active.segment.bytes / 2 && !active.next_is_wanted {
+                active.next_is_wanted = true;
+                self.supply.want();
+            }
         }
         self.written.store(writer.end.0, Ordering::Release);
         Ok(position)
@@ -183,7 +189,7 @@ impl Inner {
         writer.gathered_at = at;
         writer.retention.begin(segment.number);
         self.keep_segment(segment.clone());
-        writer.active = Some(Active { segment, at: FIRST_FRAME, synced: 0 });
+        writer.active = Some(Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false });
         self.segment_was_filled();
         Ok(())
     }
@@ -207,7 +213,7 @@ impl Inner {
     }
 }
 
-/// Adds a frame to those gathered, or writes it at once if it is large; gives its place.
+/// Adds a frame to those gathered, or writes it at once if it is large or alone; gives its place.
 #[inline]
 fn write_frame(
     writer: &mut Writer,
@@ -236,6 +242,9 @@ fn write_frame(
         let header = encode_header(&frame, part, salt, at);
         active.segment.file.write_at(&header, at)?;
         active.segment.file.write_at(part, at + FRAME_HEADER as u64)?;
+    } else if flags & END != 0 && writer.gathered.is_empty() {
+        let header = encode_header(&frame, part, salt, at);
+        active.segment.file.write_parts_at(&[&header, part], at)?;
     } else {
         if writer.gathered.is_empty() {
             writer.gathered_at = at;

@@ -22,6 +22,8 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 22;
 const FLAG_REQUEST: u8 = 1;
 const COUNTS_UNKNOWN: u8 = 9;
+/// What an operation takes beside key and value, at most.
+const OP_OVERHEAD_BYTES: usize = 32;
 /// Each write of a request may move an entry of the expiry index, and the request be recorded.
 const OPS_MAX: usize = 3 * BATCH_OPS_MAX + 2;
 
@@ -140,11 +142,10 @@ impl WriteBatch {
 
     /// Sets a key with what stands beside its value.
     pub fn put_with(&mut self, cf: CfId, key: &[u8], value: &[u8], meta: Meta, counts: Counts) {
+        self.bytes.reserve(OP_OVERHEAD_BYTES + key.len() + value.len());
         self.op(meta.kind(), counts, cf, key);
-        let mut header = Vec::new();
-        meta.put_header(&mut header);
-        put_varint(&mut self.bytes, (header.len() + value.len()) as u64);
-        self.bytes.extend_from_slice(&header);
+        put_varint(&mut self.bytes, (meta.header_bytes() + value.len()) as u64);
+        meta.put_header(&mut self.bytes);
         self.bytes.extend_from_slice(value);
     }
 
@@ -199,6 +200,28 @@ impl WriteBatch {
         self.bytes[18..22].copy_from_slice(&self.count.to_le_bytes());
     }
 
+    /// The batch to be read, as it was last placed.
+    pub fn view(&self) -> BatchView<'_> {
+        let whole = &self.bytes[HEADER_BYTES..];
+        let request = (self.bytes[1] & FLAG_REQUEST != 0).then(|| {
+            let (client, request) = (u64_at(whole, 0), u64_at(whole, 8));
+            RequestId { client, request }
+        });
+        BatchView {
+            base_seq: Seq(u64_at(&self.bytes, 2)),
+            commit_ms: u64_at(&self.bytes, 10),
+            request,
+            count: self.count,
+            ops: if request.is_some() { &whole[16..] } else { whole },
+        }
+    }
+
+    /// The encoded batch. REQUIRES: placed, and nothing added since.
+    pub fn bytes(&self) -> &[u8] {
+        debug_assert_eq!(self.bytes[18..22], self.count.to_le_bytes());
+        &self.bytes
+    }
+
     /// The encoded batch. Its place is that of the last [`WriteBatch::place`].
     pub fn encoded(&mut self) -> &[u8] {
         let count = self.count;
@@ -213,6 +236,12 @@ impl WriteBatch {
         put_varint(&mut self.bytes, u64::from(cf.0));
         put_bytes(&mut self.bytes, key);
     }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut out = [0; 8];
+    out.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(out)
 }
 
 /// One operation of a batch, read where it lies.
@@ -310,6 +339,7 @@ impl<'a> BatchView<'a> {
     }
 }
 
+#[inline]
 fn read_op<'a>(r: &mut Reader<'a>, seq: Seq) -> Option<Op<'a>> {
     let kind = Kind::from_u8(r.u8()?)?;
     let counts = Counts::from_u8(r.u8()?)?;
@@ -347,7 +377,9 @@ mod tests {
     #[test]
     fn a_batch_comes_back_operation_by_operation() {
         let mut batch = sample();
+        let own = batch.view().ops().map(|op| format!("{op:?}")).collect::<Vec<_>>();
         let view = BatchView::read(batch.encoded()).unwrap();
+        assert_eq!(own, view.ops().map(|op| format!("{op:?}")).collect::<Vec<_>>());
         assert_eq!(view.request, Some(RequestId { client: 7, request: 8 }));
         assert_eq!((view.base_seq, view.last_seq(), view.commit_ms), (Seq(1000), Seq(1004), 5));
         let ops: Vec<Op> = view.ops().collect();

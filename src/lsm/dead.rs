@@ -111,20 +111,23 @@ impl DeadSpans {
         spans.filter(|spans| !spans.is_empty())
     }
 
-    /// Notes a write. REQUIRES: the lock that orders writes; the write is not visible yet.
-    pub fn note(&self, kind: Kind, key: &[u8]) {
+    /// Notes a write; gives whether there is something to look into, see [`DeadSpans::take_due`].
+    /// REQUIRES: the lock that orders writes; the write is not visible yet.
+    #[inline]
+    pub fn note(&self, kind: Kind, key: &[u8]) -> bool {
         match kind {
             Kind::Delete => self.note_delete(key),
-            Kind::RangeDelete => {}
+            Kind::RangeDelete => false,
             Kind::Put | Kind::PutMeta | Kind::Merge => {
                 if self.watching.load(Ordering::Relaxed) {
                     self.note_live(key);
                 }
+                false
             }
         }
     }
 
-    fn note_delete(&self, key: &[u8]) {
+    fn note_delete(&self, key: &[u8]) -> bool {
         let mut state = self.lock();
         if state.run == 0 || key < state.first.as_slice() {
             state.first.clear();
@@ -136,10 +139,12 @@ impl DeadSpans {
         }
         state.run += 1;
         self.watching.store(true, Ordering::Relaxed);
-        if state.run.is_multiple_of(self.suspect_after) {
+        let many = state.run.is_multiple_of(self.suspect_after);
+        if many {
             let start = state.first.clone();
             self.name(&mut state, start);
         }
+        many
     }
 
     fn note_live(&self, key: &[u8]) {
@@ -275,7 +280,7 @@ mod tests {
     use super::*;
 
     fn delete_all(dead: &DeadSpans, keys: &[&str]) {
-        keys.iter().for_each(|key| dead.note(Kind::Delete, key.as_bytes()));
+        keys.iter().for_each(|key| _ = dead.note(Kind::Delete, key.as_bytes()));
     }
 
     fn covered(dead: &DeadSpans, key: &str, at: u64) -> bool {
@@ -305,14 +310,14 @@ mod tests {
     fn a_write_while_the_walk_goes_on_ends_the_span_before_it() {
         let dead = DeadSpans::new(2);
         delete_all(&dead, &["b", "c"]);
-        dead.note(Kind::Put, b"d");
+        _ = dead.note(Kind::Put, b"d");
         // More deletes name the same suspect: what was noted stays noted.
         delete_all(&dead, &["e", "f"]);
         enter(&dead, 1, Some("x"), 9);
         assert!(covered(&dead, "c", 9) && !covered(&dead, "d", 9) && !covered(&dead, "e", 9));
-        dead.note(Kind::Merge, b"bb");
+        _ = dead.note(Kind::Merge, b"bb");
         assert!(covered(&dead, "b", 9) && !covered(&dead, "bb", 9) && !covered(&dead, "c", 9));
-        dead.note(Kind::PutMeta, b"b");
+        _ = dead.note(Kind::PutMeta, b"b");
         assert!(!covered(&dead, "b", 9));
     }
 

@@ -76,6 +76,7 @@ pub struct Parsed<'a> {
 }
 
 /// Takes an internal key apart; `None` if it is too short or its kind is unknown.
+#[inline]
 pub fn parse(internal: &[u8]) -> Option<Parsed<'_>> {
     let at = internal.len().checked_sub(TRAILER_BYTES)?;
     let (user_key, trailer) = internal.split_at(at);
@@ -84,6 +85,7 @@ pub fn parse(internal: &[u8]) -> Option<Parsed<'_>> {
 }
 
 /// The user key of an internal key of at least [`TRAILER_BYTES`] bytes; all of a shorter one.
+#[inline]
 pub fn user_key(internal: &[u8]) -> &[u8] {
     &internal[..internal.len().saturating_sub(TRAILER_BYTES)]
 }
@@ -108,6 +110,7 @@ pub fn compare_user(mut a: &[u8], mut b: &[u8]) -> Ordering {
     a.cmp(b)
 }
 
+#[inline]
 fn trailer_of(internal: &[u8]) -> u64 {
     let at = internal.len().saturating_sub(TRAILER_BYTES);
     internal[at..].try_into().map_or(0, u64::from_le_bytes)
@@ -133,6 +136,15 @@ impl Meta {
         if *self == Meta::default() { Kind::Put } else { Kind::PutMeta }
     }
 
+    /// Bytes that [`Meta::put_header`] appends.
+    pub fn header_bytes(&self) -> usize {
+        match (self.kind(), self.expire_at_ms) {
+            (Kind::PutMeta, Some(_)) => 9,
+            (Kind::PutMeta, None) => 1,
+            _ => 0,
+        }
+    }
+
     /// Appends what stands before the value in a record of [`Meta::kind`].
     pub fn put_header(&self, out: &mut Vec<u8>) {
         if *self == Meta::default() {
@@ -148,6 +160,7 @@ impl Meta {
 
 /// Splits a stored `Put` or `PutMeta` value into what stands beside it and the value; `None` if
 /// it is malformed or of another kind.
+#[inline]
 pub fn split_value(kind: Kind, stored: &[u8]) -> Option<(Meta, &[u8])> {
     match kind {
         Kind::Put => Some((Meta::default(), stored)),
@@ -214,6 +227,7 @@ mod tests {
         ] {
             let mut stored = Vec::new();
             meta.put_header(&mut stored);
+            assert_eq!(stored.len(), meta.header_bytes());
             stored.extend_from_slice(b"value");
             assert_eq!(split_value(meta.kind(), &stored), Some((meta, &b"value"[..])));
         }

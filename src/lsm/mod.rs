@@ -46,3 +46,4 @@ pub use cache::BlockCache;
 pub use engine::{Engine, EngineStats, Found, Pressure, Snapshot};
 pub use iter::Iter;
 pub use options::{CfOptions, EngineOptions, IterOptions, ReadOptions};
+pub use sstable::Codec;

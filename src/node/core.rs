@@ -344,7 +344,11 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
     let pool = Pool::threads("arqon-bg", options.background_threads.max(1));
     // Half for what is being written, half for what is being read.
     let cache = BlockCache::new(options.memory_budget_bytes / 2);
-    let engine_options =
+    let mut engine_options =
         EngineOptions::new(dir.join("shard-1")).with_memory_budget(options.memory_budget_bytes);
+    engine_options.table.codec = options.compression;
+    if let Some(bytes) = options.write_buffer_bytes {
+        engine_options.write_buffer_bytes = bytes;
+    }
     Engine::open(disk.clone(), pool, cache, engine_options)
 }

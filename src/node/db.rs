@@ -61,8 +61,10 @@ impl Db {
                 other => Err(unexpected(&other)),
             };
         }
-        let options = ReadOptions { now_ms: self.now_ms(), ..ReadOptions::default() };
-        Ok(shard.engine().get(cf, key, &options)?.map(|found| found.value))
+        let found = shard.engine().get(cf, key, &ReadOptions::default())?;
+        // The clock is asked only where it matters.
+        let is_live = |meta: Meta| meta.expire_at_ms.is_none_or(|at| at > self.now_ms());
+        Ok(found.filter(|found| is_live(found.meta)).map(|found| found.value))
     }
 
     /// The value of a key with the sequence number of its last commit and its expiry.
@@ -222,6 +224,11 @@ impl Db {
     pub fn compact(&self, cf: CfId) -> Result<()> {
         use std::ops::Bound::Unbounded;
         self.0.shard.engine().compact_range(cf, Unbounded, Unbounded)
+    }
+
+    /// Runs the compactions of a family that are due, and waits until none is.
+    pub fn compact_due(&self, cf: CfId) -> Result<()> {
+        self.0.shard.engine().compact_due(cf)
     }
 
     /// Makes a copy of the database in the new folder `dir` that opens by itself: sstables are

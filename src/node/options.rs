@@ -2,6 +2,7 @@
 
 use crate::env::{Clock, Disk, RealClock, RealDisk};
 use crate::log::SyncLevel;
+use crate::lsm::Codec;
 use std::sync::Arc;
 
 /// How a database is opened.
@@ -12,6 +13,11 @@ pub struct Options {
     /// Memory for memtables and the block cache together, in bytes. Default: 256 MiB; at least
     /// 8 MiB.
     pub memory_budget_bytes: u64,
+    /// Size of a column family's memtable at which it is written to a table, in bytes; at most the
+    /// half of the budget that memtables have. Default: what fits the budget, 64 MiB at most.
+    pub write_buffer_bytes: Option<u64>,
+    /// How tables are compressed. Default: LZ4.
+    pub compression: Codec,
     /// The log is kept below about this size by flushing what pins it, in bytes. Default: 512 MiB.
     pub log_bytes_max: u64,
     /// Size of a log segment in bytes. Default: 64 MiB.
@@ -34,6 +40,8 @@ impl Default for Options {
         Options {
             sync: SyncLevel::default(),
             memory_budget_bytes: 256 << 20,
+            write_buffer_bytes: None,
+            compression: Codec::default(),
             log_bytes_max: 512 << 20,
             log_segment_bytes: 64 << 20,
             background_threads: 2,

@@ -1,7 +1,7 @@
 //! Batches that an embedding program built itself.
 
 use crate::base::{CfId, Error, Result};
-use crate::lsm::batch::{BatchView, Op, WriteBatch};
+use crate::lsm::batch::{Op, WriteBatch};
 use crate::lsm::key::{Kind, split_value};
 use crate::op::kv::{BATCH_OPS_MAX, KEY_BYTES_MAX, MergeOp, VALUE_BYTES_MAX};
 use crate::shard::Shard;
@@ -26,9 +26,7 @@ impl Shard {
                 batch.len()
             )));
         }
-        // Read from a copy: placing the batch writes its place into it.
-        let bytes = batch.encoded().to_vec();
-        let view = BatchView::read(&bytes)?;
+        let view = batch.view();
         let (mut ranges, mut blind) = (false, !self.counts_keys());
         for op in view.ops() {
             self.check(&op)?;
@@ -52,19 +50,16 @@ impl Shard {
             }
             return Ok(ticket);
         }
-        let mut stripes = view.ops().map(|op| latch::stripe(op.cf, op.key));
-        let _held = match (stripes.next(), stripes.next()) {
-            (None, _) => return Ok(Ticket::default()),
-            (Some(only), None) => self.latches.one(only),
-            (Some(first), Some(second)) => {
-                self.latches.many([first, second].into_iter().chain(stripes).collect())
-            }
+        let _held = match (view.len(), view.ops().next()) {
+            (1, Some(only)) => self.latches.one(latch::stripe(only.cf, only.key)),
+            (0, _) | (_, None) => return Ok(Ticket::default()),
+            _ => self.latches.many(view.ops().map(|op| latch::stripe(op.cf, op.key)).collect()),
         };
         if blind {
             return self.place(&mut batch, now_ms, began);
         }
         let mut txn = Transaction::new(self, now_ms);
-        for op in view.ops() {
+        for op in batch.view().ops() {
             write(&mut txn, &op)?;
         }
         let mut evaluated = WriteBatch::new();

@@ -13,6 +13,7 @@ use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
 use crate::lsm::batch::{BatchView, WriteBatch};
 use crate::shard::Shard;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What became of a batch handed to the log.
@@ -77,7 +78,10 @@ pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 #[derive(Default)]
 pub(crate) struct Commits {
     state: Mutex<State>,
-    applied: Condvar,
+    changed: Condvar,
+    /// `State::applied` and `State::epoch`, to be looked at without the lock.
+    applied: AtomicU64,
+    epoch: AtomicU64,
 }
 
 #[derive(Default)]
@@ -125,7 +129,19 @@ impl Commits {
     pub(crate) fn begin(&self, last: Seq) {
         let mut state = self.lock();
         state.placed = last;
-        state.applied = last;
+        self.set_applied(&mut state, last);
+    }
+
+    fn set_applied(&self, state: &mut State, seq: Seq) {
+        state.applied = seq;
+        self.applied.store(seq.0, Ordering::Release);
+    }
+
+    /// Whether what the ticket names is applied; takes no lock. Another epoch gives numbers again,
+    /// so it is looked at last: if it is the ticket's still, it was so when `applied` was read.
+    fn is_applied(&self, ticket: Ticket) -> bool {
+        let applied = self.applied.load(Ordering::Acquire);
+        ticket.seq.0 <= applied && ticket.epoch == self.epoch.load(Ordering::Acquire)
     }
 
     /// A ticket for everything placed so far.
@@ -136,7 +152,7 @@ impl Commits {
 
     /// The present epoch.
     pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(self.lock().epoch)
+        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,8 +187,7 @@ impl Shard {
             ));
         }
         batch.place(Seq(state.placed.0 + 1), now_ms);
-        let bytes = batch.encoded();
-        let view = BatchView::read(bytes)?;
+        let (bytes, view) = (batch.bytes(), batch.view());
         let last = view.last_seq();
         match self.log.place(bytes)? {
             Placed::Committed(index) => {
@@ -182,7 +197,7 @@ impl Shard {
                     state.failed = Some(error.clone());
                     return Err(unknown(&error));
                 }
-                state.applied = last;
+                self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
                 self.overlay.add(&view);
@@ -204,7 +219,7 @@ impl Shard {
             let done = self.apply_locked(&mut state, index, bytes);
             (lost, done.map(|()| self.commits.take_woken(&mut state)))
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in lost {
             waiter(Err(lost_lead()));
         }
@@ -227,7 +242,7 @@ impl Shard {
             }
             self.commits.take_woken(&mut state)
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in woken {
             waiter(Ok(()));
         }
@@ -241,7 +256,8 @@ impl Shard {
         if view.is_empty() {
             return Ok(());
         }
-        state.applied = state.applied.max(view.last_seq());
+        let applied = state.applied.max(view.last_seq());
+        self.commits.set_applied(state, applied);
         state.placed = state.placed.max(view.last_seq());
         if state.pending.front().is_some_and(|p| &*p.bytes == bytes) {
             state.pending.pop_front();
@@ -259,6 +275,7 @@ impl Shard {
         }
         state.placed = state.applied;
         state.epoch += 1;
+        self.commits.epoch.store(state.epoch, Ordering::Release);
         std::mem::take(&mut state.waiters).into_values().flatten().collect()
     }
 
@@ -272,7 +289,7 @@ impl Shard {
             }
             self.lose_pending(&mut state)
         };
-        self.commits.applied.notify_all();
+        self.commits.changed.notify_all();
         for waiter in waiters {
             waiter(Err(unknown(error)));
         }
@@ -284,6 +301,9 @@ impl Shard {
         ticket: Ticket,
         waiter: impl FnOnce(Result<()>) + Send + 'static,
     ) {
+        if self.commits.is_applied(ticket) {
+            return waiter(Ok(()));
+        }
         let outcome = {
             let mut state = self.commits.lock();
             if state.is_pending(ticket) {
@@ -299,13 +319,16 @@ impl Shard {
 
     /// Waits until what the ticket names is committed.
     pub fn wait_committed(self: &Arc<Self>, ticket: Ticket) -> Result<()> {
+        if self.commits.is_applied(ticket) {
+            return Ok(());
+        }
         if !self.commits.lock().is_pending(ticket) {
             return self.commits.lock().outcome(ticket);
         }
         self.log.drive(self, true);
         let mut state = self.commits.lock();
         while state.is_pending(ticket) {
-            state = self.commits.applied.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.commits.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.outcome(ticket)
     }
@@ -335,6 +358,9 @@ impl Shard {
 
     /// What became of what the ticket names; an error as long as it is pending.
     pub fn outcome(&self, ticket: Ticket) -> Result<()> {
+        if self.commits.is_applied(ticket) {
+            return Ok(());
+        }
         self.commits.lock().outcome(ticket)
     }
 }

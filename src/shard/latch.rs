@@ -2,10 +2,11 @@
 //!
 //! A key's hash picks one of [`STRIPES`] mutexes. An evaluation takes the stripes of its keys in
 //! ascending order, so two evaluations cannot wait for each other in a ring. One that touches
-//! keys it cannot name beforehand (FLUSHALL, a range delete) takes all at once.
+//! keys it cannot name beforehand (FLUSHALL, a range delete) takes all of them: rare, and some
+//! hundred microseconds, so that nobody else pays for it.
 
 use crate::base::CfId;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const STRIPES: usize = 4096;
@@ -13,17 +14,16 @@ const STRIPES: usize = 4096;
 /// The latches of a shard.
 pub(crate) struct Latches {
     stripes: Box<[Mutex<()>]>,
-    all: RwLock<()>,
 }
 
 /// Latches held; letting go of it releases them.
 pub(crate) enum Held<'a> {
     /// One key's.
-    One { _stripe: MutexGuard<'a, ()>, _all: RwLockReadGuard<'a, ()> },
+    One { _stripe: MutexGuard<'a, ()> },
     /// Several keys'.
-    Many { _stripes: Vec<MutexGuard<'a, ()>>, _all: RwLockReadGuard<'a, ()> },
+    Many { _stripes: Vec<MutexGuard<'a, ()>> },
     /// Every key's.
-    All { _all: RwLockWriteGuard<'a, ()> },
+    All { _stripes: Vec<MutexGuard<'a, ()>> },
 }
 
 /// The stripe of a key.
@@ -37,30 +37,24 @@ pub(crate) fn stripe(cf: CfId, key: &[u8]) -> Stripe {
 
 impl Latches {
     pub(crate) fn new() -> Latches {
-        Latches { stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(), all: RwLock::new(()) }
+        Latches { stripes: (0..STRIPES).map(|_| Mutex::new(())).collect() }
     }
 
     /// Latches one stripe.
     pub(crate) fn one(&self, stripe: Stripe) -> Held<'_> {
-        let all = self.shared();
-        Held::One { _stripe: self.lock(stripe), _all: all }
+        Held::One { _stripe: self.lock(stripe) }
     }
 
     /// Latches the stripes of many keys.
     pub(crate) fn many(&self, mut stripes: Vec<Stripe>) -> Held<'_> {
         stripes.sort_unstable();
         stripes.dedup();
-        let all = self.shared();
-        Held::Many { _stripes: stripes.into_iter().map(|s| self.lock(s)).collect(), _all: all }
+        Held::Many { _stripes: stripes.into_iter().map(|s| self.lock(s)).collect() }
     }
 
     /// Latches every key.
     pub(crate) fn all(&self) -> Held<'_> {
-        Held::All { _all: self.all.write().unwrap_or_else(PoisonError::into_inner) }
-    }
-
-    fn shared(&self) -> RwLockReadGuard<'_, ()> {
-        self.all.read().unwrap_or_else(PoisonError::into_inner)
+        Held::All { _stripes: (0..STRIPES).map(|i| self.lock(Stripe(i))).collect() }
     }
 
     /// A latch guards no data, so a holder's panic leaves nothing broken behind it.

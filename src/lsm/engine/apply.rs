@@ -2,13 +2,69 @@
 
 use crate::base::{CfId, LogIndex, Result};
 use crate::lsm::batch::BatchView;
-use crate::lsm::engine::tree::{Seal, Tree, View};
+use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::{Engine, Inner, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A tree that takes records, and its present view.
-type Taking = (Arc<Tree>, Arc<View>);
+/// What the apply lock guards: where the records of the families written last go, so that a batch
+/// need not ask for each family's view.
+#[derive(Default)]
+pub(super) struct Applying {
+    taking: Vec<Taking>,
+}
+
+/// Families that are remembered: a batch rarely touches more.
+const TAKING_MAX: usize = 8;
+
+/// A tree and the memtable that takes its records. Holds until the memtable is sealed.
+struct Taking {
+    tree: Arc<Tree>,
+    active: Arc<Buffer>,
+    /// The log index of the last batch that wrote to it.
+    index: LogIndex,
+}
+
+impl Applying {
+    /// Where records of `cf` go at `index`; `None` if there is no such family or its tables have
+    /// them already.
+    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<&Taking> {
+        let at = match self.taking.iter().position(|taking| taking.tree.id == cf) {
+            Some(at) => at,
+            None => {
+                let tree = inner.tree(cf).ok()?;
+                if self.taking.len() == TAKING_MAX {
+                    self.taking.remove(0);
+                }
+                let active = tree.view().active.clone();
+                self.taking.push(Taking { tree, active, index: LogIndex(0) });
+                self.taking.len() - 1
+            }
+        };
+        let taking = &mut self.taking[at];
+        if taking.tree.is_dropped() || taking.tree.flushed.load(Ordering::Acquire) >= index.0 {
+            return None;
+        }
+        taking.index = index;
+        Some(taking)
+    }
+
+    /// The trees whose memtables are full and got records at `index`.
+    fn full(&self, index: LogIndex, bytes: u64) -> Vec<Arc<Tree>> {
+        let full = |t: &&Taking| t.index == index && t.active.table.bytes() as u64 >= bytes;
+        self.taking.iter().filter(full).map(|taking| taking.tree.clone()).collect()
+    }
+
+    /// Forgets a tree whose memtable changes.
+    fn forget(&mut self, tree: &Tree) {
+        self.taking.retain(|taking| taking.tree.id != tree.id);
+    }
+
+    /// Forgets all, so that nothing is kept alive for it.
+    pub(super) fn forget_all(&mut self) {
+        self.taking.clear();
+    }
+}
 
 impl Engine {
     /// Adds a batch's records to memtables, then makes them visible all at once.
@@ -24,66 +80,44 @@ impl Engine {
     /// before it was logged.
     pub fn apply(&self, index: LogIndex, batch: &BatchView<'_>) -> Result<()> {
         let inner = &self.inner;
-        let _one = lock(&inner.apply);
+        let mut applying = lock(&inner.apply);
         inner.check_poison()?;
-        let mut current: Option<(CfId, Option<Taking>)> = None;
-        let mut touched: Vec<Arc<Tree>> = Vec::new();
-        let mut grown = 0;
+        let (mut grown, mut suspects) = (0, false);
         for op in batch.ops() {
-            if current.as_ref().is_none_or(|(cf, _)| *cf != op.cf) {
-                let found = inner.tree_for(op.cf, index);
-                if let Some((tree, _)) = &found
-                    && !touched.iter().any(|t| t.id == tree.id)
-                {
-                    touched.push(tree.clone());
-                }
-                current = Some((op.cf, found));
-            }
-            if let Some((_, Some((tree, view)))) = &current {
-                tree.dead.note(op.kind, op.key);
-                let active = &view.active;
-                let before = active.table.bytes();
-                active.table.insert(&op);
-                let added = active.table.bytes() - before;
+            if let Some(taking) = applying.find(inner, op.cf, index) {
+                suspects |= taking.tree.dead.note(op.kind, op.key);
+                let active = &taking.active;
+                let added = active.table.insert(&op);
                 // A range delete of no key leaves no record to flush.
-                if added > 0 {
-                    active.first_index.fetch_min(index.0, Ordering::AcqRel);
+                if added > 0 && active.first_index.load(Ordering::Relaxed) > index.0 {
+                    active.first_index.store(index.0, Ordering::Release);
                 }
                 grown += added;
             }
         }
-        inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed);
+        let memtable_bytes =
+            inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed) + grown as u64;
         inner.committed_ms.fetch_max(batch.commit_ms, Ordering::AcqRel);
         inner.visible_seq.fetch_max(batch.last_seq().0, Ordering::AcqRel);
         inner.applied_index.fetch_max(index.0, Ordering::AcqRel);
-        inner.rotate_full(&touched);
+        if suspects {
+            let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
+            due.for_each(|taking| inner.queue_dead(&taking.tree));
+        }
+        let full = applying.full(index, inner.options.write_buffer_bytes);
+        if !full.is_empty() || memtable_bytes > inner.options.memtable_budget_bytes {
+            inner.rotate_full(&mut applying, &full);
+        }
         Ok(())
     }
 }
 
 impl Inner {
-    /// The tree that takes records of `cf` at `index`, if any does.
-    fn tree_for(&self, cf: CfId, index: LogIndex) -> Option<Taking> {
-        let tree = self.tree(cf).ok()?;
-        if tree.flushed.load(Ordering::Acquire) >= index.0 {
-            return None;
-        }
-        let view = tree.view();
-        Some((tree, view))
-    }
-
     /// Seals memtables that are full, and the largest if all together are too large.
-    /// REQUIRES: the apply lock.
-    fn rotate_full(self: &Arc<Self>, touched: &[Arc<Tree>]) {
-        let full = |tree: &&Arc<Tree>| {
-            tree.view().active.table.bytes() as u64 >= self.options.write_buffer_bytes
-        };
-        for tree in touched.iter().filter(|tree| tree.dead.take_due()) {
-            self.queue_dead(tree);
-        }
+    fn rotate_full(self: &Arc<Self>, applying: &mut Applying, full: &[Arc<Tree>]) {
         let mut sealed = false;
-        for tree in touched.iter().filter(full) {
-            self.rotate(tree);
+        for tree in full {
+            self.rotate(applying, tree);
             self.schedule(tree);
             sealed = true;
         }
@@ -92,7 +126,7 @@ impl Inner {
             let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
             let largest = trees.iter().max_by_key(|tree| tree.view().active.table.bytes());
             if let Some(largest) = largest.filter(|_| !waiting) {
-                self.rotate(largest);
+                self.rotate(applying, largest);
             }
             trees.iter().for_each(|tree| self.schedule(tree));
             sealed = true;
@@ -102,8 +136,9 @@ impl Inner {
         }
     }
 
-    /// Seals a tree's memtable; false if it is empty. REQUIRES: the apply lock.
-    pub(super) fn rotate(&self, tree: &Tree) -> bool {
+    /// Seals a tree's memtable; false if it is empty.
+    pub(super) fn rotate(&self, applying: &mut Applying, tree: &Tree) -> bool {
+        applying.forget(tree);
         tree.rotate(self.seal_now(), &self.arena)
     }
 

@@ -62,7 +62,7 @@ impl Drop for Ceiling<'_> {
 impl Inner {
     /// Seals all memtables at one log index, and keeps later ones from being flushed.
     fn seal_all(self: &Arc<Self>) -> Result<(Vec<Arc<Tree>>, Seal, Ceiling<'_>)> {
-        let _one = lock(&self.apply);
+        let mut applying = lock(&self.apply);
         let seal = self.seal_now();
         {
             let mut work = lock(&self.work);
@@ -73,7 +73,7 @@ impl Inner {
         }
         let ceiling = Ceiling(self);
         let trees = self.all_trees();
-        trees.iter().for_each(|tree| _ = self.rotate(tree));
+        trees.iter().for_each(|tree| _ = self.rotate(&mut applying, tree));
         Ok((trees, seal, ceiling))
     }
 

@@ -150,7 +150,8 @@ impl Engine {
 impl Inner {
     /// Counts the memory in memtables anew, after some have gone with their family.
     fn forget_memtables(&self) {
-        let _one = lock(&self.apply);
+        let mut applying = lock(&self.apply);
+        applying.forget_all();
         self.count_memtables();
         self.refresh_pressure();
     }

@@ -28,8 +28,8 @@ impl Engine {
         inner.check_writable()?;
         let tree = inner.tree(cf)?;
         {
-            let _one = lock(&inner.apply);
-            inner.rotate(&tree);
+            let mut applying = lock(&inner.apply);
+            inner.rotate(&mut applying, &tree);
         }
         inner.flush_and_settle(&tree)
     }
@@ -44,8 +44,8 @@ impl Engine {
         inner.check_writable()?;
         let trees = inner.all_trees();
         let now = {
-            let _one = lock(&inner.apply);
-            trees.iter().for_each(|tree| _ = inner.rotate(tree));
+            let mut applying = lock(&inner.apply);
+            trees.iter().for_each(|tree| _ = inner.rotate(&mut applying, tree));
             inner.seal_now()
         };
         for tree in &trees {
@@ -62,14 +62,14 @@ impl Engine {
     pub fn flush_below(&self, index: LogIndex) -> Result<()> {
         let inner = &self.inner;
         inner.check_writable()?;
-        let _one = lock(&inner.apply);
+        let mut applying = lock(&inner.apply);
         let pins = |first: Option<LogIndex>| first.is_some_and(|first| first <= index);
         let mut any = false;
         for tree in inner.all_trees() {
             if pins(tree.first_unflushed(&[])) {
                 any = true;
                 if pins(Some(LogIndex(tree.view().active.first_index.load(Ordering::Acquire)))) {
-                    inner.rotate(&tree);
+                    inner.rotate(&mut applying, &tree);
                 }
                 inner.queue(&tree, Slot::Flush);
             }

@@ -62,8 +62,8 @@ impl Engine {
             return Err(Error::invalid("two sstables to ingest have keys in common"));
         }
         {
-            let _one = lock(&inner.apply);
-            inner.rotate(&tree);
+            let mut applying = lock(&inner.apply);
+            inner.rotate(&mut applying, &tree);
             tree.dead.forget();
             let held = inner.take(cf, Slot::Flush)?;
             let done = inner.flush_sealed(&tree, &held).and_then(|_| {

@@ -78,7 +78,7 @@ struct Inner {
     options: EngineOptions,
     clock: RealClock,
     /// Held by whoever adds to memtables or seals them.
-    apply: Mutex<()>,
+    apply: Mutex<apply::Applying>,
     manifest: Mutex<Manifest>,
     trees: RwLock<BTreeMap<CfId, Arc<tree::Tree>>>,
     snapshots: Mutex<BTreeMap<Seq, usize>>,

@@ -59,7 +59,7 @@ pub(super) fn open(
         arena,
         options,
         clock: RealClock::new(),
-        apply: Mutex::new(()),
+        apply: Mutex::default(),
         manifest: Mutex::new(manifest),
         trees: RwLock::new(trees),
         snapshots: Mutex::new(BTreeMap::new()),

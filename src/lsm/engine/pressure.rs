@@ -122,10 +122,10 @@ impl Inner {
     }
 
     fn rotate_largest(&self) {
-        let _one = lock(&self.apply);
+        let mut applying = lock(&self.apply);
         let trees = self.all_trees();
         if let Some(tree) = trees.iter().max_by_key(|tree| tree.view().active.table.bytes()) {
-            self.rotate(tree);
+            self.rotate(&mut applying, tree);
         }
         self.count_memtables();
     }

@@ -17,7 +17,7 @@ pub mod merging;
 pub mod run;
 pub mod user;
 #[cfg(test)]
-pub(crate) mod vec;
+pub mod vec;
 
 pub use level::LevelCursor;
 pub use merging::MergingCursor;

@@ -77,8 +77,9 @@ impl Memtable {
     }
 
     /// Adds the record of one operation; `op.cf` is the caller's affair. A record that is there
-    /// already (same key, sequence number and kind) is left as it is and not counted again.
-    pub fn insert(&self, op: &Op<'_>) {
+    /// already (same key, sequence number and kind) is left as it is and not counted again. Gives
+    /// the bytes that the memtable has grown by.
+    pub fn insert(&self, op: &Op<'_>) -> usize {
         let added = if op.kind == Kind::RangeDelete {
             self.insert_range_delete(RangeTombstone::new(op.key, op.value, op.seq))
         } else {
@@ -96,6 +97,7 @@ impl Memtable {
             self.entries.fetch_add(1, Ordering::Relaxed);
             self.counts.add(op);
         }
+        added.unwrap_or(0)
     }
 
     fn insert_range_delete(&self, tombstone: RangeTombstone) -> Option<usize> {
