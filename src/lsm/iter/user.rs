@@ -432,6 +432,7 @@ impl Iter {
 
     /// From where the cursor stands, goes back to the first live entry.
     fn find_back(&mut self) -> Result<()> {
+        let mut walked = 0;
         while self.cursor.valid() {
             self.key.clear();
             self.key.extend_from_slice(user_key(self.cursor.key()));
@@ -448,14 +449,28 @@ impl Iter {
             }
             if self.fold_back(covered)? {
                 self.valid = true;
+                self.tell_back(walked);
                 return Ok(());
             }
+            walked += 1;
             let span = self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.at));
             if let Some(start) = span.map(|span| span.start.clone()) {
                 self.seek_back_from_before(&start)?;
             }
         }
+        self.tell_back(walked);
         Ok(())
+    }
+
+    /// Tells of many dead keys that a walk back met before it came to `self.key`, or to the start.
+    fn tell_back(&self, walked: u64) {
+        if let Some(dead) = &self.dead
+            && walked >= dead.hint_after()
+        {
+            let mut behind = self.key.clone();
+            behind.push(0);
+            dead.hint(if self.valid { &behind } else { &[] });
+        }
     }
 
     /// Reads all records of `self.key`, oldest first, and stops before them.
