@@ -257,6 +257,20 @@ fn golden_table(codec: Codec) -> (TableOptions, Rows, Vec<RangeTombstone>) {
     (options, rows, ranges)
 }
 
+/// What an encoder of LZ4 does with a block is its own affair: a table written with another one
+/// than today's reads as well.
+#[test]
+fn a_table_of_an_earlier_encoder_is_read() {
+    let (_, rows, _) = golden_table(Codec::Lz4);
+    let golden = "tests/golden/sstable-v1-lz4-library.sst";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(golden);
+    let (disk, path) = disk();
+    put_all(&disk, &path, &std::fs::read(golden).unwrap());
+    assert!(verify(&disk, &path).unwrap().is_sound());
+    let table = Table::open(&disk, &path, 1, BlockCache::new(1 << 16)).unwrap();
+    assert_eq!(scan(&table).unwrap(), rows);
+}
+
 /// With `ARQON_BLESS=1` in the environment the files are written anew: only after a deliberate
 /// change of the format, with a new version number.
 #[test]

@@ -9,6 +9,7 @@
 //! - [`clock`]: [`Clock`], real and simulated.
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
 //! - [`process`]: what the operating system says of this process and of itself.
+//! - [`spin`]: a lock for where nobody else is.
 //! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
 //!
 //! Invariants owed to the floors above:
@@ -24,6 +25,7 @@ pub mod process;
 pub mod real_disk;
 pub mod rng;
 pub mod sim_disk;
+pub mod spin;
 
 pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{DirEntry, Disk, File, FileLock};
@@ -31,3 +33,4 @@ pub use pool::Pool;
 pub use real_disk::RealDisk;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;
+pub use spin::{Spin, SpinGuard};

@@ -86,7 +86,7 @@ impl Disk for RealDisk {
         options.read(true).write(true).create(true).truncate(true);
         let file = self.open_with(path, "create", &options)?;
         match reserve(&file, bytes) {
-            Ok(()) => mapped::map(file),
+            Ok(()) => mapped::map(file, true),
             Err(e) => {
                 _ = fs::remove_file(path);
                 Err(e)
@@ -95,7 +95,8 @@ impl Disk for RealDisk {
     }
 
     fn open_log(&self, path: &Path) -> Result<Arc<dyn File>> {
-        mapped::map(self.open_with(path, "open", fs::OpenOptions::new().read(true).write(true))?)
+        let options = fs::OpenOptions::new().read(true).write(true).to_owned();
+        mapped::map(self.open_with(path, "open", &options)?, false)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

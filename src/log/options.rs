@@ -72,7 +72,7 @@ impl FromStr for SyncLevel {
 /// How a log is set up.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
-    /// Bytes of a segment file, all reserved when it is created; 4 KiB to 1 GiB. Default 64 MiB.
+    /// Bytes of a segment file, all reserved when it is created; 4 KiB to 1 GiB. Default 16 MiB.
     pub segment_bytes: u64,
     /// What a write waits for. Default `interval:100`.
     pub sync: SyncLevel,
@@ -91,7 +91,7 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> LogOptions {
         LogOptions {
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             sync: SyncLevel::default(),
             recycle_max: 2,
             threads: true,

@@ -78,12 +78,19 @@ pub(super) struct Supply {
     wanted: Condvar,
 }
 
+/// A file to be used again, still open if it was retired by this process.
+#[derive(Debug)]
+struct Spare {
+    path: PathBuf,
+    file: Option<Arc<dyn File>>,
+}
+
 #[derive(Debug)]
 struct State {
     next: u32,
     ready: VecDeque<Arc<Segment>>,
-    spares: Vec<PathBuf>,
-    unsynced: Vec<PathBuf>,
+    spares: Vec<Spare>,
+    unsynced: Vec<Spare>,
     /// Whether the thread is to make a segment if none is ready.
     is_wanted: bool,
     closed: bool,
@@ -98,6 +105,7 @@ impl Supply {
         next: u32,
         spares: Vec<PathBuf>,
     ) -> Supply {
+        let spares = spares.into_iter().map(|path| Spare { path, file: None }).collect();
         let state = State {
             next,
             ready: VecDeque::new(),
@@ -181,7 +189,7 @@ impl Supply {
             let spare = Name::Spare(segment.number).path(&self.dir);
             self.disk.rename(&segment.path, &spare)?;
             // Its old name must be gone for good before it is written to.
-            state.unsynced.push(spare);
+            state.unsynced.push(Spare { path: spare, file: Some(segment.file.clone()) });
         } else {
             self.disk.remove(&segment.path)?;
         }
@@ -233,8 +241,11 @@ impl Supply {
         let bytes = self.options.segment_bytes;
         let file = match state.spares.pop() {
             Some(spare) => {
-                self.disk.rename(&spare, unfinished)?;
-                self.disk.open_log(unfinished)?
+                self.disk.rename(&spare.path, unfinished)?;
+                match spare.file {
+                    Some(file) => file,
+                    None => self.disk.open_log(unfinished)?,
+                }
             }
             None => self.disk.create_log(unfinished, bytes)?,
         };

@@ -187,6 +187,9 @@ impl Inner {
         let at = SEGMENT_HEADER as u64;
         encode_frame(&mut writer.gathered, &link, &[], segment.salt, at);
         writer.gathered_at = at;
+        if let Some(full) = &writer.active {
+            full.segment.file.rest();
+        }
         writer.retention.begin(segment.number);
         self.keep_segment(segment.clone());
         writer.active = Some(Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false });

@@ -13,7 +13,8 @@
 //!
 //! How it stays true: a write that may make a key live cuts the span at that key before the write
 //! can be seen. A reader takes the spans after its sequence number, so whatever it sees has cut
-//! them already; it leaves aside the spans that are newer than itself.
+//! them already; it leaves aside the spans that are newer than itself, or than what was visible
+//! before it took the memtables that it reads.
 
 use crate::base::Seq;
 use crate::lsm::key::Kind;

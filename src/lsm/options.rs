@@ -15,8 +15,8 @@ pub struct EngineOptions {
     pub dir: PathBuf,
     /// Size in bytes at which a family's memtable is flushed. Default 64 MiB, 4 KiB to 4 GiB.
     pub write_buffer_bytes: u64,
-    /// Bytes of all families' memtables together, those being flushed included. Above it the
-    /// largest is flushed early and writers are slowed; at twice as much they stop.
+    /// Bytes of all families' memtables together, those being flushed included. Above three
+    /// quarters of it the largest is flushed early and writers are slowed; at all of it they stop.
     /// Default 256 MiB; at least `write_buffer_bytes`.
     pub memtable_budget_bytes: u64,
     /// Levels of a tree. Default 7, 2 to 12.
@@ -73,12 +73,17 @@ impl EngineOptions {
         }
     }
 
-    /// The write buffers that fit a budget: half of it for memtables (the caller gives the rest
-    /// to the block cache), a quarter of that for one.
-    pub fn with_memory_budget(mut self, bytes: u64) -> EngineOptions {
-        self.memtable_budget_bytes = (bytes / 2).max(1 << 20);
-        self.write_buffer_bytes = (self.memtable_budget_bytes / 4).min(64 << 20);
+    /// The write buffers for so many bytes of memtables: one is flushed while the next is filled,
+    /// and writers are not yet slowed.
+    pub fn with_memtable_budget(mut self, bytes: u64) -> EngineOptions {
+        self.memtable_budget_bytes = bytes.max(1 << 20);
+        self.write_buffer_bytes = (self.memtable_budget_bytes / 8 * 3).min(64 << 20);
         self
+    }
+
+    /// Bytes in memtables above which they are flushed early and writers slowed.
+    pub fn memtable_soft_bytes(&self) -> u64 {
+        self.memtable_budget_bytes / 4 * 3
     }
 
     /// How sstables of a level are written.

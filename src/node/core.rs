@@ -342,10 +342,12 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
         )));
     }
     let pool = Pool::threads("arqon-bg", options.background_threads.max(1));
-    // Half for what is being written, half for what is being read.
-    let cache = BlockCache::new(options.memory_budget_bytes / 2);
-    let mut engine_options =
-        EngineOptions::new(dir.join("shard-1")).with_memory_budget(options.memory_budget_bytes);
+    // Of sixteen parts seven are for what is being written, six for what is being read, filters and
+    // indexes among it, and three for all else: the mapped part of the log, the buffers of flushes
+    // and compactions, connections, the program itself.
+    let part = options.memory_budget_bytes / 16;
+    let cache = BlockCache::new(6 * part);
+    let mut engine_options = EngineOptions::new(dir.join("shard-1")).with_memtable_budget(7 * part);
     engine_options.table.codec = options.compression;
     if let Some(bytes) = options.write_buffer_bytes {
         engine_options.write_buffer_bytes = bytes;

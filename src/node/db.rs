@@ -78,7 +78,7 @@ impl Db {
     /// Sets a key of the default family. Returns once the write is as durable as
     /// [`Options::sync`] says.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let mut batch = WriteBatch::new();
+        let mut batch = WriteBatch::with_capacity(key.len() + value.len());
         batch.put(key, value);
         self.write(batch).map(drop)
     }

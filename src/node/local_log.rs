@@ -7,42 +7,36 @@
 use crate::base::{Error, GroupId, LogIndex, Result};
 use crate::log::{Log, Position, RecordKind, RecordRef, SyncLevel};
 use crate::shard::{self, Placed, Shard};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One group of the node's log.
 pub struct LocalLog {
     log: Arc<Log>,
     group: GroupId,
     sync: SyncLevel,
-    last: Mutex<Last>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Last {
-    index: LogIndex,
-    position: Position,
+    /// Where the last batch placed stands. Its position is stored before its index: whoever reads
+    /// them the other way round syncs at least as far as the index says.
+    last_position: AtomicU64,
+    last_index: AtomicU64,
 }
 
 impl LocalLog {
     /// The group's stream, to go on behind `last` (the last index recovered).
     pub fn new(log: Arc<Log>, group: GroupId, sync: SyncLevel, last: LogIndex) -> LocalLog {
-        let position = log.written();
-        LocalLog { log, group, sync, last: Mutex::new(Last { index: last, position }) }
-    }
-
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        let (last_position, last_index) = (log.written().0.into(), last.0.into());
+        LocalLog { log, group, sync, last_position, last_index }
     }
 }
 
 impl shard::Log for LocalLog {
     fn place(&self, batch: &[u8]) -> Result<Placed> {
-        let mut last = self.last();
-        let index = last.index.next();
+        let index = LogIndex(self.last_index.load(Ordering::Relaxed)).next();
         let record =
             RecordRef { group: self.group, kind: RecordKind::Entry, index, payload: batch };
-        last.position = self.log.append(&[record])?;
-        last.index = index;
+        let position = self.log.append(&[record])?;
+        self.last_position.store(position.0, Ordering::Release);
+        self.last_index.store(index.0, Ordering::Release);
         Ok(match self.sync {
             SyncLevel::Always => Placed::Pending(Some(index)),
             SyncLevel::Interval { .. } | SyncLevel::Os => Placed::Committed(index),
@@ -50,13 +44,14 @@ impl shard::Log for LocalLog {
     }
 
     fn drive(&self, shard: &Arc<Shard>, wait: bool) {
-        let last = *self.last();
+        let index = LogIndex(self.last_index.load(Ordering::Acquire));
+        let position = Position(self.last_position.load(Ordering::Acquire));
         if wait {
-            settle(shard, last.index, self.log.sync_to(last.position));
+            settle(shard, index, self.log.sync_to(position));
         } else {
             let shard = shard.clone();
-            let done = move |outcome| settle(&shard, last.index, outcome);
-            self.log.on_durable(last.position, Box::new(done));
+            let done = move |outcome| settle(&shard, index, outcome);
+            self.log.on_durable(position, Box::new(done));
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Options {
     pub compression: Codec,
     /// The log is kept below about this size by flushing what pins it, in bytes. Default: 512 MiB.
     pub log_bytes_max: u64,
-    /// Size of a log segment in bytes. Default: 64 MiB.
+    /// Size of a log segment in bytes. Default: 16 MiB.
     pub log_segment_bytes: u64,
     /// Background threads for flushes and compactions. Default: 2; at least 1.
     pub background_threads: usize,
@@ -43,7 +43,7 @@ impl Default for Options {
             write_buffer_bytes: None,
             compression: Codec::default(),
             log_bytes_max: 512 << 20,
-            log_segment_bytes: 64 << 20,
+            log_segment_bytes: 16 << 20,
             background_threads: 2,
             count_keys: false,
             create_if_missing: true,

@@ -99,6 +99,10 @@ impl Shard {
 
     /// The shard's time, given the clock's: the later of that and what it was.
     pub fn advance_now(&self, clock_ms: u64) -> u64 {
+        let now_ms = self.now_ms.load(Ordering::Relaxed);
+        if clock_ms <= now_ms {
+            return now_ms;
+        }
         self.now_ms.fetch_max(clock_ms, Ordering::Relaxed).max(clock_ms)
     }
 

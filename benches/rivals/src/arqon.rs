@@ -10,9 +10,9 @@ pub struct Arqon(DBImpl);
 impl Arqon {
     pub fn open(dir: &Path, setup: Setup) -> Result<Arqon> {
         let defaults = Options::default();
-        // Half of the budget is the cache's, half the memtables', of which there may be four.
-        let memtables = setup.write_buffer_bytes.map_or(0, |bytes| 4 * bytes);
-        let wanted = memtables.max(setup.cache_bytes.unwrap_or(0)) * 2;
+        // Six parts of sixteen are the cache's, seven the memtables', of which there may be three.
+        let memtables = setup.write_buffer_bytes.map_or(0, |bytes| 3 * bytes / 7 * 16);
+        let wanted = memtables.max(setup.cache_bytes.unwrap_or(0) / 6 * 16);
         let options = Options {
             sync: if setup.sync { SyncLevel::Always } else { SyncLevel::Os },
             memory_budget_bytes: defaults.memory_budget_bytes.max(wanted),
@@ -30,7 +30,8 @@ impl Store for Arqon {
     }
 
     fn put_batch(&self, rows: &[(&[u8], &[u8])]) -> Result<()> {
-        let mut batch = WriteBatch::new();
+        let bytes = rows.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+        let mut batch = WriteBatch::with_capacity(bytes);
         for (key, value) in rows {
             batch.put(key, value);
         }

@@ -5,7 +5,7 @@ use crate::lsm::batch::BatchView;
 use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::{Engine, Inner, lock};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the apply lock guards: where the records of the families written last go, so that a batch
 /// need not ask for each family's view.
@@ -97,15 +97,21 @@ impl Engine {
         }
         let memtable_bytes =
             inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed) + grown as u64;
-        inner.committed_ms.fetch_max(batch.commit_ms, Ordering::AcqRel);
-        inner.visible_seq.fetch_max(batch.last_seq().0, Ordering::AcqRel);
-        inner.applied_index.fetch_max(index.0, Ordering::AcqRel);
+        // Changed under the apply lock alone: no atomic maximum is needed.
+        let raise = |value: &AtomicU64, to: u64| {
+            if value.load(Ordering::Relaxed) < to {
+                value.store(to, Ordering::Release);
+            }
+        };
+        raise(&inner.committed_ms, batch.commit_ms);
+        raise(&inner.visible_seq, batch.last_seq().0);
+        raise(&inner.applied_index, index.0);
         if suspects {
             let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
             due.for_each(|taking| inner.queue_dead(&taking.tree));
         }
         let full = applying.full(index, inner.options.write_buffer_bytes);
-        if !full.is_empty() || memtable_bytes > inner.options.memtable_budget_bytes {
+        if !full.is_empty() || memtable_bytes > inner.options.memtable_soft_bytes() {
             inner.rotate_full(&mut applying, &full);
         }
         Ok(())
@@ -121,7 +127,7 @@ impl Inner {
             self.schedule(tree);
             sealed = true;
         }
-        if self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtable_budget_bytes {
+        if self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtable_soft_bytes() {
             let trees = self.all_trees();
             let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
             let largest = trees.iter().max_by_key(|tree| tree.view().active.table.bytes());

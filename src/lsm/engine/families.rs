@@ -2,10 +2,12 @@
 
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result};
 use crate::lsm::engine::open::new_tree;
+use crate::lsm::engine::tree::Tree;
 use crate::lsm::engine::{Engine, Inner, lock};
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::options::CfOptions;
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The longest name, in bytes.
@@ -80,7 +82,7 @@ impl Engine {
         ];
         inner.append(&mut manifest, Edit { fields }, &[])?;
         let tree = new_tree(inner, (cf, name.to_string()), options, applied);
-        inner.trees.write().unwrap_or_else(PoisonError::into_inner).insert(cf, tree);
+        inner.change_trees(|trees| _ = trees.insert(cf, tree));
         Ok(cf)
     }
 
@@ -103,7 +105,7 @@ impl Engine {
             }
             inner.append(&mut manifest, Edit { fields: vec![Field::DropCf(cf)] }, &[])?;
             tree.dropped.store(true, Ordering::Release);
-            inner.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&cf);
+            inner.change_trees(|trees| _ = trees.remove(&cf));
             tree.view().version.files().for_each(|(_, file)| file.set_obsolete());
         }
         inner.forget_memtables();
@@ -148,6 +150,13 @@ impl Engine {
 }
 
 impl Inner {
+    /// Replaces the list of trees. REQUIRES: the manifest is locked.
+    fn change_trees(&self, change: impl FnOnce(&mut BTreeMap<CfId, Arc<Tree>>)) {
+        let mut trees = BTreeMap::clone(&self.trees.load());
+        change(&mut trees);
+        self.trees.store(Arc::new(trees));
+    }
+
     /// Counts the memory in memtables anew, after some have gone with their family.
     fn forget_memtables(&self) {
         let mut applying = lock(&self.apply);

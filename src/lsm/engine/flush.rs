@@ -142,7 +142,6 @@ impl Inner {
     /// Writes memtables, the newest first, as one run. REQUIRES: older ones are flushed already.
     fn flush_buffers(&self, tree: &Tree, buffers: Vec<Arc<Buffer>>) -> Result<()> {
         let seal = buffers[0].seal();
-        self.sync_log(seal.last_index)?;
         let readers = self.readers(tree);
         let collected = readers.floor;
         let version = tree.view().version.clone();
@@ -163,6 +162,9 @@ impl Inner {
             rewrite(inputs(&buffers), rules, self.target(tree, wanted))?
         };
         let written: u64 = files.iter().map(|f| f.meta.size).sum();
+        if self.others_need_log(tree, seal.last_index) {
+            self.sync_log(seal.last_index)?;
+        }
         {
             let mut manifest = lock(&self.manifest);
             let level = self.level_for(tree, wanted, &files);
@@ -177,6 +179,17 @@ impl Inner {
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         self.counters.flush_bytes_written.fetch_add(written, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether a family other than `tree` has records up to `index` in memory only. Once that is
+    /// not so it stays so: what is applied from now on has greater indexes.
+    ///
+    /// Where nobody needs the log up to `index` any more, it need not be durable up to there
+    /// either: after a power loss it may end before what the tables hold, whose edit says that
+    /// replay begins behind it.
+    fn others_need_log(&self, tree: &Tree, index: LogIndex) -> bool {
+        let needs = |other: &Arc<Tree>| other.first_unflushed(&[]).is_some_and(|i| i <= index);
+        self.all_trees().iter().any(|other| other.id != tree.id && needs(other))
     }
 
     /// The level that new records of these memtables can go to.

@@ -17,15 +17,15 @@
 //! - `families`, `checkpoint`, `ingest`, `stats`: what their names say.
 //! - `checkup`: the slow check of [`crate::lsm::check`], of an engine that is open.
 //!
-//! Locks, in the order in which they may be taken: apply, manifest, the list of trees, a tree's
-//! view; snapshots and work are leaves. Reads take only the list's and the view's, for the time
-//! of a clone. Background work never takes the apply lock, so one may wait for it under that.
+//! Locks, in the order in which they may be taken: apply, manifest, a tree's view; snapshots and
+//! work are leaves. Reads take none: the list of trees, changed under the manifest's lock, and each
+//! tree's view are replaced as a whole. Background work never takes the apply lock, so one may wait for it under that.
 //!
 //! Invariants owed to the owner:
 //! - A batch is seen whole or not at all, also by readers of several families at one snapshot.
-//! - The order of a flush: sstable synced, folder synced, the log synced up to there
-//!   ([`Engine::set_log_barrier`]), the manifest's edit synced; only then is the memtable let go,
-//!   the flushed index advanced, an old file removed.
+//! - The order of a flush: sstable synced, folder synced, the log synced up to there unless no
+//!   other family needs it ([`Engine::set_log_barrier`]), the manifest's edit synced; only then is
+//!   the memtable let go, the flushed index advanced, an old file removed.
 //! - Applying depends on the batch and its index alone: never on time, timing or what was read.
 //! - A read never waits for a write to disk.
 
@@ -58,9 +58,10 @@ use crate::lsm::cache::BlockCache;
 use crate::lsm::manifest::Manifest;
 use crate::lsm::memtable::ArenaPool;
 use crate::lsm::options::EngineOptions;
+use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The trees of one shard. Dropping it waits for background work and flushes nothing.
 pub struct Engine {
@@ -80,7 +81,7 @@ struct Inner {
     /// Held by whoever adds to memtables or seals them.
     apply: Mutex<apply::Applying>,
     manifest: Mutex<Manifest>,
-    trees: RwLock<BTreeMap<CfId, Arc<tree::Tree>>>,
+    trees: ArcSwap<BTreeMap<CfId, Arc<tree::Tree>>>,
     snapshots: Mutex<BTreeMap<Seq, usize>>,
     work: Mutex<work::Work>,
     work_changed: Condvar,
@@ -188,14 +189,11 @@ impl std::fmt::Debug for Engine {
 
 impl Inner {
     fn tree(&self, cf: CfId) -> Result<Arc<tree::Tree>> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-        let found = trees.get(&cf).cloned();
-        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no family {cf}")))
+        self.trees.load().get(&cf).cloned().ok_or_else(|| no_such_family(cf))
     }
 
     fn all_trees(&self) -> Vec<Arc<tree::Tree>> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-        trees.values().cloned().collect()
+        self.trees.load().values().cloned().collect()
     }
 
     fn visible_seq(&self) -> Seq {
@@ -235,6 +233,10 @@ impl Inner {
         drop(work);
         *lock(&self.lock) = None;
     }
+}
+
+fn no_such_family(cf: CfId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no family {cf}"))
 }
 
 /// A poisoned mutex means that a thread panicked; what these guard is whole between statements.

@@ -13,10 +13,11 @@ use crate::lsm::memtable::ArenaPool;
 use crate::lsm::options::{CfOptions, EngineOptions};
 use crate::lsm::version::file::file_name;
 use crate::lsm::version::{TableFile, Version};
+use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// The families that always exist.
 const BUILT_IN: [(CfId, &str); 3] =
@@ -35,7 +36,7 @@ pub(super) fn open(
         lock = Some(disk.lock(&options.dir.join("LOCK"))?);
     }
     let state = read_state(disk.as_ref(), &options)?;
-    let arena = ArenaPool::default();
+    let arena = ArenaPool::for_budget(options.memtable_budget_bytes);
     let mut trees = BTreeMap::new();
     for (&cf, family) in &state.families {
         trees.insert(cf, open_tree(&disk, &options, &cache, &arena, cf, family)?);
@@ -61,7 +62,7 @@ pub(super) fn open(
         clock: RealClock::new(),
         apply: Mutex::default(),
         manifest: Mutex::new(manifest),
-        trees: RwLock::new(trees),
+        trees: ArcSwap::from_pointee(trees),
         snapshots: Mutex::new(BTreeMap::new()),
         work: Mutex::new(Work::default()),
         work_changed: Condvar::new(),

@@ -1,6 +1,6 @@
 //! When writers slow down and stop.
 //!
-//! Two debts press on writers: memory in memtables above the budget, and files in level 0, each
+//! Two debts press on writers: memory in memtables near the budget, and files in level 0, each
 //! of which every read pays for. Between the soft and the hard limit of either a writer is
 //! delayed, the longer the nearer the hard limit, so that it slows to the pace of the work that
 //! pays the debt off instead of running into a wall.
@@ -62,7 +62,7 @@ impl Inner {
     pub(super) fn refresh_pressure(&self) {
         let options = &self.options;
         let budget = options.memtable_budget_bytes;
-        let memory = share(self.memtable_bytes.load(Ordering::Relaxed), budget, budget * 2);
+        let memory = share(self.memtable_bytes.load(Ordering::Relaxed), budget / 4 * 3, budget);
         let files = |tree: &Arc<_>| l0_files(tree) as u64;
         let most = self.all_trees().iter().map(files).max().unwrap_or(0);
         let level0 = share(most, options.l0_slow_files as u64, options.l0_stop_files as u64);

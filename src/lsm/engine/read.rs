@@ -7,7 +7,7 @@
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::lsm::engine::tree::{Tree, View};
 use crate::lsm::engine::work::Slot;
-use crate::lsm::engine::{Engine, Inner};
+use crate::lsm::engine::{Engine, Inner, no_such_family};
 use crate::lsm::iter::{Iter, LevelCursor, MergingCursor, Run};
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::lsm::merge;
@@ -40,7 +40,9 @@ impl Engine {
     /// `NotFound` if there is no such family; `Compacted` if the sequence number asked for is
     /// neither held by a snapshot nor retained; `Corruption`; what the disk answers.
     pub fn get(&self, cf: CfId, key: &[u8], options: &ReadOptions) -> Result<Option<Found>> {
-        let view = self.inner.tree(cf)?.view();
+        let trees = self.inner.trees.load();
+        let tree = trees.get(&cf).ok_or_else(|| no_such_family(cf))?;
+        let view = tree.view_for_read();
         let at = self.inner.read_at(&view, options.at)?;
         self.inner.counters.gets.fetch_add(1, Ordering::Relaxed);
         let mut lookup = Lookup::default();
@@ -74,15 +76,17 @@ impl Engine {
     /// As [`Engine::get`].
     pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<Iter> {
         let tree = self.inner.tree(cf)?;
+        let before = self.inner.visible_seq();
         let view = tree.view();
         let at = self.inner.read_at(&view, options.at)?;
         self.inner.counters.iterators.fetch_add(1, Ordering::Relaxed);
-        Ok(iter_over(&tree, &view, options, at))
+        Ok(iter_over(&tree, &view, options, (before, at)))
     }
 }
 
-/// An iterator over `view` at `at`, which was taken before.
-fn iter_over(tree: &Tree, view: &View, options: IterOptions, at: Seq) -> Iter {
+/// An iterator over `view` at `at`; `before` was visible before the view was taken. A dead span
+/// that is newer than that may know of deletes that the view lacks, and would show a part of them.
+fn iter_over(tree: &Tree, view: &View, options: IterOptions, (before, at): (Seq, Seq)) -> Iter {
     let range = key_range(&options);
     let mut range_deletes = RangeDeletes::default();
     let mut runs: Vec<Run> = Vec::with_capacity(8);
@@ -106,7 +110,8 @@ fn iter_over(tree: &Tree, view: &View, options: IterOptions, at: Seq) -> Iter {
             _ => runs.push(Run::Level(LevelCursor::of(version, level, within, fill_cache))),
         }
     }
-    Iter::new(MergingCursor::new(runs), range_deletes, options, at).with_dead_spans(&tree.dead)
+    let iter = Iter::new(MergingCursor::new(runs), range_deletes, options, at);
+    iter.with_dead_spans(&tree.dead, before.min(at))
 }
 
 impl Inner {
@@ -125,10 +130,11 @@ impl Inner {
         let Some((number, start)) = tree.dead.suspect() else {
             return Ok(());
         };
+        let before = self.visible_seq();
         let view = tree.view();
         let at = self.visible_seq();
         let options = IterOptions { fill_cache: false, keys_only: true, ..IterOptions::default() };
-        let mut iter = iter_over(tree, &view, options, at).with_patience(DEAD_WALK_MAX);
+        let mut iter = iter_over(tree, &view, options, (before, at)).with_patience(DEAD_WALK_MAX);
         let sought = iter.seek(&start);
         let end = match sought.is_err() {
             true => Some(start),
@@ -269,12 +275,14 @@ impl Lookup {
         if now_ms != 0 && meta.is_expired(now_ms) {
             return Ok(None);
         }
-        if let (Some((_, value)), true) = (&self.base, self.operands.is_empty()) {
-            return Ok(Some(Found { value: value.clone(), meta, seq }));
-        }
-        let operands = self.operands.iter().rev().map(|(op, operand)| (*op, operand.as_slice()));
-        let value = merge::fold(self.base.as_ref().map(|b| &b.1[..]), operands);
-        Ok(Some(Found { value: value.into(), meta, seq }))
+        let value = match self.base {
+            Some((_, value)) if self.operands.is_empty() => value,
+            base => {
+                let operands = self.operands.iter().rev().map(|(op, bytes)| (*op, &bytes[..]));
+                merge::fold(base.as_ref().map(|b| &b.1[..]), operands).into()
+            }
+        };
+        Ok(Some(Found { value, meta, seq }))
     }
 }
 

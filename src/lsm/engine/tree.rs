@@ -5,8 +5,9 @@ use crate::lsm::dead::DeadSpans;
 use crate::lsm::memtable::{ArenaPool, Memtable};
 use crate::lsm::options::CfOptions;
 use crate::lsm::version::Version;
+use arc_swap::{ArcSwap, Guard};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A family.
 pub(super) struct Tree {
@@ -19,7 +20,9 @@ pub(super) struct Tree {
     /// Whether nobody writes to the engine; see [`Engine::tend`](super::Engine::tend).
     pub(super) idle: AtomicBool,
     pub(super) dead: Arc<DeadSpans>,
-    view: RwLock<Arc<View>>,
+    view: ArcSwap<View>,
+    /// Held by whoever replaces the view.
+    updating: Mutex<()>,
 }
 
 /// Everything a read of a family needs. It never changes; writes go into `active`.
@@ -115,22 +118,28 @@ impl Tree {
             dropped: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             dead: Arc::new(DeadSpans::new(dead_span_after)),
-            view: RwLock::new(Arc::new(view)),
+            view: ArcSwap::from_pointee(view),
+            updating: Mutex::new(()),
         })
     }
 
     /// The family as it is now.
     pub(super) fn view(&self) -> Arc<View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.view.load_full()
+    }
+
+    /// The family as it is now, for a read that is over soon: counts no references.
+    pub(super) fn view_for_read(&self) -> Guard<Arc<View>> {
+        self.view.load()
     }
 
     /// Replaces the view by what `change` makes of it.
     pub(super) fn update(&self, change: impl FnOnce(&mut View)) {
-        let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = View::clone(&slot);
+        let updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = View::clone(&self.view.load());
         change(&mut next);
-        let old = std::mem::replace(&mut *slot, Arc::new(next));
-        drop(slot);
+        let old = self.view.swap(Arc::new(next));
+        drop(updating);
         // The last reader of an old view may remove files: not under the lock.
         drop(old);
     }

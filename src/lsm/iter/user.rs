@@ -29,6 +29,8 @@ pub struct Iter {
     cursor: MergingCursor,
     cover: Cover,
     spans: Option<Arc<Vec<DeadSpan>>>,
+    /// Newer spans are left aside.
+    spans_at: Seq,
     /// Told where many dead keys lie.
     dead: Option<Arc<DeadSpans>>,
     /// Dead keys walked over in a row, and the first of them.
@@ -66,6 +68,7 @@ impl Iter {
             cursor,
             cover: Cover::new(range_deletes),
             spans: None,
+            spans_at: at,
             dead: None,
             dead_run: 0,
             dead_from: Vec::new(),
@@ -86,9 +89,10 @@ impl Iter {
         }
     }
 
-    /// Has it pass over dead spans, which must be taken after its sequence number, and tell where
-    /// there should be one.
-    pub(crate) fn with_dead_spans(mut self, dead: &Arc<DeadSpans>) -> Iter {
+    /// Has it pass over dead spans not newer than `spans_at`, which its sources must know in full,
+    /// and tell where there should be one. REQUIRES: its sequence number was taken before this.
+    pub(crate) fn with_dead_spans(mut self, dead: &Arc<DeadSpans>, spans_at: Seq) -> Iter {
+        self.spans_at = spans_at;
         self.spans = dead.spans();
         self.dead = Some(dead.clone());
         self
@@ -346,7 +350,8 @@ impl Iter {
         {
             dead.hint(&self.dead_from);
         }
-        let span = self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.at));
+        let span =
+            self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.spans_at));
         match span.map(|span| span.end.clone()) {
             None => self.pass_forward(),
             Some(Some(end)) => self.seek_before(&end),
@@ -453,7 +458,8 @@ impl Iter {
                 return Ok(());
             }
             walked += 1;
-            let span = self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.at));
+            let span =
+                self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.spans_at));
             if let Some(start) = span.map(|span| span.start.clone()) {
                 self.seek_back_from_before(&start)?;
             }

@@ -8,7 +8,7 @@
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Alignment of all memory handed out.
 const ALIGN: usize = 8;
@@ -25,42 +25,67 @@ pub struct ArenaPool(Arc<Pool>);
 #[derive(Debug)]
 struct Pool {
     chunk_bytes: usize,
-    free_max: usize,
-    free: Mutex<Vec<Chunk>>,
+    chunks_max: usize,
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    chunks: Vec<Chunk>,
+    /// Chunks that memtables have.
+    taken: usize,
 }
 
 impl ArenaPool {
-    /// A pool of chunks of `chunk_bytes` each that keeps at most `free_bytes` of unused ones.
-    pub fn new(chunk_bytes: usize, free_bytes: usize) -> ArenaPool {
+    /// A pool of chunks of `chunk_bytes` each that keeps unused ones as long as all chunks, used
+    /// ones included, take no more than `bytes_max`.
+    pub fn new(chunk_bytes: usize, bytes_max: usize) -> ArenaPool {
         let chunk_bytes = chunk_bytes.clamp(1 << 10, 1 << 26).next_multiple_of(ALIGN);
-        let free_max = free_bytes / chunk_bytes;
-        ArenaPool(Arc::new(Pool { chunk_bytes, free_max, free: Mutex::new(Vec::new()) }))
+        let chunks_max = bytes_max / chunk_bytes;
+        ArenaPool(Arc::new(Pool { chunk_bytes, chunks_max, free: Mutex::default() }))
+    }
+
+    /// A pool for memtables of `bytes_max` together: of huge pages, if there is room for several.
+    pub fn for_budget(bytes_max: u64) -> ArenaPool {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let chunk_bytes =
+            if bytes_max >= 16 * HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { 256 << 10 };
+        ArenaPool::new(chunk_bytes, bytes_max)
     }
 
     /// Bytes of chunks that wait for use.
     pub fn free_bytes(&self) -> usize {
-        self.0.free.lock().unwrap_or_else(PoisonError::into_inner).len() * self.0.chunk_bytes
+        self.free().chunks.len() * self.0.chunk_bytes
     }
 
     fn take(&self) -> Chunk {
-        let kept = self.0.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = {
+            let mut free = self.free();
+            free.taken += 1;
+            free.chunks.pop()
+        };
         kept.unwrap_or_else(|| Chunk::new(self.0.chunk_bytes))
     }
 
     fn give(&self, chunks: &mut Vec<Chunk>) {
-        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        for chunk in chunks.drain(..) {
-            if chunk.bytes == self.0.chunk_bytes && free.len() < self.0.free_max {
-                free.push(chunk);
+        let mut free = self.free();
+        for chunk in chunks.drain(..).filter(|chunk| chunk.bytes == self.0.chunk_bytes) {
+            free.taken = free.taken.saturating_sub(1);
+            if free.taken + free.chunks.len() < self.0.chunks_max {
+                free.chunks.push(chunk);
             }
         }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.0.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for ArenaPool {
-    /// Chunks of 2 MiB, and up to 64 MiB of them kept.
+    /// As for memtables of 64 MiB.
     fn default() -> ArenaPool {
-        ArenaPool::new(HUGE_PAGE_BYTES, 64 << 20)
+        ArenaPool::for_budget(64 << 20)
     }
 }
 
@@ -76,31 +101,100 @@ unsafe impl Send for Chunk {}
 impl Chunk {
     fn new(bytes: usize) -> Chunk {
         let layout = Chunk::layout(bytes);
+        if huge::is_for(bytes) {
+            return match huge::map(bytes) {
+                Some(base) => Chunk { base, bytes },
+                None => handle_alloc_error(layout),
+            };
+        }
         // SAFETY: the size is not zero: `ArenaPool::new` and `Arena::alloc` ask for more.
         let base = unsafe { alloc(layout) };
-        let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        #[cfg(target_os = "linux")]
-        if bytes.is_multiple_of(HUGE_PAGE_BYTES) {
-            use rustix::mm::{Advice, madvise};
-            // Without it the memory is the same, only slower to touch.
-            // SAFETY: the memory just allocated, of which the advice changes no byte.
-            _ = unsafe { madvise(base.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
+        match NonNull::new(base) {
+            Some(base) => Chunk { base, bytes },
+            None => handle_alloc_error(layout),
         }
-        Chunk { base, bytes }
     }
 
     fn layout(bytes: usize) -> Layout {
-        let align = if bytes.is_multiple_of(HUGE_PAGE_BYTES) { HUGE_PAGE_BYTES } else { ALIGN };
         #[expect(clippy::expect_used, reason = "sizes come from lengths of slices in memory")]
-        Layout::from_size_align(bytes, align).expect("a size that fits the address space")
+        Layout::from_size_align(bytes, ALIGN).expect("a size that fits the address space")
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
+        if huge::is_for(self.bytes) {
+            return huge::unmap(self.base, self.bytes);
+        }
         // SAFETY: allocated in `new` with the same layout, and freed only here.
         unsafe { dealloc(self.base.as_ptr(), Chunk::layout(self.bytes)) }
     }
+}
+
+/// Chunks of huge pages come from the kernel and go back to it, past the allocator, which would
+/// keep some of what it once gave.
+#[cfg(all(target_os = "linux", not(miri)))]
+mod huge {
+    use super::HUGE_PAGE_BYTES;
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+    use std::ptr::{NonNull, null_mut};
+
+    /// Whether chunks of this size are.
+    pub(super) fn is_for(bytes: usize) -> bool {
+        bytes == HUGE_PAGE_BYTES
+    }
+
+    /// Memory for such a chunk; `None` if there is none to be had.
+    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
+        // One that is not aligned by chance is cut out of one twice as long.
+        for len in [bytes, 2 * bytes] {
+            let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+            // SAFETY: fresh memory at an address that the kernel chooses.
+            let base = unsafe { mmap_anonymous(null_mut(), len, access, flags) }.ok()?;
+            let before = base.align_offset(HUGE_PAGE_BYTES);
+            let base = base.cast::<u8>();
+            let cut = |from: usize, len: usize| {
+                if len > 0 {
+                    // SAFETY: a part of what was just mapped and that nobody has.
+                    _ = unsafe { munmap(base.add(from).cast(), len) };
+                }
+            };
+            if before + bytes > len {
+                cut(0, len);
+                continue;
+            }
+            cut(0, before);
+            cut(before + bytes, len - before - bytes);
+            // SAFETY: within what was mapped; advice changes no byte. Without it the memory is the
+            // same, only slower to touch.
+            unsafe {
+                _ = madvise(base.add(before).cast(), bytes, Advice::LinuxHugepage);
+                return NonNull::new(base.add(before));
+            }
+        }
+        None
+    }
+
+    /// Gives memory of [`map`] back. REQUIRES: it is from there, and given back once.
+    pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: as the caller promises.
+        _ = unsafe { munmap(base.as_ptr().cast(), bytes) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+mod huge {
+    use std::ptr::NonNull;
+
+    pub(super) fn is_for(_bytes: usize) -> bool {
+        false
+    }
+
+    pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
+        None
+    }
+
+    pub(super) fn unmap(_base: NonNull<u8>, _bytes: usize) {}
 }
 
 /// The memory of one memtable. What it hands out stays where it is until the arena is dropped.
@@ -131,7 +225,7 @@ impl Arena {
         if bytes > self.left {
             if bytes > self.next_bytes / 4 {
                 // A chunk of its own, so that the current one goes on being filled.
-                let chunk = Chunk::new(bytes);
+                let chunk = Chunk::new(self.own_bytes(bytes));
                 let base = chunk.base;
                 self.chunks.push(chunk);
                 return base;
@@ -146,6 +240,11 @@ impl Arena {
         memory
     }
 
+    /// The size of a chunk of its own: not that of the pool's, by which those are known.
+    fn own_bytes(&self, bytes: usize) -> usize {
+        if bytes == self.pool.0.chunk_bytes { bytes + ALIGN } else { bytes }
+    }
+
     #[cold]
     fn begin_chunk(&mut self) {
         let pooled = self.pool.0.chunk_bytes;
@@ -153,6 +252,7 @@ impl Arena {
             true => self.pool.take(),
             false => Chunk::new(self.next_bytes),
         };
+        debug_assert!(self.next_bytes <= pooled);
         self.next_bytes = (self.next_bytes * 4).min(pooled);
         (self.at, self.left) = (chunk.base.as_ptr(), chunk.bytes);
         self.chunks.push(chunk);

@@ -1,6 +1,8 @@
 //! From a user key straight to its newest node, for point reads.
 //!
-//! A table of node pointers with linear probing, at most half full. Only the writer changes it;
+//! A table of hashes with linear probing, at most half full, and one of the nodes they stand for.
+//! A search touches a node only where the hash is right, and growing touches none. Only the writer
+//! changes them, the node before its hash, so that a reader that sees the hash finds the node;
 //! readers take no lock. When it is full the writer publishes one of twice the size and keeps
 //! the old one until the index is dropped, as a reader may still be in it: such a reader misses
 //! only what was inserted after it began.
@@ -8,7 +10,7 @@
 #![expect(unsafe_code, reason = "publishes tables and nodes to readers without locks")]
 
 use super::node::{Node, NodeRef};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 const SLOTS_MIN: usize = 64;
 
@@ -17,9 +19,19 @@ pub(super) struct HashIndex {
 }
 
 struct Table {
-    /// A power of two of them, or none.
-    slots: Box<[AtomicPtr<Node>]>,
+    /// A power of two of them, or none; 0 where there is no node.
+    hashes: Box<[AtomicU32]>,
+    nodes: Box<[AtomicPtr<Node>]>,
     older: *mut Table,
+}
+
+/// Bytes of a slot.
+const SLOT_BYTES: usize = size_of::<AtomicU32>() + size_of::<AtomicPtr<Node>>();
+
+/// The hash as it stands in a table: never 0.
+#[inline]
+fn stored(hash: u32) -> u32 {
+    hash.max(1)
 }
 
 /// What only the writer knows of the index.
@@ -36,22 +48,35 @@ unsafe impl Sync for HashIndex {}
 
 impl Table {
     fn new(slots: usize, older: *mut Table) -> *mut Table {
-        let slots = (0..slots).map(|_| AtomicPtr::default()).collect();
-        Box::into_raw(Box::new(Table { slots, older }))
+        let hashes = (0..slots).map(|_| AtomicU32::default()).collect();
+        let nodes = (0..slots).map(|_| AtomicPtr::default()).collect();
+        Box::into_raw(Box::new(Table { hashes, nodes, older }))
     }
 
-    /// The slot that holds a node for which `is_it` holds, or the empty one where it would go.
-    fn find<'a>(&self, hash: u32, is_it: impl Fn(NodeRef<'a>) -> bool) -> &AtomicPtr<Node> {
-        let mask = self.slots.len() - 1;
+    /// The slot of a node for which `is_it` holds, and the node, or the empty slot where it would
+    /// go. REQUIRES: there are slots.
+    #[inline]
+    fn find<'a>(
+        &self,
+        hash: u32,
+        is_it: impl Fn(NodeRef<'a>) -> bool,
+    ) -> (usize, Option<NodeRef<'a>>) {
+        let (hash, mask) = (stored(hash), self.hashes.len() - 1);
         let mut at = hash as usize & mask;
         loop {
-            let slot = &self.slots[at];
-            // SAFETY: slots hold null or nodes published by the writer, whose arena outlives the
-            // index (`HashIndex::get` and `insert` demand it).
-            match unsafe { NodeRef::new(slot.load(Ordering::Acquire)) } {
-                Some(node) if node.hash() != hash || !is_it(node) => at = (at + 1) & mask,
-                _ => return slot,
+            match self.hashes[at].load(Ordering::Acquire) {
+                0 => return (at, None),
+                found if found == hash => {
+                    // SAFETY: slots hold null or nodes published by the writer, whose arena
+                    // outlives the index (`HashIndex::get` and `insert` demand it).
+                    let node = unsafe { NodeRef::new(self.nodes[at].load(Ordering::Acquire)) };
+                    if node.is_some_and(&is_it) {
+                        return (at, node);
+                    }
+                }
+                _ => {}
             }
+            at = (at + 1) & mask;
         }
     }
 }
@@ -72,12 +97,10 @@ impl HashIndex {
     /// The arena of the nodes given to `insert` lives for `'a`.
     pub(super) unsafe fn get<'a>(&self, hash: u32, user_key: &[u8]) -> Option<NodeRef<'a>> {
         let table = self.table();
-        if table.slots.is_empty() {
+        if table.hashes.is_empty() {
             return None;
         }
-        let slot = table.find(hash, |node| node.user_key() == user_key);
-        // SAFETY: as the caller promises; published because it stands in a slot.
-        unsafe { NodeRef::new(slot.load(Ordering::Acquire)) }
+        table.find(hash, |node| node.user_key() == user_key).1
     }
 
     /// Takes note of a node that is linked into the list; gives the bytes the index has grown by.
@@ -85,34 +108,41 @@ impl HashIndex {
     /// # Safety
     /// The node's arena outlives the index, and no other call of `insert` runs.
     pub(super) unsafe fn insert(&self, writer: &mut HashWriter, node: NodeRef<'_>) -> usize {
-        let grown = if (writer.keys + 1) * 2 > self.table().slots.len() { self.grow() } else { 0 };
-        let slot = self.table().find(node.hash(), |other| other.user_key() == node.user_key());
-        // SAFETY: as the caller promises.
-        match unsafe { NodeRef::new(slot.load(Ordering::Relaxed)) } {
-            Some(present) if present.trailer() > node.trailer() => return grown,
-            Some(_) => {}
-            None => writer.keys += 1,
+        let grown = if (writer.keys + 1) * 2 > self.table().hashes.len() { self.grow() } else { 0 };
+        let (table, hash) = (self.table(), node.hash());
+        let (at, present) = table.find(hash, |other| other.user_key() == node.user_key());
+        match present {
+            Some(present) if present.trailer() > node.trailer() => {}
+            Some(_) => table.nodes[at].store(node.as_ptr(), Ordering::Release),
+            None => {
+                writer.keys += 1;
+                table.nodes[at].store(node.as_ptr(), Ordering::Release);
+                table.hashes[at].store(stored(hash), Ordering::Release);
+            }
         }
-        slot.store(node.as_ptr(), Ordering::Release);
         grown
     }
 
     fn grow(&self) -> usize {
         let old = self.table();
-        let slots = (old.slots.len() * 2).max(SLOTS_MIN);
+        let slots = (old.hashes.len() * 2).max(SLOTS_MIN);
         let new = Table::new(slots, self.table.load(Ordering::Relaxed));
         // SAFETY: just made, and not yet seen by others.
         let table = unsafe { &*new };
-        for slot in &old.slots {
-            let node = slot.load(Ordering::Relaxed);
-            // SAFETY: slots hold null or published nodes of a living arena.
-            if let Some(moved) = unsafe { NodeRef::new(node) } {
+        for (hash, node) in old.hashes.iter().zip(&old.nodes) {
+            let hash = hash.load(Ordering::Relaxed);
+            if hash != 0 {
                 // Each key stands in the old table once: no need to compare.
-                table.find(moved.hash(), |_| false).store(node, Ordering::Relaxed);
+                let mut at = hash as usize & (slots - 1);
+                while table.hashes[at].load(Ordering::Relaxed) != 0 {
+                    at = (at + 1) & (slots - 1);
+                }
+                table.nodes[at].store(node.load(Ordering::Relaxed), Ordering::Relaxed);
+                table.hashes[at].store(hash, Ordering::Relaxed);
             }
         }
         self.table.store(new, Ordering::Release);
-        slots * size_of::<AtomicPtr<Node>>()
+        slots * SLOT_BYTES
     }
 }
 

@@ -9,8 +9,8 @@
 //! - `cursor`: a walk over a memtable it keeps alive.
 //!
 //! Invariants owed to the tree:
-//! - One writer at a time: [`Memtable::insert`] takes the writer's mutex, and a shard applies its
-//!   batches in order anyhow, so the mutex is free. Readers never wait for it.
+//! - One writer at a time: [`Memtable::insert`] takes the writer's lock, and a shard applies its
+//!   batches in order anyhow, so the lock is free. Readers never wait for it.
 //! - A record is seen by readers that start after its insert returned. The owner publishes a
 //!   sequence number only then, so a reader at a published one misses nothing.
 //! - An insert allocates nothing of its own: memory comes by the chunk.
@@ -80,6 +80,7 @@ impl Memtable {
     /// already (same key, sequence number and kind) is left as it is and not counted again. Gives
     /// the bytes that the memtable has grown by.
     pub fn insert(&self, op: &Op<'_>) -> usize {
+        let mut writer = self.list.writer();
         let added = if op.kind == Kind::RangeDelete {
             self.insert_range_delete(RangeTombstone::new(op.key, op.value, op.seq))
         } else {
@@ -89,20 +90,18 @@ impl Memtable {
                 value: op.value,
                 hash: hash(op.key),
             };
-            let mut writer = self.list.writer();
             self.list.insert(&mut writer, &record)
         };
         if let Some(bytes) = added {
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.entries.fetch_add(1, Ordering::Relaxed);
+            // Added up by the writer alone, under its lock: no atomic addition is needed.
+            self.bytes.store(self.bytes() + bytes, Ordering::Relaxed);
+            self.entries.store(self.entries() + 1, Ordering::Relaxed);
             self.counts.add(op);
         }
         added.unwrap_or(0)
     }
 
     fn insert_range_delete(&self, tombstone: RangeTombstone) -> Option<usize> {
-        // Also keeps range deletes out of each other's way.
-        let _writer = self.list.writer();
         let mut all = self.range_deletes.write().unwrap_or_else(PoisonError::into_inner);
         // A sequence number names one operation: what covers the start at it is this tombstone.
         let present = all.covering_seq(&tombstone.start, tombstone.seq);
@@ -203,7 +202,9 @@ impl std::fmt::Debug for Memtable {
 impl CountsSum {
     fn add(&self, op: &Op<'_>) {
         let Counts::Change { keys, expires } = op.counts else {
-            self.inexact.store(true, Ordering::Relaxed);
+            if !self.inexact.load(Ordering::Relaxed) {
+                self.inexact.store(true, Ordering::Relaxed);
+            }
             return;
         };
         let (gone, expires_gone) = op.range;

@@ -67,7 +67,11 @@ impl Samples {
             return;
         }
         // SAFETY: as the caller promises.
-        let (mut chunk, mut at) = unsafe { self.find(target) };
+        let (mut chunk, mut at) = match unsafe { self.end_before(target) } {
+            Some(end) => end,
+            // SAFETY: as the caller promises.
+            None => unsafe { self.find(target) },
+        };
         if self.chunks[chunk].samples.len() == CHUNK_MAX {
             // At the very end keys come in order: full chunks are left full.
             let is_end = at == CHUNK_MAX && chunk + 1 == self.chunks.len();
@@ -87,6 +91,17 @@ impl Samples {
             // SAFETY: as the caller promises.
             unsafe { self.renew_heads() }
         }
+    }
+
+    /// The place behind all samples, if the target is above them: where keys come in order, at once.
+    ///
+    /// # Safety
+    /// The arena of all samples is alive.
+    unsafe fn end_before(&self, target: &Target<'_>) -> Option<(usize, usize)> {
+        let chunk = self.chunks.last()?;
+        // SAFETY: a published node of a living arena, as the caller promises.
+        let last = unsafe { NodeRef::new(chunk.samples.last()?.node) }?;
+        target.is_above(last).then_some((self.chunks.len() - 1, chunk.samples.len()))
     }
 
     /// The chunk where the target belongs and how many of its samples are before it.

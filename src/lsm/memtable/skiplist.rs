@@ -1,7 +1,7 @@
 //! Internal keys in order: a skiplist that one writer at a time adds to while readers walk it
 //! without locks (Pugh 1990; nodes are never removed).
 //!
-//! The writer is whoever holds the mutex. A node is whole before a link to it is stored with
+//! The writer is whoever holds the lock. A node is whole before a link to it is stored with
 //! `Release`; readers load links with `Acquire`. The bottom level is linked first, so that a node
 //! found on any level is found on the bottom one.
 
@@ -11,11 +11,10 @@ use super::arena::{Arena, ArenaPool};
 use super::hash_index::{HashIndex, HashWriter};
 use super::node::{HEIGHT_MAX, Node, NodeRef, Record, head, node_bytes, write_node};
 use super::samples::{SAMPLE_BYTES, Samples};
-use crate::env::Rng;
+use crate::env::{Rng, Spin, SpinGuard};
 use std::cmp::Ordering as Order;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) struct SkipList {
     links: [AtomicPtr<Node>; HEIGHT_MAX],
@@ -23,7 +22,7 @@ pub(super) struct SkipList {
     height: AtomicUsize,
     index: HashIndex,
     /// Owns the memory of all nodes; dropped with the list.
-    writer: Mutex<ListWriter>,
+    writer: Spin<ListWriter>,
 }
 
 /// The right to insert, and what only the writer needs.
@@ -100,13 +99,13 @@ impl SkipList {
             links: Default::default(),
             height: AtomicUsize::new(1),
             index: HashIndex::new(),
-            writer: Mutex::new(writer),
+            writer: Spin::new(writer),
         }
     }
 
     /// Becomes the writer; waits for another one to finish.
-    pub(super) fn writer(&self) -> MutexGuard<'_, ListWriter> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn writer(&self) -> SpinGuard<'_, ListWriter> {
+        self.writer.lock()
     }
 
     /// Adds a record; gives the bytes it takes, or `None` if its internal key is there already.

@@ -14,6 +14,7 @@
 //! Integers are little-endian. The offset in a block's checksum tells a block from the right
 //! one's neighbour, should the device bring the wrong one.
 
+use super::lz4::Encoder;
 use crate::base::codec::Reader;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::File;
@@ -174,23 +175,25 @@ impl Footer {
 ///
 /// # Errors
 /// `InvalidArgument` if the block is too long for the format.
-pub fn put_block(out: &mut Vec<u8>, offset: u64, raw: &[u8], codec: Codec) -> Result<Handle> {
+pub(super) fn put_block(
+    out: &mut Vec<u8>,
+    offset: u64,
+    raw: &[u8],
+    codec: Codec,
+    encoder: &mut Encoder,
+) -> Result<Handle> {
     if raw.len() > RAW_BYTES_MAX {
         return Err(Error::invalid(format!("an sstable block of {} bytes is too long", raw.len())));
     }
     let start = out.len();
     let mut used = Codec::None;
     if codec == Codec::Lz4 {
-        let room = lz4_flex::block::get_maximum_output_size(raw.len());
         out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
-        out.resize(start + 4 + room, 0);
-        let packed = lz4_flex::block::compress_into(raw, &mut out[start + 4..]);
-        match packed {
-            Ok(n) if n + 4 <= raw.len() - raw.len() / 8 => {
-                out.truncate(start + 4 + n);
-                used = Codec::Lz4;
-            }
-            _ => out.truncate(start),
+        let bytes_max = (raw.len() - raw.len() / 8).saturating_sub(4);
+        if encoder.encode(raw, bytes_max, out) {
+            used = Codec::Lz4;
+        } else {
+            out.truncate(start);
         }
     }
     if used == Codec::None {

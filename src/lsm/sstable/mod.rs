@@ -6,6 +6,7 @@
 //! Files in reading order:
 //! - [`mod@format`]: the file as a whole, blocks with their checksums, the footer.
 //! - [`block`], `block_writer`, `block_cursor`: a data block read, written, walked.
+//! - `lz4`: how blocks are compressed.
 //! - [`filter`]: which user keys are surely not in the table.
 //! - `index`: which block a key is in.
 //! - [`properties`]: what a table says about itself.
@@ -27,6 +28,7 @@ pub mod dump;
 pub mod filter;
 pub mod format;
 mod index;
+mod lz4;
 pub mod properties;
 mod read_ahead;
 pub mod table;

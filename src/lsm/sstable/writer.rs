@@ -4,6 +4,7 @@ use super::block_writer::BlockWriter;
 use super::filter::{Filter, hash};
 use super::format::{Codec, Footer, Handle, RECORD_BYTES_MAX, put_block};
 use super::index::IndexWriter;
+use super::lz4::Encoder;
 use super::properties::{COMPARATOR_BYTES, Properties};
 use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{CfId, Error, ErrorKind, Result};
@@ -61,6 +62,7 @@ pub struct TableWriter {
     out: Vec<u8>,
     written: u64,
     block: BlockWriter,
+    encoder: Encoder,
     index: IndexWriter,
     /// The last block, which the index takes when the next key is known.
     pending: Option<Handle>,
@@ -103,6 +105,7 @@ impl TableWriter {
             out: Vec::with_capacity(OUT_BYTES + 2 * options.block_bytes.min(OUT_BYTES)),
             written: 0,
             block: BlockWriter::new(options.restart_interval),
+            encoder: Encoder::new(),
             index: IndexWriter::default(),
             pending: None,
             last_key: Vec::new(),
@@ -232,14 +235,15 @@ impl TableWriter {
     fn finish_block(&mut self) -> Result<()> {
         let offset = self.offset();
         let raw = self.block.finish();
-        self.pending = Some(put_block(&mut self.out, offset, raw, self.options.codec)?);
+        self.pending =
+            Some(put_block(&mut self.out, offset, raw, self.options.codec, &mut self.encoder)?);
         self.block.clear();
         if self.out.len() >= OUT_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn put(&mut self, raw: &[u8], codec: Codec) -> Result<Handle> {
         let offset = self.offset();
-        put_block(&mut self.out, offset, raw, codec)
+        put_block(&mut self.out, offset, raw, codec, &mut self.encoder)
     }
 
     fn offset(&self) -> u64 {
