@@ -15,6 +15,7 @@ command -v redis-benchmark >/dev/null || packages+=(redis-tools)
 command -v tclsh >/dev/null || packages+=(tcl)
 command -v python3 >/dev/null || packages+=(python3 python3-venv)
 command -v npm >/dev/null || packages+=(nodejs npm)
+ldconfig -p | grep -q librocksdb.so || packages+=(librocksdb-dev)
 if [ ${#packages[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive

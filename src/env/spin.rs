@@ -88,10 +88,10 @@ mod tests {
             }
         });
         assert_eq!(*sum.lock(), (4 * rounds, 4 * rounds));
-        let broken = std::panic::catch_unwind(|| {
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _held = sum.lock();
             panic!("on purpose");
-        });
+        }));
         assert!(broken.is_err());
         assert_eq!(sum.lock().0, 4 * rounds);
     }

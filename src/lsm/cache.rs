@@ -7,8 +7,8 @@ use crate::lsm::sstable::Block;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 const COUNTER_STRIPES: usize = 16;
 
@@ -24,6 +24,9 @@ pub struct BlockKey {
 /// A cache of blocks, bounded by the bytes they hold. All methods may be called from many threads.
 pub struct BlockCache {
     blocks: Cache<BlockKey, Arc<Block>, ByBytes, Spread>,
+    capacity_bytes: u64,
+    /// Bytes of the capacity that open tables take for their indexes and filters.
+    pinned_bytes: Mutex<u64>,
     next_table: AtomicU64,
     counters: [Counter; COUNTER_STRIPES],
 }
@@ -47,7 +50,7 @@ pub struct CacheStats {
     pub blocks: u64,
     /// Bytes held.
     pub bytes: u64,
-    /// The most bytes it may hold.
+    /// The most bytes it may hold, without those pinned.
     pub capacity_bytes: u64,
 }
 
@@ -108,9 +111,31 @@ impl BlockCache {
                 Spread::default(),
                 DefaultLifecycle::default(),
             ),
+            capacity_bytes,
+            pinned_bytes: Mutex::new(0),
             next_table: AtomicU64::new(1),
             counters: Default::default(),
         })
+    }
+
+    /// Takes bytes off the capacity, for what an open table holds beside its blocks. An eighth of
+    /// the capacity is blocks' however much that is.
+    pub fn pin(&self, bytes: u64) {
+        self.change_pinned(|pinned| pinned + bytes);
+    }
+
+    /// Gives back what [`BlockCache::pin`] took.
+    pub fn unpin(&self, bytes: u64) {
+        self.change_pinned(|pinned| pinned.saturating_sub(bytes));
+    }
+
+    fn change_pinned(&self, change: impl FnOnce(u64) -> u64) {
+        let mut pinned = self.pinned_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *pinned = change(*pinned);
+        let left = self.capacity_bytes.saturating_sub(*pinned).max(self.capacity_bytes / 8);
+        if left != self.blocks.capacity() {
+            self.blocks.set_capacity(left);
+        }
     }
 
     /// A number for a table that is being opened.

@@ -6,7 +6,7 @@ use crate::log::SyncLevel;
 use crate::lsm::Pressure;
 use crate::node::core::Core;
 use crate::node::{Db, Options};
-use crate::op::kv::Stats;
+use crate::op::kv::{RedisCall, Stats};
 use crate::op::{KvOps, Request, Response};
 use crate::shard::{Answer, Shard, Ticket};
 use std::path::Path;
@@ -66,6 +66,23 @@ impl Standalone {
         receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
     }
 
+    /// Executes one request where it may run.
+    async fn execute(&self, request: Request) -> Result<Answer> {
+        let quick = Shard::is_quick(&request) && self.make_room(&request).await;
+        match request {
+            Request::Stats => self.stats_slowly().await.map(|stats| Answer {
+                response: Response::Stats(Box::new(stats)),
+                rests_on: Ticket::default(),
+            }),
+            request if quick => self.core.execute(request),
+            request => self.execute_slowly(request).await,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.core.shard.engine().pressure() == Pressure::None
+    }
+
     async fn make_room(&self, request: &Request) -> bool {
         if !adds(request) {
             return true;
@@ -83,44 +100,78 @@ impl Standalone {
 
 impl KvOps for Standalone {
     async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
-        let mut answers = Vec::with_capacity(requests.len());
-        let mut rests_on = Ticket::default();
-        for request in requests {
-            let quick = Shard::is_quick(&request) && self.make_room(&request).await;
-            let answer = match request {
-                Request::Stats => self.stats_slowly().await.map(|stats| Answer {
-                    response: Response::Stats(Box::new(stats)),
-                    rests_on: Ticket::default(),
-                }),
-                request if quick => self.core.execute(request),
-                request => self.execute_slowly(request).await,
-            };
-            if let Ok(answer) = &answer {
-                rests_on = rests_on.and(answer.rests_on);
+        let core = &*self.core;
+        let mut answers = Answers::new(&core.shard, requests.len());
+        let mut requests = requests.into_iter();
+        while let Some(request) = requests.as_slice().first() {
+            if !Shard::is_quick(request) || !self.has_room() {
+                let Some(request) = requests.next() else { break };
+                answers.add(self.execute(request).await);
+                continue;
             }
-            answers.push(answer);
+            let sharing = requests.as_slice().iter().map_while(Shard::may_share);
+            let n = sharing.take(Shard::TOGETHER_MAX).count();
+            if n > 1 {
+                let calls = requests.as_slice()[..n].iter().filter_map(Shard::may_share);
+                core.execute_together(calls).into_iter().for_each(|answer| answers.add(answer));
+                requests.by_ref().take(n).for_each(drop);
+            } else if let Some(request) = requests.next() {
+                answers.add(core.execute(request));
+            }
         }
-        let shard = &self.core.shard;
-        if !shard.is_committed(rests_on) {
+        answers.committed().await
+    }
+}
+
+/// Answers in order, and which of them rest on what is not yet committed.
+struct Answers<'a> {
+    shard: &'a Arc<Shard>,
+    responses: Vec<Result<Response>>,
+    pending: Vec<(usize, Ticket)>,
+}
+
+impl Answers<'_> {
+    fn new(shard: &Arc<Shard>, expected: usize) -> Answers<'_> {
+        Answers { shard, responses: Vec::with_capacity(expected), pending: Vec::new() }
+    }
+
+    fn add(&mut self, answer: Result<Answer>) {
+        self.responses.push(answer.map(|Answer { response, rests_on }| {
+            if !self.shard.is_committed(rests_on) {
+                self.pending.push((self.responses.len(), rests_on));
+            }
+            response
+        }));
+    }
+
+    /// The responses, once all that they rest on is committed or has failed.
+    async fn committed(mut self) -> Vec<Result<Response>> {
+        if !self.pending.is_empty() {
+            let all = self.pending.iter().fold(Ticket::default(), |all, (_, one)| all.and(*one));
             let (send, receive) = oneshot::channel();
             // The outcome of each is asked for below.
-            shard.when_committed(rests_on, move |_| _ = send.send(()));
+            self.shard.when_committed(all, move |_| _ = send.send(()));
             _ = receive.await;
         }
-        answers
-            .into_iter()
-            .map(|answer| {
-                let answer = answer?;
-                shard.outcome(answer.rests_on)?;
-                Ok(answer.response)
-            })
-            .collect()
+        for (at, ticket) in self.pending {
+            if let Err(error) = self.shard.outcome(ticket) {
+                self.responses[at] = Err(error);
+            }
+        }
+        self.responses
     }
 }
 
 impl Core {
     pub(crate) fn execute(&self, request: Request) -> Result<Answer> {
         self.shard.execute(request, self.now_ms())
+    }
+
+    fn execute_together<'c>(
+        &self,
+        calls: impl Iterator<Item = &'c RedisCall> + Clone,
+    ) -> Vec<Result<Answer>> {
+        self.shard.execute_together(calls, self.now_ms())
     }
 
     pub(crate) fn stats(&self) -> Result<Stats> {

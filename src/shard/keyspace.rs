@@ -21,6 +21,9 @@ pub(crate) struct RedisKeys<'t, 'a> {
     pub(crate) txn: &'t mut Transaction<'a>,
     /// Whether lookups count as keyspace hits and misses.
     pub(crate) count_lookups: bool,
+    /// Whether the command reads one key once and writes nothing, so that there is nothing to
+    /// remember.
+    pub(crate) reads_once: bool,
 }
 
 impl RedisKeys<'_, '_> {
@@ -50,7 +53,10 @@ impl Keyspace for RedisKeys<'_, '_> {
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Stored>> {
-        let held = self.txn.get(CfId::DEFAULT, key)?;
+        let held = match self.reads_once {
+            true => self.txn.glance(CfId::DEFAULT, key)?,
+            false => self.txn.get(CfId::DEFAULT, key)?,
+        };
         self.note_lookup(held.is_some());
         Ok(held.map(stored))
     }

@@ -1,7 +1,6 @@
 //! Evaluation of Redis commands: one, or several as a transaction.
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
-use crate::lsm::batch::WriteBatch;
 use crate::op::kv::{RedisCall, Watched};
 use crate::op::{Reply, Response, command};
 use crate::redis;
@@ -13,19 +12,58 @@ use crate::shard::transaction::Transaction;
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// The most calls that are placed together. A transaction finds so few keys without an index,
+/// and others wait for their latches no longer than for an MSET.
+pub(crate) const TOGETHER_MAX: usize = 16;
+
 /// Whether a call names its keys, so that it touches only those.
 pub(crate) fn is_quick(call: &RedisCall) -> bool {
     !call.spec.key_specs.is_empty()
 }
 
+/// Whether a call may be placed together with its neighbours: it writes keys that it names.
+pub(crate) fn may_share(call: &RedisCall) -> bool {
+    is_quick(call) && call.spec.is_write()
+}
+
 /// Executes one command.
 pub(crate) fn one(shard: &Arc<Shard>, call: &RedisCall, now_ms: u64) -> Result<Answer> {
-    let held = latches(shard, std::slice::from_ref(call), &[]);
+    let reads_once = call.spec.only_key().is_some() && !call.spec.is_write();
+    // One read of one key sees one version of it, latched or not.
+    let held = if reads_once { None } else { latches(shard, std::iter::once(call), &[]) };
     let mut txn = Transaction::new(shard, now_ms);
-    let mut keys = RedisKeys { txn: &mut txn, count_lookups: !call.spec.is_write() };
-    let reply = redis::execute(call, &mut keys)?;
+    let reply = redis::execute(call, &mut RedisKeys { reads_once, ..keys(&mut txn, call) })?;
     let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
     Ok(Answer { response: Response::Redis(reply), rests_on })
+}
+
+/// Executes commands in order, each as if alone, and places all they write as one batch: one
+/// place in the log and one apply serve them all.
+pub(crate) fn together<'c>(
+    shard: &Arc<Shard>,
+    calls: impl Iterator<Item = &'c RedisCall> + Clone,
+    now_ms: u64,
+) -> Vec<Result<Answer>> {
+    let held = latches(shard, calls.clone(), &[]);
+    let mut txn = Transaction::with_room(shard, now_ms, TOGETHER_MAX);
+    let began = txn.began();
+    let evaluated = calls
+        .clone()
+        .map(|call| redis::execute(call, &mut keys(&mut txn, call)))
+        .collect::<Result<Vec<Reply>>>()
+        .and_then(|replies| Ok((replies, txn.into_batch(None)?)));
+    let Ok((replies, (mut batch, read))) = evaluated else {
+        // Nothing has been placed, and one that fails must not take the others with it.
+        drop(held);
+        return calls.map(|call| one(shard, call, now_ms)).collect();
+    };
+    let placed = shard.place(&mut batch, now_ms, began).map(|ticket| ticket.and(read));
+    let answer = |reply| Ok(Answer { response: Response::Redis(reply), rests_on: placed.clone()? });
+    replies.into_iter().map(answer).collect()
+}
+
+fn keys<'t, 'a>(txn: &'t mut Transaction<'a>, call: &RedisCall) -> RedisKeys<'t, 'a> {
+    RedisKeys { txn, count_lookups: !call.spec.is_write(), reads_once: false }
 }
 
 /// Executes commands as one transaction, unless a watched key has changed.
@@ -36,7 +74,7 @@ pub(crate) fn transaction(
     reply_bytes_max: u64,
     now_ms: u64,
 ) -> Result<Answer> {
-    let held = latches(shard, calls, watched);
+    let held = latches(shard, calls.iter(), watched);
     let mut txn = Transaction::new(shard, now_ms);
     for watch in watched {
         if has_changed(&mut txn, watch)? {
@@ -57,8 +95,7 @@ pub(crate) fn transaction(
                 ),
             ));
         }
-        let mut keys = RedisKeys { txn: &mut txn, count_lookups: !call.spec.is_write() };
-        let reply = redis::execute(call, &mut keys)?;
+        let reply = redis::execute(call, &mut keys(&mut txn, call))?;
         reply_bytes += reply.bytes() as u64;
         replies.push(reply);
     }
@@ -90,26 +127,38 @@ fn has_changed(txn: &mut Transaction<'_>, watch: &Watched) -> Result<bool> {
     })
 }
 
-/// Latches what the calls touch. A single reading command of one key needs none: it sees one
-/// version of it either way.
-fn latches<'a>(shard: &'a Shard, calls: &[RedisCall], watched: &[Watched]) -> Option<Held<'a>> {
-    let writes = calls.iter().any(|call| call.spec.is_write());
-    if calls.iter().any(|call| call.spec.is_write() && !is_quick(call)) {
-        return Some(shard.latches.all());
-    }
+/// Latches what the calls touch. Reads of one key need none.
+fn latches<'a, 'c>(
+    shard: &'a Shard,
+    calls: impl Iterator<Item = &'c RedisCall>,
+    watched: &[Watched],
+) -> Option<Held<'a>> {
+    let mut writes = false;
     let mut first: Option<Stripe> = None;
     let mut many: Vec<Stripe> = Vec::new();
-    let called = calls.iter().flat_map(|call| {
-        command::keys_of(call.spec, &call.args).filter_map(|at| call.args.get(at))
-    });
-    for key in called.chain(watched.iter().map(|w| &w.key)) {
+    let mut take = |key: &[u8]| {
         let stripe = latch::stripe(CfId::DEFAULT, key);
         match first {
             None => first = Some(stripe),
             Some(first) if first != stripe => many.push(stripe),
             Some(_) => {}
         }
+    };
+    for call in calls {
+        if call.spec.is_write() {
+            writes = true;
+            if !is_quick(call) {
+                return Some(shard.latches.all());
+            }
+        }
+        match call.spec.only_key() {
+            Some(at) => call.args.get(at).into_iter().for_each(|key| take(key)),
+            None => command::keys_of(call.spec, &call.args)
+                .filter_map(|at| call.args.get(at))
+                .for_each(|key| take(key)),
+        }
     }
+    watched.iter().for_each(|watch| take(&watch.key));
     match first {
         Some(first) if many.is_empty() && writes => Some(shard.latches.one(first)),
         Some(first) if !many.is_empty() => {
@@ -128,8 +177,7 @@ fn finish(shard: &Arc<Shard>, txn: Transaction<'_>, exclusive: bool) -> Result<T
     }
     let began = txn.began();
     let (now_ms, clears) = (txn.now_ms, exclusive && txn.is_cleared());
-    let mut batch = WriteBatch::new();
-    let read = txn.fill(&mut batch, None)?;
+    let (mut batch, read) = txn.into_batch(None)?;
     let ticket = shard.place(&mut batch, now_ms, began)?;
     if clears && ticket.seq > Seq(0) {
         shard.wait_committed(ticket)?;

@@ -3,6 +3,7 @@
 use crate::base::{Error, Result};
 use crate::env::Rng;
 use crate::lsm::Engine;
+use crate::op::kv::RedisCall;
 use crate::op::{Request, Response};
 use crate::shard::commit::{Commits, Log, Ticket};
 use crate::shard::cursors::Cursors;
@@ -56,6 +57,9 @@ pub struct Shard {
 }
 
 impl Shard {
+    /// See [`Shard::may_share`].
+    pub const TOGETHER_MAX: usize = redis_calls::TOGETHER_MAX;
+
     /// A shard on an engine and the log its batches go to. What the log holds beyond the engine
     /// is replayed by [`Shard::apply`]; then [`Shard::start`] makes it ready.
     pub fn new(engine: Arc<Engine>, log: Box<dyn Log>, options: ShardOptions) -> Arc<Shard> {
@@ -126,6 +130,25 @@ impl Shard {
             }
             Request::Watch { keys } => redis_calls::watch(self, keys, now_ms),
             other => kv::execute(self, other, now_ms),
+        }
+    }
+
+    /// Executes calls that [`Shard::may_share`], in order and each as if alone, and places what
+    /// they write as one batch.
+    pub fn execute_together<'c>(
+        self: &Arc<Self>,
+        calls: impl Iterator<Item = &'c RedisCall> + Clone,
+        clock_ms: u64,
+    ) -> Vec<Result<Answer>> {
+        redis_calls::together(self, calls, self.advance_now(clock_ms))
+    }
+
+    /// The call that gains from [`Shard::execute_together`], if the request is one. More than
+    /// [`Shard::TOGETHER_MAX`] gain nothing more.
+    pub fn may_share(request: &Request) -> Option<&RedisCall> {
+        match request {
+            Request::Redis(call) if redis_calls::may_share(call) => Some(call),
+            _ => None,
         }
     }
 

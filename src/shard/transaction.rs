@@ -51,6 +51,18 @@ struct Touched {
     plan: Option<Plan>,
 }
 
+impl Touched {
+    /// What its write takes in a batch at most, without the expiry index.
+    fn bytes(&self) -> usize {
+        const HEAD: usize = 32;
+        match &self.effect {
+            Effect::None => 0,
+            Effect::Delete => HEAD + self.key.len(),
+            Effect::Put(value, _) | Effect::Merge(_, value) => HEAD + self.key.len() + value.len(),
+        }
+    }
+}
+
 /// What writing a key entails beside the key itself.
 #[derive(Clone, Copy)]
 struct Plan {
@@ -99,10 +111,15 @@ struct Cleared {
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(shard: &'a Arc<Shard>, now_ms: u64) -> Transaction<'a> {
+        Transaction::with_room(shard, now_ms, 0)
+    }
+
+    /// One that will touch about so many keys.
+    pub(crate) fn with_room(shard: &'a Arc<Shard>, now_ms: u64, keys: usize) -> Transaction<'a> {
         Transaction {
             shard,
             now_ms,
-            touched: Vec::new(),
+            touched: Vec::with_capacity(keys),
             by_key: HashMap::new(),
             cleared: None,
             rests_on: Ticket::default(),
@@ -115,6 +132,12 @@ impl<'a> Transaction<'a> {
     pub(crate) fn get(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
         let now_ms = self.now_ms;
         Ok(self.held(cf, key)?.filter(|held| !held.meta.is_expired(now_ms)))
+    }
+
+    /// As [`Transaction::get`], of a key that this transaction has not touched and will not.
+    pub(crate) fn glance(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        let now_ms = self.now_ms;
+        Ok(self.read(cf, key)?.filter(|held| !held.meta.is_expired(now_ms)))
     }
 
     /// What a key holds, expired or not.
@@ -227,31 +250,39 @@ impl<'a> Transaction<'a> {
         self.rests_on
     }
 
+    /// The writes as a batch of their own; see [`Transaction::fill`].
+    pub(crate) fn into_batch(self, id: Option<RequestId>) -> Result<(WriteBatch, Ticket)> {
+        let mut batch = WriteBatch::with_capacity(self.touched.iter().map(Touched::bytes).sum());
+        let read = self.fill(&mut batch, id)?;
+        Ok((batch, read))
+    }
+
     /// Adds the writes to `batch`: first what the shard keeps beside the keys, then the keys, so
     /// that the batch's last sequence number is that of the last key written. Gives what all reads
     /// rest on, those made here among them.
     pub(crate) fn fill(mut self, batch: &mut WriteBatch, id: Option<RequestId>) -> Result<Ticket> {
+        let mut writes = 0;
         for at in 0..self.touched.len() {
             self.plan(at)?;
+            writes += usize::from(self.touched[at].plan.is_some());
+        }
+        if writes > BATCH_OPS_MAX {
+            return Err(Error::invalid(format!(
+                "the request writes {writes} keys; at most {BATCH_OPS_MAX} can be written \
+                 together: split it"
+            )));
         }
         if let Some(c) = &self.cleared
             && c.first < c.end
         {
             batch.delete_range_with(CfId::DEFAULT, &c.first, &c.end, c.keys, c.expires);
         }
-        let planned = || self.touched.iter().filter_map(|t| Some((t, t.plan?)));
-        if planned().count() > BATCH_OPS_MAX {
-            return Err(Error::invalid(format!(
-                "the request writes {} keys; at most {BATCH_OPS_MAX} can be written together: \
-                 split it",
-                planned().count()
-            )));
-        }
+        let planned = || self.touched.iter().filter_map(|t| Some((t, t.plan.as_ref()?)));
         for (touched, plan) in planned() {
             plan.fill_index(touched, batch);
         }
         if let Some(id) = id {
-            dedup::record(batch, id, self.now_ms, planned().count() as u64);
+            dedup::record(batch, id, self.now_ms, writes as u64);
         }
         for (t, plan) in planned() {
             match &t.effect {
@@ -273,19 +304,19 @@ impl<'a> Transaction<'a> {
         if self.touched[at].effect == Effect::None {
             return Ok(());
         }
-        let (cf, key) = (self.touched[at].cf, self.touched[at].key.clone());
-        let counted = cf == CfId::DEFAULT && self.shard.counts_keys();
-        if counted {
-            self.look(cf, &key)?;
-        }
+        let counted = self.touched[at].cf == CfId::DEFAULT && self.shard.counts_keys();
+        let before = match &self.touched[at].base {
+            Some(base) => Some(base.as_ref().map(|held| held.meta)),
+            None if counted => Some(self.meta_of(at)?),
+            None => None,
+        };
         let touched = &mut self.touched[at];
-        let known = touched.base.is_some();
-        let base = touched.base.as_ref().and_then(Option::as_ref);
         // Nothing stood there, so nothing need be said.
-        if touched.effect == Effect::Delete && known && base.is_none() {
+        if touched.effect == Effect::Delete && before == Some(None) {
             return Ok(());
         }
-        let old_expiry = base.and_then(|b| b.meta.expire_at_ms);
+        let before = before.flatten();
+        let old_expiry = before.and_then(|meta| meta.expire_at_ms);
         let new_expiry = match &touched.effect {
             Effect::Put(_, meta) => meta.expire_at_ms,
             Effect::Merge(..) => old_expiry,
@@ -294,7 +325,7 @@ impl<'a> Transaction<'a> {
         let present = touched.effect != Effect::Delete;
         let counts = if counted {
             Counts::Change {
-                keys: i8::from(present) - i8::from(base.is_some()),
+                keys: i8::from(present) - i8::from(before.is_some()),
                 expires: i8::from(new_expiry.is_some()) - i8::from(old_expiry.is_some()),
             }
         } else {
@@ -302,6 +333,18 @@ impl<'a> Transaction<'a> {
         };
         touched.plan = Some(Plan { counts, old_expiry, new_expiry });
         Ok(())
+    }
+
+    /// What stands beside the value of a touched key of which nobody asked the value.
+    fn meta_of(&mut self, at: usize) -> Result<Option<Meta>> {
+        if self.is_gone(self.touched[at].cf) {
+            return Ok(None);
+        }
+        // Taken out meanwhile: a clone of it would cost an allocation.
+        let key = std::mem::take(&mut self.touched[at].key);
+        let held = self.read(self.touched[at].cf, &key);
+        self.touched[at].key = key;
+        Ok(held?.map(|held| held.meta))
     }
 
     fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) {

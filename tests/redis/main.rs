@@ -1,11 +1,12 @@
 //! Redis data commands over a keyspace that is a map in memory: transcripts, random bytes, and
-//! a comparison with a real server.
+//! a comparison with a real server; and pipelines of them through a node.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod differential;
 mod fuzz;
 mod model;
+mod pipelines;
 mod random;
 mod server;
 mod table;

@@ -237,6 +237,20 @@ fn a_stop_does_not_wait_for_clients_that_take_nothing() {
 }
 
 #[test]
+fn a_server_that_is_dropped_takes_its_connections_with_it() {
+    let mut server = TestServer::with(Memory::new(), RespOptions { threads: 3, ..options() });
+    let mut clients: Vec<TestClient> = (0..7).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.call(&["PING"]), "+PONG");
+    }
+    server.drop_it();
+    for client in &mut clients {
+        assert_eq!(client.read_to_end(), b"");
+    }
+    assert_eq!(std::sync::Arc::strong_count(&server.kv), 1);
+}
+
+#[test]
 fn random_bytes_never_bring_the_server_down() {
     const CONNECTIONS: u64 = 200;
     let server = TestServer::start();

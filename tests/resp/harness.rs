@@ -57,6 +57,14 @@ impl TestServer {
         drop(self.stop.take());
     }
 
+    /// Drops it in the middle of what it does.
+    pub(crate) fn drop_it(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            assert!(self.wait(task).unwrap_err().is_cancelled());
+        }
+    }
+
     /// Waits until it has.
     pub(crate) fn join(&mut self) {
         if let Some(task) = self.task.take() {

@@ -57,8 +57,9 @@ pub fn prove(engine: Engine, dir: &Path, share: f64) -> Result<(u64, u64)> {
     let last = last.filter(|last| *last >= rows).ok_or("the writer ended by itself")?;
     let out = crate::child(&["kill-count", engine.name(), &last.to_string()], dir).output()?;
     let text = String::from_utf8_lossy(&out.stdout);
-    let lost = text.trim().parse().map_err(|_| {
-        format!("no count of lost rows: {}", String::from_utf8_lossy(&out.stderr))
-    })?;
+    let lost = text
+        .trim()
+        .parse()
+        .map_err(|_| format!("no count of lost rows: {}", String::from_utf8_lossy(&out.stderr)))?;
     Ok((last + 1, lost))
 }

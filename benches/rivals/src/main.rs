@@ -114,8 +114,9 @@ fn parse(words: &[String]) -> Result<Args> {
     }
     if let Some(engine) = args.engines.iter().find(|e| !e.is_available()) {
         let name = engine.name();
-        return Err(format!("{name} cannot run here: see `bundled` and {}", rocks::SYSTEM_LIBRARY)
-            .into());
+        return Err(
+            format!("{name} cannot run here: see `bundled` and {}", rocks::SYSTEM_LIBRARY).into()
+        );
     }
     Ok(args)
 }
@@ -284,4 +285,3 @@ impl Drop for Folder {
         _ = std::fs::remove_dir_all(&self.0);
     }
 }
-

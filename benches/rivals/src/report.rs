@@ -187,13 +187,8 @@ impl Figures {
 
     /// The README's table: ours beside each rival, the ratio to the better RocksDB last.
     pub fn markdown(&self) -> String {
-        let shown = [
-            Engine::Arqon,
-            Engine::RocksDefault,
-            Engine::RocksTuned,
-            Engine::Fjall,
-            Engine::Redb,
-        ];
+        let shown =
+            [Engine::Arqon, Engine::RocksDefault, Engine::RocksTuned, Engine::Fjall, Engine::Redb];
         let shown: Vec<Engine> = shown
             .into_iter()
             .filter(|e| self.rows.values().any(|engines| engines.contains_key(e)))

@@ -248,9 +248,7 @@ impl Store for Rocks {
     fn delete(&self, key: &[u8]) -> Result<()> {
         let (k, kn) = part(key);
         // SAFETY: as in `put`.
-        checked(&self.api, |e| unsafe {
-            (self.api.rocksdb_delete)(self.db, self.write, k, kn, e)
-        })
+        checked(&self.api, |e| unsafe { (self.api.rocksdb_delete)(self.db, self.write, k, kn, e) })
     }
 
     fn get(&self, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool> {

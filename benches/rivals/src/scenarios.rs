@@ -13,8 +13,16 @@ pub type Figure = (String, &'static str, f64);
 
 /// All scenarios, in the order in which they run.
 pub const ALL: [&str; 10] = [
-    "small", "batch", "flush", "flush_raw", "batch_flush", "durable", "recovery", "million",
-    "overwrites", "kill",
+    "small",
+    "batch",
+    "flush",
+    "flush_raw",
+    "batch_flush",
+    "durable",
+    "recovery",
+    "million",
+    "overwrites",
+    "kill",
 ];
 
 /// Runs a scenario. `share` cuts its size: 1.0 is whole.
@@ -213,9 +221,7 @@ impl Run<'_> {
         expect("absent keys", found?, 0)?;
 
         let mut bytes = 0;
-        let (rows, c) = cost(|| {
-            db.scan(b"", usize::MAX, &mut |k, v| bytes += k.len() + v.len())
-        });
+        let (rows, c) = cost(|| db.scan(b"", usize::MAX, &mut |k, v| bytes += k.len() + v.len()));
         self.note_cost("scan_1m", n, c);
         expect("rows of the scan", rows?, n)?;
         expect("bytes of the scan", bytes, n * 116)?;

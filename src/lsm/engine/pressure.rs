@@ -39,15 +39,20 @@ impl Engine {
         }
     }
 
-    /// Waits while the pressure is [`Pressure::Stop`], and helps with the work meanwhile.
+    /// Waits as long as the pressure asks for, and helps with the work meanwhile.
     ///
     /// # Errors
     /// What stopped background work, if it cannot go on: `OutOfSpace` after one more try;
     /// `Poisoned`, `Corruption`, `Io`. `Unavailable` if the engine is closed.
     pub fn wait_for_room(&self) -> Result<()> {
         let inner = &self.inner;
-        if self.pressure() != Pressure::Stop {
-            return Ok(());
+        match self.pressure() {
+            Pressure::None => return Ok(()),
+            Pressure::Slow { delay_us } => {
+                inner.clock.wait_until((inner.monotonic_us() + delay_us) * 1000);
+                return Ok(());
+            }
+            Pressure::Stop => {}
         }
         let began = inner.monotonic_us();
         let done = inner.wait_for_room();

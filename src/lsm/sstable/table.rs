@@ -120,7 +120,9 @@ impl Table {
         let file_bytes = file.len()?;
         let parts = Parts::read(&*file, path, file_bytes)?;
         let (path, cache_id) = (path.to_path_buf(), cache.new_table());
-        Ok(Arc::new(Table { file, path, file_number, file_bytes, cache, cache_id, parts }))
+        let table = Table { file, path, file_number, file_bytes, cache, cache_id, parts };
+        table.cache.pin(table.pinned_bytes() as u64);
+        Ok(Arc::new(table))
     }
 
     /// What the owner calls it.
@@ -255,6 +257,12 @@ impl Table {
     /// The error for block `i`, whose checksum is right but whose bytes are not.
     pub(super) fn malformed(&self, i: usize) -> Error {
         malformed(&self.path, self.handle(i).offset, "a data block")
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.cache.unpin(self.pinned_bytes() as u64);
     }
 }
 

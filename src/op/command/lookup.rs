@@ -5,6 +5,7 @@ use super::table::GROUPS;
 use crate::op::Reply;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 /// Every command, by name. Subcommands are found through their containers.
@@ -14,8 +15,29 @@ pub static COMMANDS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
     all
 });
 
-static BY_NAME: LazyLock<HashMap<&'static [u8], &'static Spec>> =
+static BY_NAME: LazyLock<HashMap<&'static [u8], &'static Spec, BuildHasherDefault<NameHasher>>> =
     LazyLock::new(|| COMMANDS.iter().map(|&spec| (spec.name.as_bytes(), spec)).collect());
+
+/// A cheap hash of a short name. Nobody but the table puts names into the map, so that there is
+/// no flood of collisions to fear.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        self.write(&[n as u8]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
 
 /// Longer than any name in the table.
 const NAME_BYTES_MAX: usize = 32;
@@ -45,6 +67,19 @@ pub fn lookup(args: &[Bytes]) -> Result<&'static Spec, Reply> {
         spec = spec.subcommand(&args[1]).ok_or_else(|| unknown_subcommand(spec, &args[1]))?;
     }
     if spec.takes(args.len()) { Ok(spec) } else { Err(wrong_arity(spec)) }
+}
+
+/// As [`lookup`], for a client that has just called `last` and, as most do, may call it again: that
+/// takes one comparison.
+///
+/// # Errors
+/// As [`lookup`].
+pub fn lookup_after(last: Option<&'static Spec>, args: &[Bytes]) -> Result<&'static Spec, Reply> {
+    let again = |spec: &&Spec| {
+        let called = args.first().is_some_and(|n| n.eq_ignore_ascii_case(spec.name.as_bytes()));
+        called && spec.is_plain() && spec.takes(args.len())
+    };
+    last.filter(again).map_or_else(|| lookup(args), Ok)
 }
 
 /// As [`find`], without subcommands: Redis does not take `client|id` for a name in a call.

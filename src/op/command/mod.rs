@@ -26,7 +26,7 @@ mod tests;
 pub use about::{answer, docs_reply, help_reply, info_reply};
 pub use id::Id;
 pub use keys::{keys_of, keys_with_flags};
-pub use lookup::{COMMANDS, find, lookup};
+pub use lookup::{COMMANDS, find, lookup, lookup_after};
 
 /// Where a command is executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,10 +143,23 @@ impl Spec {
         self.has_flag("write")
     }
 
+    /// The position of the key of a command that names exactly one, whatever its arguments.
+    pub fn only_key(&self) -> Option<usize> {
+        match self.key_specs {
+            [run] if run.last == 0 && !run.is_unknown() => Some(usize::from(run.first)),
+            _ => None,
+        }
+    }
+
     /// Whether `argc` arguments (with the name) are a number the command takes.
     pub fn takes(&self, argc: usize) -> bool {
         let argc = i32::try_from(argc).unwrap_or(i32::MAX);
         if self.arity >= 0 { argc == self.arity } else { argc >= -self.arity }
+    }
+
+    /// Whether the command is neither a container nor in one, so that its name alone calls it.
+    fn is_plain(&self) -> bool {
+        self.subcommands.is_empty() && !self.name.contains('|')
     }
 
     /// The name without its container's: `kill` of `client|kill`.

@@ -122,6 +122,27 @@ fn keys_are_found_in_calls() {
         let spec = lookup(&args).unwrap();
         assert_eq!(keys_of(spec, &args).collect::<Vec<_>>(), keys, "{line}");
     }
+    // The one key of a command that names exactly one is the one key of every call of it.
+    for spec in COMMANDS.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands)) {
+        let args = vec![Bytes::new(); spec.arity.unsigned_abs() as usize + 3];
+        let keys: Vec<usize> = keys_of(spec, &args).collect();
+        assert!(spec.only_key().is_none_or(|at| keys == [at]), "{}: {keys:?}", spec.name);
+    }
+    assert_eq!(find(b"set").unwrap().only_key(), Some(1));
+    assert_eq!(find(b"sort").unwrap().only_key(), None);
+    assert_eq!(find(b"del").unwrap().only_key(), None);
+}
+
+#[test]
+fn what_was_called_before_changes_nothing_of_what_a_call_finds() {
+    for last in COMMANDS.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands)) {
+        for line in ["get a", "GET", "set a 1", "client id", "client|id", "object", "nosuch", ""] {
+            let args = args(line);
+            assert_eq!(lookup_after(Some(last), &args), lookup(&args), "{} {line}", last.name);
+        }
+        let args = args(last.name);
+        assert_eq!(lookup_after(Some(last), &args), lookup(&args), "{}", last.name);
+    }
 }
 
 #[test]

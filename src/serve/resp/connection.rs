@@ -10,7 +10,9 @@ use super::session::Session;
 use crate::op::{KvOps, Reply};
 use bytes::BytesMut;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,13 +36,15 @@ const SLICES: usize = 16;
 
 /// Serves a connection until either side ends it.
 pub(super) async fn serve<K: KvOps>(
-    stream: TcpStream,
+    stream: io::Result<std::net::TcpStream>,
     server: Arc<Server>,
     kv: Arc<K>,
     client: Arc<Client>,
 ) {
     // Leaves the registry even if a command panics.
     let _guest = Guest { server: Arc::clone(&server), id: client.id };
+    // One that cannot be watched is as good as broken.
+    let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
     let authenticated = !server.config.live.has_password.load(Relaxed);
     let mut connection = Connection {
         stream,
@@ -80,7 +84,10 @@ struct Connection<'a> {
 
 impl Connection<'_> {
     async fn run<K: KvOps>(&mut self, kv: &K) -> io::Result<()> {
-        while self.read().await? > 0 {
+        let client = Arc::clone(&self.client);
+        // One for all reads: it registers once.
+        let mut finishing = pin!(client.stop.finishing());
+        while self.read(finishing.as_mut()).await? > 0 {
             while self.take_commands(kv).await? {}
             if self.session.closing || self.client.stop.is_finishing() {
                 return Ok(());
@@ -126,7 +133,7 @@ impl Connection<'_> {
     }
 
     /// Reads what is there; 0 at the end, or when the connection should end.
-    async fn read(&mut self) -> io::Result<usize> {
+    async fn read(&mut self, finishing: Pin<&mut impl Future<Output = ()>>) -> io::Result<usize> {
         let limit = self.server.config.live.query_buffer_bytes_max.load(Relaxed);
         if self.buffer.len() as u64 > limit {
             self.server.stats.totals.query_limit_cuts.fetch_add(1, Relaxed);
@@ -142,7 +149,7 @@ impl Connection<'_> {
         let n = tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.buffer) => read?,
-            () = self.client.stop.finishing() => 0,
+            () = finishing => 0,
         };
         let totals = &self.server.stats.totals;
         totals.reads.fetch_add(1, Relaxed);

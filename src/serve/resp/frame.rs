@@ -27,6 +27,9 @@ const ARGS_MAX_STRANGER: i64 = 10;
 /// The longest argument before a client has proved who it is.
 const BULK_BYTES_MAX_STRANGER: i64 = 16 * 1024;
 
+/// The most digits of a number that is read in passing.
+const DIGITS_SHORT: usize = 8;
+
 /// Entries of a queue that a connection keeps between requests.
 pub(super) const TRIMMED: usize = 256;
 
@@ -150,10 +153,14 @@ impl Decoder {
     }
 
     fn count(&mut self, buffer: &[u8], limits: &Limits) -> Result<bool, ProtocolError> {
-        let Some(line) = self.line(buffer, ProtocolError::TooBigCountString)? else {
-            return Ok(false);
+        let count = match self.short_number(buffer) {
+            Some(n) => Some(n),
+            None => match self.line(buffer, ProtocolError::TooBigCountString)? {
+                Some(line) => integer(&buffer[line.start + 1..line.end]),
+                None => return Ok(false),
+            },
         };
-        match integer(&buffer[line.start + 1..line.end]) {
+        match count {
             Some(n) if n > ARGS_MAX => Err(ProtocolError::InvalidMultibulkLength),
             Some(n) if n > ARGS_MAX_STRANGER && limits.stranger => {
                 Err(ProtocolError::StrangerMultibulkLength)
@@ -200,23 +207,50 @@ impl Decoder {
         buffer: &[u8],
         limits: &Limits,
     ) -> Result<Option<usize>, ProtocolError> {
-        let Some(line) = self.line(buffer, ProtocolError::TooBigBulkCountString)? else {
-            return Ok(None);
+        let short = match buffer.get(self.position) {
+            Some(b'$') => self.short_number(buffer),
+            _ => None,
         };
-        let head = &buffer[line];
-        match head.first() {
-            Some(b'$') => {}
-            // An empty line: what Redis shows of it is its CR.
-            other => return Err(ProtocolError::ExpectedDollar(*other.unwrap_or(&b'\r'))),
-        }
-        let length = integer(&head[1..]).filter(|&n| n >= 0 && n as u64 <= limits.bulk_bytes_max);
-        match length {
+        let length = match short {
+            Some(n) => Some(n),
+            None => {
+                let Some(line) = self.line(buffer, ProtocolError::TooBigBulkCountString)? else {
+                    return Ok(None);
+                };
+                let head = &buffer[line];
+                match head.first() {
+                    Some(b'$') => integer(&head[1..]),
+                    // An empty line: what Redis shows of it is its CR.
+                    other => return Err(ProtocolError::ExpectedDollar(*other.unwrap_or(&b'\r'))),
+                }
+            }
+        };
+        match length.filter(|&n| n >= 0 && n as u64 <= limits.bulk_bytes_max) {
             None => Err(ProtocolError::InvalidBulkLength),
             Some(n) if n > BULK_BYTES_MAX_STRANGER && limits.stranger => {
                 Err(ProtocolError::StrangerBulkLength)
             }
             Some(n) => usize::try_from(n).map(Some).map_err(|_| ProtocolError::InvalidBulkLength),
         }
+    }
+
+    /// The number behind the letter at `position`, and steps over its line: for the few digits
+    /// that nearly all lines have. What it does not take is [`Decoder::line`]'s to judge.
+    fn short_number(&mut self, buffer: &[u8]) -> Option<i64> {
+        let line = buffer.get(self.position + 1..)?;
+        let mut n = 0;
+        for (i, &byte) in line.iter().take(DIGITS_SHORT + 1).enumerate() {
+            match byte {
+                b'0'..=b'9' if i == 0 || n > 0 => n = n * 10 + i64::from(byte - b'0'),
+                b'\r' if i > 0 && i + 1 < line.len() => {
+                    self.position += i + 3;
+                    self.searched = self.position;
+                    return Some(n);
+                }
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// The line at `position` without its CR LF; steps over it.

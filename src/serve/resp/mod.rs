@@ -5,6 +5,7 @@
 //!
 //! In reading order:
 //! - `server`: [`RedisServer`], the listener and what all connections share; `options`.
+//! - `threads`: where connections live.
 //! - `connection`: the loop of one connection, and the limits on what it may hold.
 //! - `frame`, `inline`: bytes to commands. `encode`, `output`: replies to bytes.
 //! - `session`: one connection's state; admission and execution of its commands.
@@ -35,6 +36,7 @@ mod registry;
 mod server;
 mod session;
 mod stats;
+mod threads;
 mod transaction;
 
 pub use options::RespOptions;

@@ -28,6 +28,9 @@ pub struct RespOptions {
     /// How long commands in flight may take when the server stops, in milliseconds, before
     /// their connections are cut. Default 10,000.
     pub stop_grace_ms: u64,
+    /// Threads that serve connections. Default: one a core. Fewer cost less CPU a command where
+    /// clients send one at a time, and give less throughput at `always`.
+    pub threads: usize,
 }
 
 impl Default for RespOptions {
@@ -44,8 +47,13 @@ impl Default for RespOptions {
             output_soft_bytes: 64 * MIB,
             output_soft_s: 60,
             stop_grace_ms: 10_000,
+            threads: cores(),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 impl RespOptions {

@@ -5,6 +5,7 @@ use super::connection;
 use super::options::RespOptions;
 use super::registry::{Client, Pause, Registry};
 use super::stats::Stats;
+use super::threads::Threads;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::rng::entropy;
 use crate::env::{Clock, RealClock, Rng};
@@ -93,6 +94,7 @@ impl<K: KvOps> RedisServer<K> {
             _ => EngineStats::default(),
         };
         let server = Arc::new(Server::new(&self.options, local, self.clock, &engine)?);
+        let threads = Threads::start(self.options.threads)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(shutdown);
@@ -102,7 +104,7 @@ impl<K: KvOps> RedisServer<K> {
                 () = &mut shutdown => break,
                 _ = tick.tick() => server.look_over(),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => welcome(&server, &self.kv, stream, peer),
+                    Ok((stream, peer)) => welcome(&server, &threads, &self.kv, stream, peer),
                     // The client went away, or the process has no descriptor left.
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 },
@@ -115,8 +117,14 @@ impl<K: KvOps> RedisServer<K> {
     }
 }
 
-/// Gives a connection a task of its own, or turns it away.
-fn welcome<K: KvOps>(server: &Arc<Server>, kv: &Arc<K>, stream: TcpStream, peer: SocketAddr) {
+/// Gives a connection a thread and a task of its own, or turns it away.
+fn welcome<K: KvOps>(
+    server: &Arc<Server>,
+    threads: &Threads,
+    kv: &Arc<K>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     server.stats.totals.connections.fetch_add(1, Relaxed);
     // Neither option is worth losing a connection for.
     let _ = stream.set_nodelay(true);
@@ -131,7 +139,10 @@ fn welcome<K: KvOps>(server: &Arc<Server>, kv: &Arc<K>, stream: TcpStream, peer:
     let max = server.config.live.clients_max.load(Relaxed);
     match server.clients.enter(peer, local, server.now_ms(), max) {
         Some(client) => {
-            tokio::spawn(connection::serve(stream, Arc::clone(server), Arc::clone(kv), client));
+            let (server, kv) = (Arc::clone(server), Arc::clone(kv));
+            // Taken out of this runtime, to be watched by the thread's own.
+            let stream = stream.into_std();
+            threads.spawn(async move { connection::serve(stream, server, kv, client).await });
         }
         None => {
             server.stats.totals.connections_rejected.fetch_add(1, Relaxed);

@@ -45,6 +45,8 @@ pub(super) struct Session {
     /// Whether the connection ends once its replies are written.
     pub(super) closing: bool,
     pub(super) output: Output,
+    /// The last command that was found in the table.
+    last: Option<&'static Spec>,
     run: Run,
     /// The most reads in a run: fewer when replies are large.
     reads_max: usize,
@@ -95,6 +97,15 @@ struct Tally {
     failed: u64,
 }
 
+impl Run {
+    /// Makes room for so many commands at once, instead of growing by doubling.
+    fn expect(&mut self, commands: usize) {
+        let commands = commands.min(TRIMMED);
+        self.requests.reserve_exact(commands);
+        self.slots.reserve(commands);
+    }
+}
+
 impl Session {
     pub(super) fn new(client: Arc<Client>, authenticated: bool) -> Session {
         Session {
@@ -108,6 +119,7 @@ impl Session {
             silent: false,
             closing: false,
             output: Output::default(),
+            last: None,
             run: Run::default(),
             reads_max: READS_FIRST,
         }
@@ -123,6 +135,9 @@ impl Session {
         commands: &mut VecDeque<Command>,
     ) {
         while let Some(args) = commands.pop_front() {
+            if self.run.slots.is_empty() {
+                self.run.expect(commands.len() + 1);
+            }
             match self.admit(server, args) {
                 Admitted::InRun => {}
                 Admitted::Alone(spec, args) => {
@@ -150,8 +165,8 @@ impl Session {
 
     /// Finds a command its place: the checks that Redis makes before it executes or queues one.
     fn admit(&mut self, server: &Server, args: Command) -> Admitted {
-        let spec = match command::lookup(&args) {
-            Ok(spec) => spec,
+        let spec = match command::lookup_after(self.last, &args) {
+            Ok(spec) => *self.last.insert(spec),
             Err(reply) => return self.reject(server, find_called(&args), reply),
         };
         if !self.authenticated && !spec.has_flag("no_auth") {

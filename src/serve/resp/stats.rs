@@ -5,7 +5,7 @@
 use crate::op::Reply;
 use crate::op::command::{COMMANDS, Spec};
 use hdrhistogram::Histogram;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +20,8 @@ const LATENCY_NS_MAX: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Stats {
     pub(super) totals: Totals,
-    /// By the address of the command's entry, which is where it stands for good.
-    commands: HashMap<usize, CommandStats>,
+    /// By the number of the command's id.
+    commands: Vec<CommandStats>,
     errors: Mutex<BTreeMap<String, u64>>,
     rates: Mutex<Rates>,
 }
@@ -81,12 +81,18 @@ impl Stats {
             failed: AtomicU64::new(0),
             latency: Mutex::new(None),
         };
+        let mut commands: Vec<CommandStats> = all.map(stats).collect();
+        commands.sort_by_key(|stats| stats.spec.id as usize);
         Stats {
             totals: Totals::default(),
-            commands: all.map(|spec| (address(spec), stats(spec))).collect(),
+            commands,
             errors: Mutex::default(),
             rates: Mutex::default(),
         }
+    }
+
+    fn of(&self, spec: &'static Spec) -> Option<&CommandStats> {
+        self.commands.get(spec.id as usize)
     }
 
     /// Counts `calls` calls of a command that took `ns` each, `failed` of them with an error.
@@ -99,7 +105,7 @@ impl Stats {
         latency: bool,
     ) {
         self.totals.commands.fetch_add(calls, Relaxed);
-        let Some(stats) = self.commands.get(&address(spec)) else { return };
+        let Some(stats) = self.of(spec) else { return };
         stats.calls.fetch_add(calls, Relaxed);
         stats.ns.fetch_add(ns.saturating_mul(calls), Relaxed);
         if failed > 0 {
@@ -118,7 +124,7 @@ impl Stats {
 
     /// Counts a call refused before it was executed.
     pub(super) fn rejected(&self, spec: &'static Spec) {
-        if let Some(stats) = self.commands.get(&address(spec)) {
+        if let Some(stats) = self.of(spec) {
             stats.rejected.fetch_add(1, Relaxed);
         }
     }
@@ -146,7 +152,7 @@ impl Stats {
         let seen = |stats: &&CommandStats| {
             stats.calls.load(Relaxed) > 0 || stats.rejected.load(Relaxed) > 0
         };
-        let mut all: Vec<_> = self.commands.values().filter(seen).collect();
+        let mut all: Vec<_> = self.commands.iter().filter(seen).collect();
         all.sort_by_key(|stats| stats.spec.name);
         all
     }
@@ -193,7 +199,7 @@ impl Stats {
         ] {
             counter.store(0, Relaxed);
         }
-        for stats in self.commands.values() {
+        for stats in &self.commands {
             for counter in [&stats.calls, &stats.ns, &stats.rejected, &stats.failed] {
                 counter.store(0, Relaxed);
             }
@@ -214,6 +220,15 @@ impl CommandStats {
     }
 }
 
-fn address(spec: &'static Spec) -> usize {
-    std::ptr::from_ref(spec).addr()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_counted_under_its_own_name() {
+        let stats = Stats::new();
+        for counted in &stats.commands {
+            assert_eq!(stats.of(counted.spec).unwrap().spec.name, counted.spec.name);
+        }
+    }
 }
