@@ -14,7 +14,7 @@ use crate::base::{CfId, Result, Seq};
 use crate::env::Disk;
 use crate::lsm::cache::BlockCache;
 use crate::lsm::cursor::Cursor;
-use crate::lsm::iter::{BoxCursor, Iter, LevelCursor, MergingCursor};
+use crate::lsm::iter::{Iter, LevelCursor, MergingCursor, Run};
 use crate::lsm::key::{parse, user_key};
 use crate::lsm::manifest::state::Family;
 use crate::lsm::manifest::store::{file_name as manifest_name, load, read_current};
@@ -227,12 +227,12 @@ fn check_levels(dir: &Path, version: &Version, report: &mut CheckReport) {
 }
 
 /// All cursors of a version, the newest source first.
-fn sources(version: &Version) -> Vec<BoxCursor> {
-    let mut cursors: Vec<BoxCursor> = Vec::new();
+fn sources(version: &Version) -> Vec<Run> {
+    let mut cursors: Vec<Run> = Vec::new();
     for (level, files) in version.levels.iter().enumerate() {
         match level {
-            0 => cursors.extend(files.iter().map(|f| f.cursor(false))),
-            _ => cursors.push(Box::new(LevelCursor::new(files.clone(), false))),
+            0 => cursors.extend(files.iter().map(|f| Run::File(f.cursor(false)))),
+            _ => cursors.push(Run::Level(LevelCursor::new(files.clone(), false))),
         }
     }
     cursors

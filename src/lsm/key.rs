@@ -93,8 +93,21 @@ pub fn user_key(internal: &[u8]) -> &[u8] {
 /// Orders internal keys: user key ascending, then newest first.
 #[inline]
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
-    let (ka, kb) = (user_key(a), user_key(b));
-    ka.cmp(kb).then_with(|| trailer_of(b).cmp(&trailer_of(a)))
+    compare_user(user_key(a), user_key(b)).then_with(|| trailer_of(b).cmp(&trailer_of(a)))
+}
+
+/// Orders user keys: by bytes. Eight at a time and without a call, for keys are mostly short.
+#[inline]
+pub fn compare_user(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    while let (Some((x, rest_a)), Some((y, rest_b))) =
+        (a.split_first_chunk::<8>(), b.split_first_chunk::<8>())
+    {
+        if x != y {
+            return u64::from_be_bytes(*x).cmp(&u64::from_be_bytes(*y));
+        }
+        (a, b) = (rest_a, rest_b);
+    }
+    a.cmp(b)
 }
 
 #[inline]
@@ -190,6 +203,18 @@ mod tests {
         }
         assert_eq!(parse(&sorted[0]).map(|p| (p.user_key, p.seq.0)), Some((&b"a"[..], 9)));
         assert_eq!(parse(b"short"), None);
+    }
+
+    #[test]
+    fn user_keys_are_ordered_by_bytes() {
+        let mut rng = crate::env::Rng::new(11);
+        for _ in 0..20_000 {
+            let mut key =
+                || (0..rng.below(20)).map(|_| [0, 1, 255][rng.below(3) as usize]).collect();
+            let (mut a, b): (Vec<u8>, Vec<u8>) = (key(), key());
+            a.splice(0..a.len().min(b.len()) / 2, b[..a.len().min(b.len()) / 2].iter().copied());
+            assert_eq!(compare_user(&a, &b), a.cmp(&b), "{a:?} {b:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`batch`]: writes that happen together.
 //! - [`cursor`]: a position in a sorted run.
 //! - [`tombstone`]: range deletes, indexed by what they cover.
+//! - [`dead`]: spans of keys of which none is live.
 //! - [`memtable`]: the newest writes, in memory.
 //! - [`sstable`]: sorted runs on disk.
 //! - [`cache`]: their blocks in memory.
@@ -29,6 +30,7 @@ pub mod cache;
 pub mod check;
 pub mod compaction;
 pub mod cursor;
+pub mod dead;
 pub mod engine;
 pub mod iter;
 pub mod key;

@@ -21,11 +21,13 @@ pub struct EngineOptions {
     pub memtable_budget_bytes: u64,
     /// Levels of a tree. Default 7, 2 to 12.
     pub levels: usize,
-    /// Target size in bytes of level 1. Default 256 MiB; at least `file_bytes`.
+    /// The most bytes that the first level below 0 in use holds, unless it is the last. Default
+    /// 256 MiB; at least `file_bytes`.
     pub level1_bytes: u64,
-    /// How many times larger each level is than the one above. Default 10, 2 to 100.
+    /// How many times larger each level in use is than the one above. Default 10, 2 to 100.
     pub level_multiplier: u64,
-    /// Files in level 0 at which they are compacted into level 1. Default 4, at least 1.
+    /// Files in level 0 at which they are compacted into the level below, if they have as many
+    /// bytes as it; else at twice as many. Default 4, at least 1.
     pub l0_compact_files: usize,
     /// Files in level 0 at which writers are slowed. Default 16.
     pub l0_slow_files: usize,
@@ -36,8 +38,12 @@ pub struct EngineOptions {
     /// How sstables are written; the codec is that of the compressed levels. Default
     /// [`TableOptions::default`].
     pub table: TableOptions,
-    /// First level that is compressed. Default 2: levels 0 and 1 are short-lived.
+    /// First level that is compressed. Default 0: level 0 too, which would else be most of what
+    /// is written.
     pub compress_from_level: usize,
+    /// Deletes, without a write between the first and the last of their keys, after which is
+    /// looked for a span of keys that iterators need not walk. Default 2048, at least 1.
+    pub dead_span_after: u64,
     /// Whether flushes and picked compactions are scheduled on the pool. Default true; without
     /// it they run only when asked for.
     pub background: bool,
@@ -60,7 +66,8 @@ impl EngineOptions {
             l0_stop_files: 32,
             file_bytes: 32 << 20,
             table: TableOptions::default(),
-            compress_from_level: 2,
+            compress_from_level: 0,
+            dead_span_after: 2048,
             background: true,
             read_only: false,
         }
@@ -77,11 +84,6 @@ impl EngineOptions {
     /// Bytes in memtables above which they are flushed early and writers slowed.
     pub fn memtable_soft_bytes(&self) -> u64 {
         self.memtable_budget_bytes / 4 * 3
-    }
-
-    /// Target size in bytes of a level below 0.
-    pub fn level_bytes(&self, level: usize) -> u64 {
-        (1..level).fold(self.level1_bytes, |bytes, _| bytes.saturating_mul(self.level_multiplier))
     }
 
     /// How sstables of a level are written.

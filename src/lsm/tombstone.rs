@@ -42,6 +42,8 @@ impl RangeTombstone {
 pub struct Span<'a> {
     /// The newest tombstone that covers the key, not newer than asked for.
     pub seq: Option<Seq>,
+    /// The user key from which on the answer is the same; `None` if from the beginning.
+    pub since: Option<&'a [u8]>,
     /// The first user key behind the asked one at which the answer may change; `None` if it is
     /// the same up to the end.
     pub until: Option<&'a [u8]>,
@@ -133,7 +135,9 @@ impl TombstoneSet {
     /// As [`TombstoneSet::covering_seq`], and how far the answer holds.
     pub fn span(&self, user_key: &[u8], at: Seq) -> Span<'_> {
         let below = self.bounds_up_to(user_key);
-        Span { seq: self.stab(below, at), until: self.bounds.get(below).map(|b| self.key(*b)) }
+        let bound = |i: usize| self.bounds.get(i).map(|b| self.key(*b));
+        let since = below.checked_sub(1).and_then(bound);
+        Span { seq: self.stab(below, at), since, until: bound(below) }
     }
 
     fn key(&self, b: (u32, bool)) -> &[u8] {
@@ -229,10 +233,11 @@ impl RangeDeletes {
 
     /// As [`RangeDeletes::covering_seq`], and how far the answer holds.
     pub fn span(&self, user_key: &[u8], at: Seq) -> Span<'_> {
-        let mut all = Span { seq: None, until: None };
+        let mut all = Span { seq: None, since: None, until: None };
         for set in &self.sets {
             let span = set.span(user_key, at);
             all.seq = all.seq.max(span.seq);
+            all.since = all.since.max(span.since);
             all.until = match (all.until, span.until) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -275,6 +280,8 @@ mod tests {
                 assert_eq!(span.seq, covering(key, at));
                 let mut next = key.to_vec();
                 next.push(0);
+                assert!(span.since.is_none_or(|s| s <= key && covering(s, at) == span.seq));
+                assert!(span.since.is_some() || covering(b"", at) == span.seq);
                 assert!(span.until.is_none_or(|u| u > key));
                 if span.until.is_none_or(|u| &next[..] < u) {
                     assert_eq!(covering(&next, at), span.seq);

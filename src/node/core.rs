@@ -189,6 +189,7 @@ impl Core {
         let stop = Arc::new(Stop::default());
         let stopped = stop.clone();
         let turn = move || {
+            shard.engine().tend();
             for _ in 0..SWEEPS_A_TURN {
                 // A failed sweep is tried again next turn; a log that has stopped says so to
                 // whoever writes.

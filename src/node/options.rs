@@ -16,7 +16,7 @@ pub struct Options {
     /// Size of a column family's memtable at which it is written to a table, in bytes; at most the
     /// half of the budget that memtables have. Default: what fits the budget, 64 MiB at most.
     pub write_buffer_bytes: Option<u64>,
-    /// How tables below the short-lived upper levels are compressed. Default: LZ4.
+    /// How tables are compressed. Default: LZ4.
     pub compression: Codec,
     /// The log is kept below about this size by flushing what pins it, in bytes. Default: 512 MiB.
     pub log_bytes_max: u64,

@@ -53,6 +53,7 @@ fn step(world: &mut World) {
         30 => {
             let cf = world.family();
             world.engine.compact_due(cf).unwrap();
+            world.engine.tend();
         }
         31 => {
             let cf = world.family();

@@ -5,7 +5,7 @@ use arqondb::base::{CfId, LogIndex, Seq};
 use arqondb::env::Pool;
 use arqondb::lsm::batch::{BatchView, Counts, WriteBatch};
 use arqondb::lsm::key::Meta;
-use arqondb::lsm::{CfOptions, Pressure, ReadOptions};
+use arqondb::lsm::{CfOptions, IterOptions, Pressure, ReadOptions};
 use arqondb::op::kv::MergeOp;
 use std::ops::Bound;
 use std::path::Path;
@@ -144,4 +144,100 @@ fn families_dropped_while_another_is_flushed_leave_no_pressure() {
         writer.rewrite(CfId::DEFAULT);
         assert_eq!(engine.pressure(), Pressure::None, "round {round}");
     }
+}
+
+/// Keys and values of the default family, forwards, and that backwards gives the same.
+fn rows(engine: &arqondb::lsm::Engine, at: Option<Seq>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let options = IterOptions { at, ..IterOptions::default() };
+    let mut iter = engine.iter(CfId::DEFAULT, options).unwrap();
+    let (mut ahead, mut back) = (Vec::new(), Vec::new());
+    iter.first().unwrap();
+    while iter.valid() {
+        ahead.push((iter.key().to_vec(), iter.value().to_vec()));
+        iter.next().unwrap();
+    }
+    iter.last().unwrap();
+    while iter.valid() {
+        back.push((iter.key().to_vec(), iter.value().to_vec()));
+        iter.prev().unwrap();
+    }
+    back.reverse();
+    assert_eq!(ahead, back);
+    ahead
+}
+
+fn row(key: &str, value: &str) -> (Vec<u8>, Vec<u8>) {
+    (key.as_bytes().to_vec(), value.as_bytes().to_vec())
+}
+
+#[test]
+fn what_is_written_into_a_dead_span_is_seen_and_older_readers_see_what_was_there() {
+    let mut writer = Writer::new();
+    let cf = CfId::DEFAULT;
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        writer.write(1, |b| b.put_with(cf, key.as_bytes(), b"old", Meta::default(), Counts::NONE));
+    }
+    let engine = writer.world.engine.clone();
+    engine.flush(cf).unwrap();
+    let before = engine.snapshot();
+    for key in ["b", "c", "d"] {
+        writer.write(1, |b| b.delete(key.as_bytes()));
+    }
+    writer.world.pool.wait_idle();
+    let live = [row("a", "old"), row("e", "old"), row("f", "old")];
+    assert_eq!(rows(&engine, None), live);
+    let while_dead = engine.snapshot();
+    writer.write(1, |b| b.merge(b"c", MergeOp::Append, b"new"));
+    let now = [row("a", "old"), row("c", "new"), row("e", "old"), row("f", "old")];
+    assert_eq!(rows(&engine, None), now);
+    assert_eq!(rows(&engine, Some(while_dead.seq())), live);
+    assert_eq!(rows(&engine, Some(before.seq())).len(), 6);
+}
+
+#[test]
+fn an_iterator_skips_what_a_range_delete_covers_and_nothing_else() {
+    let mut writer = Writer::new();
+    let cf = CfId::DEFAULT;
+    for n in 0..400 {
+        let key = format!("k{n:03}");
+        writer.write(1, |b| b.put_with(cf, key.as_bytes(), b"old", Meta::default(), Counts::NONE));
+    }
+    let engine = writer.world.engine.clone();
+    writer.rewrite(cf);
+    let before = engine.snapshot();
+    // Newer than the range delete, older, and beside it in one file.
+    writer.write(1, |b| b.put_with(cf, b"k050", b"gone", Meta::default(), Counts::NONE));
+    writer.write(1, |b| b.delete_range_cf(cf, b"k010", b"k390"));
+    writer.write(1, |b| b.put_with(cf, b"k200", b"new", Meta::default(), Counts::NONE));
+    for flushed in [false, true] {
+        if flushed {
+            engine.flush(cf).unwrap();
+        }
+        let seen = rows(&engine, None);
+        assert_eq!(seen.len(), 10 + 1 + 10);
+        assert_eq!(seen[10], row("k200", "new"));
+        assert_eq!(seen[11], row("k390", "old"));
+        assert_eq!(rows(&engine, Some(before.seq())).len(), 400);
+    }
+}
+
+#[test]
+fn flushes_of_the_same_keys_do_not_each_take_a_level_of_their_own() {
+    let mut writer = Writer::new();
+    let cf = CfId::DEFAULT;
+    let engine = writer.world.engine.clone();
+    for _ in 0..4 {
+        for n in 0..20 {
+            let key = format!("k{n:03}");
+            writer
+                .write(1, |b| b.put_with(cf, key.as_bytes(), b"v", Meta::default(), Counts::NONE));
+        }
+        engine.flush(cf).unwrap();
+        let middle = &engine.stats().levels[1..3];
+        assert!(middle.iter().all(|level| level.files == 0), "{middle:?}");
+    }
+    writer.world.pool.wait_idle();
+    engine.compact_due(cf).unwrap();
+    let levels = engine.stats().levels;
+    assert!(levels[0].files < 4 && levels[3].files == 1, "{levels:?}");
 }

@@ -56,6 +56,7 @@ pub(super) fn options() -> EngineOptions {
         l0_slow_files: 4,
         l0_stop_files: 6,
         file_bytes: 4 << 10,
+        dead_span_after: 3,
         table: TableOptions { block_bytes: 256, restart_interval: 4, ..TableOptions::default() },
         ..EngineOptions::new(DIR)
     }

@@ -5,7 +5,7 @@ use crate::lsm::compaction::filter::{Filter, Readers, Surroundings, keep_range_d
 use crate::lsm::compaction::output::{Output, Target};
 use crate::lsm::compaction::pick::Compaction;
 use crate::lsm::cursor::Cursor;
-use crate::lsm::iter::{BoxCursor, LevelCursor, MergingCursor};
+use crate::lsm::iter::{LevelCursor, MergingCursor, Run};
 use crate::lsm::key::parse;
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone};
 use crate::lsm::version::{KeyRange, TableFile, Version};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Sorted runs to rewrite, the newest first, and their range tombstones.
 pub struct Inputs {
     /// One cursor a run.
-    pub cursors: Vec<BoxCursor>,
+    pub cursors: Vec<Run>,
     /// All range tombstones of the runs.
     pub range_deletes: RangeDeletes,
     /// Bytes of the runs.
@@ -33,13 +33,13 @@ impl Inputs {
         let mut range_deletes = RangeDeletes::default();
         upper.iter().chain(&lower).for_each(|f| range_deletes.extend(f.range_deletes()));
         let bytes = upper.iter().chain(&lower).map(|f| f.meta.size).sum();
-        let mut cursors: Vec<BoxCursor> = Vec::new();
+        let mut cursors: Vec<Run> = Vec::new();
         match compaction.level {
-            0 => cursors.extend(upper.iter().map(|f| f.cursor(false))),
-            _ => cursors.push(Box::new(LevelCursor::new(upper, false))),
+            0 => cursors.extend(upper.iter().map(|f| Run::File(f.cursor(false)))),
+            _ => cursors.push(Run::Level(LevelCursor::new(upper, false))),
         }
         if !lower.is_empty() {
-            cursors.push(Box::new(LevelCursor::new(lower, false)));
+            cursors.push(Run::Level(LevelCursor::new(lower, false)));
         }
         Inputs { cursors, range_deletes, bytes }
     }

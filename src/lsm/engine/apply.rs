@@ -28,7 +28,7 @@ struct Taking {
 impl Applying {
     /// Where records of `cf` go at `index`; `None` if there is no such family or its tables have
     /// them already.
-    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<&Arc<Buffer>> {
+    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<&Taking> {
         let at = match self.taking.iter().position(|taking| taking.tree.id == cf) {
             Some(at) => at,
             None => {
@@ -46,7 +46,7 @@ impl Applying {
             return None;
         }
         taking.index = index;
-        Some(&taking.active)
+        Some(taking)
     }
 
     /// The trees whose memtables are full and got records at `index`.
@@ -82,9 +82,11 @@ impl Engine {
         let inner = &self.inner;
         let mut applying = lock(&inner.apply);
         inner.check_poison()?;
-        let mut grown = 0;
+        let (mut grown, mut suspects) = (0, false);
         batch.for_each_op(|op| {
-            if let Some(active) = applying.find(inner, op.cf, index) {
+            if let Some(taking) = applying.find(inner, op.cf, index) {
+                suspects |= taking.tree.dead.note(op.kind, op.key);
+                let active = &taking.active;
                 let added = active.table.insert(&op);
                 // A range delete of no key leaves no record to flush.
                 if added > 0 && active.first_index.load(Ordering::Relaxed) > index.0 {
@@ -104,6 +106,10 @@ impl Engine {
         raise(&inner.committed_ms, batch.commit_ms);
         raise(&inner.visible_seq, batch.last_seq().0);
         raise(&inner.applied_index, index.0);
+        if suspects {
+            let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
+            due.for_each(|taking| inner.queue_dead(&taking.tree));
+        }
         let full = applying.full(index, inner.options.write_buffer_bytes);
         if !full.is_empty() || memtable_bytes > inner.options.memtable_soft_bytes() {
             inner.rotate_full(&mut applying, &full);

@@ -63,19 +63,16 @@ impl Engine {
 impl Inner {
     /// Whether a compaction is due.
     pub(super) fn is_compaction_due(&self, tree: &Tree) -> bool {
-        let marks = lock(&tree.marks).clone();
-        pick(&tree.view().version, &self.options, &marks).is_some()
+        pick(&tree.view().version, &self.options, tree.is_idle()).is_some()
     }
 
     /// Runs the compaction that is due, if one is.
     pub(super) fn compact_once(&self, tree: &Arc<Tree>, _slot: &Held<'_>) -> Result<bool> {
         self.check_writable()?;
         let version = self.version_for_compaction(tree);
-        let marks = lock(&tree.marks).clone();
-        let Some(choice) = pick(&version, &self.options, &marks) else {
+        let Some(choice) = pick(&version, &self.options, tree.is_idle()) else {
             return Ok(false);
         };
-        self.note_mark(tree, &choice);
         match self.run_compaction(tree, &version, &choice) {
             Err(_) if tree.is_dropped() => Ok(false),
             done => done.map(|()| true),
@@ -87,16 +84,6 @@ impl Inner {
     fn version_for_compaction(&self, tree: &Tree) -> Arc<Version> {
         let _manifest = lock(&self.manifest);
         tree.view().version.clone()
-    }
-
-    fn note_mark(&self, tree: &Tree, choice: &Compaction) {
-        let version = tree.view().version.clone();
-        let last = version.files().find(|(_, f)| choice.upper.last() == Some(&f.meta.number));
-        let mut marks = lock(&tree.marks);
-        marks.resize(self.options.levels, Vec::new());
-        if let Some((_, file)) = last {
-            marks[choice.level].clone_from(&file.meta.smallest);
-        }
     }
 
     /// Compacts `range` level by level, and the deepest level that holds any of it in place.
@@ -111,12 +98,12 @@ impl Inner {
         let last = deepest.max(1);
         for level in 0..last {
             let version = self.version_for_compaction(tree);
-            if let Some(choice) = pick_range(&version, level, range, false) {
+            if let Some(choice) = pick_range(&version, level, range, last) {
                 self.run_compaction(tree, &version, &choice)?;
             }
         }
         let version = self.version_for_compaction(tree);
-        match pick_range(&version, last, range, true) {
+        match pick_range(&version, last, range, last) {
             Some(choice) => self.run_compaction(tree, &version, &choice),
             None => Ok(()),
         }
@@ -140,7 +127,10 @@ impl Inner {
                 older: version,
                 older_from: choice.output + 1,
                 newer_holds: &newer_holds,
-                cancelled: &|| self.closing.load(Ordering::Acquire) || tree.is_dropped(),
+                cancelled: &|| {
+                    self.lend(tree);
+                    self.closing.load(Ordering::Acquire) || tree.is_dropped()
+                },
             };
             rewrite(inputs, rules, self.target(tree, choice.output))?
         };

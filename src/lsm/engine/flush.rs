@@ -2,16 +2,18 @@
 
 use crate::base::{CfId, LogIndex, Result};
 use crate::lsm::compaction::output::Target;
+use crate::lsm::compaction::pick::Shape;
 use crate::lsm::compaction::run::{Inputs, Rules, rewrite};
 use crate::lsm::cursor::Cursor;
 use crate::lsm::engine::install::Change;
 use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::work::{Held, Slot};
 use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::iter::Run;
 use crate::lsm::key::user_key;
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::tombstone::RangeDeletes;
-use crate::lsm::version::{KeyRange, TableFile};
+use crate::lsm::version::{KeyRange, TableFile, Version};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -152,7 +154,10 @@ impl Inner {
                 older: &version,
                 older_from: 0,
                 newer_holds: &newer_holds,
-                cancelled: &|| self.closing.load(Ordering::Acquire) || tree.is_dropped(),
+                cancelled: &|| {
+                    self.lend(tree);
+                    self.closing.load(Ordering::Acquire) || tree.is_dropped()
+                },
             };
             rewrite(inputs(&buffers), rules, self.target(tree, wanted))?
         };
@@ -195,8 +200,14 @@ impl Inner {
         if self.is_taken(tree.id, Slot::Compact) {
             return Ok(0);
         }
-        let version = tree.view().version.clone();
-        Ok(version.deepest_free(&range, self.options.levels).unwrap_or(0))
+        Ok(self.free_level(&tree.view().version, &range))
+    }
+
+    /// The deepest level that new records of `range` can go to, 0 if that is above the base: each
+    /// level there would be one more to look at, and none would ever be full.
+    fn free_level(&self, version: &Version, range: &KeyRange) -> usize {
+        let free = version.deepest_free(range, self.options.levels).unwrap_or(0);
+        if free < Shape::of(version, &self.options).base { 0 } else { free }
     }
 
     /// `wanted`, if files can still go to that level, else 0. REQUIRES: the manifest is locked, so
@@ -207,7 +218,7 @@ impl Inner {
         };
         let mut range = KeyRange::of(&first.meta);
         files.iter().for_each(|f| range.extend(&KeyRange::of(&f.meta)));
-        let free = tree.view().version.deepest_free(&range, self.options.levels).unwrap_or(0);
+        let free = self.free_level(&tree.view().version, &range);
         if free < wanted || self.is_taken(tree.id, Slot::Compact) { 0 } else { wanted }
     }
 
@@ -231,7 +242,7 @@ fn inputs(buffers: &[Arc<Buffer>]) -> Inputs {
     let mut range_deletes = RangeDeletes::default();
     buffers.iter().for_each(|b| range_deletes.extend(&b.table.range_deletes()));
     let bytes = buffers.iter().map(|b| b.table.bytes() as u64).sum();
-    let cursors = buffers.iter().map(|b| Box::new(b.table.cursor()) as _).collect();
+    let cursors = buffers.iter().map(|b| Run::Memtable(b.table.cursor())).collect();
     Inputs { cursors, range_deletes, bytes }
 }
 

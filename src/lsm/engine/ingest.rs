@@ -64,6 +64,7 @@ impl Engine {
         {
             let mut applying = lock(&inner.apply);
             inner.rotate(&mut applying, &tree);
+            tree.dead.forget();
             let held = inner.take(cf, Slot::Flush)?;
             let done = inner.flush_sealed(&tree, &held).and_then(|_| {
                 let files = inner.bring_in(metas)?;

@@ -146,7 +146,14 @@ fn open_tree(
     let version = Version::empty(options.levels).with(&[], &files, family.collected);
     let totals = Totals { keys: family.keys, expires: family.expires, exact: family.exact };
     let (name, flushed) = (family.name.clone(), family.flushed);
-    Ok(Tree::new((cf, name), family.options.clone(), flushed, version, totals, arena))
+    Ok(Tree::new(
+        (cf, name),
+        family.options.clone(),
+        flushed,
+        version,
+        totals,
+        (arena, options.dead_span_after),
+    ))
 }
 
 /// Builds the tree of a family that has just been created.
@@ -158,7 +165,14 @@ pub(super) fn new_tree(
 ) -> Arc<Tree> {
     let version = Version::empty(inner.options.levels).with(&[], &[], Seq(0));
     let totals = Totals { keys: 0, expires: 0, exact: true };
-    Tree::new(named, options, flushed, version, totals, &inner.arena)
+    Tree::new(
+        named,
+        options,
+        flushed,
+        version,
+        totals,
+        (&inner.arena, inner.options.dead_span_after),
+    )
 }
 
 /// Removes sstables, manifests and temporary files that nothing names.

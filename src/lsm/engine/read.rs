@@ -5,9 +5,10 @@
 //! dropped for the sake of it.
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
-use crate::lsm::engine::tree::View;
+use crate::lsm::engine::tree::{Tree, View};
+use crate::lsm::engine::work::Slot;
 use crate::lsm::engine::{Engine, Inner, no_such_family};
-use crate::lsm::iter::{BoxCursor, Iter, LevelCursor, MergingCursor};
+use crate::lsm::iter::{Iter, LevelCursor, MergingCursor, Run};
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::lsm::merge;
 use crate::lsm::options::{IterOptions, ReadOptions};
@@ -17,6 +18,9 @@ use crate::op::kv::MergeOp;
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
+
+/// Dead keys that one search for a dead span walks over.
+const DEAD_WALK_MAX: u64 = 1 << 20;
 
 /// A value that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,30 +75,75 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn iter(&self, cf: CfId, options: IterOptions) -> Result<Iter> {
-        let view = self.inner.tree(cf)?.view();
+        let tree = self.inner.tree(cf)?;
+        let before = self.inner.visible_seq();
+        let view = tree.view();
         let at = self.inner.read_at(&view, options.at)?;
         self.inner.counters.iterators.fetch_add(1, Ordering::Relaxed);
-        let range = key_range(&options);
-        let mut range_deletes = RangeDeletes::default();
-        let mut cursors: Vec<BoxCursor> = Vec::new();
-        for buffer in std::iter::once(&view.active).chain(&view.sealed) {
-            range_deletes.extend(&buffer.table.range_deletes());
-            cursors.push(Box::new(buffer.table.cursor()));
-        }
-        for (level, files) in view.version.levels.iter().enumerate() {
-            let files: Vec<_> = files.iter().filter(|f| range.overlaps(&f.meta)).cloned().collect();
-            files.iter().for_each(|f| range_deletes.extend(f.range_deletes()));
-            match level {
-                0 => cursors.extend(files.iter().map(|f| f.cursor(options.fill_cache))),
-                _ if files.is_empty() => {}
-                _ => cursors.push(Box::new(LevelCursor::new(files, options.fill_cache))),
-            }
-        }
-        Ok(Iter::new(MergingCursor::new(cursors), range_deletes, options, at))
+        Ok(iter_over(&tree, &view, options, (before, at)))
     }
 }
 
+/// An iterator over `view` at `at`; `before` was visible before the view was taken. A dead span
+/// that is newer than that may know of deletes that the view lacks, and would show a part of them.
+fn iter_over(tree: &Tree, view: &View, options: IterOptions, (before, at): (Seq, Seq)) -> Iter {
+    let range = key_range(&options);
+    let mut range_deletes = RangeDeletes::default();
+    let mut runs: Vec<Run> = Vec::with_capacity(8);
+    for buffer in std::iter::once(&view.active).chain(&view.sealed) {
+        range_deletes.extend(&buffer.table.range_deletes());
+        runs.push(Run::Memtable(buffer.table.cursor()));
+    }
+    let (version, fill_cache) = (&view.version, options.fill_cache);
+    for (level, files) in version.levels.iter().enumerate() {
+        let within = version.overlapping(level, &range);
+        let files = &files[within.clone()];
+        if version.has_range_deletes {
+            files.iter().for_each(|f| range_deletes.extend(f.range_deletes()));
+        }
+        match level {
+            0 => {
+                let files = files.iter().filter(|f| range.overlaps(&f.meta));
+                runs.extend(files.map(|f| Run::File(f.cursor(fill_cache))));
+            }
+            _ if files.is_empty() => {}
+            _ => runs.push(Run::Level(LevelCursor::of(version, level, within, fill_cache))),
+        }
+    }
+    let iter = Iter::new(MergingCursor::new(runs), range_deletes, options, at);
+    iter.with_dead_spans(&tree.dead, before.min(at))
+}
+
 impl Inner {
+    /// Lends the thread of a long job to a search for a dead span: it is short, and with every
+    /// thread at long jobs it would come too late.
+    pub(super) fn lend(&self, tree: &Tree) {
+        if tree.dead.has_suspect()
+            && let Some(_held) = self.try_take(tree.id, Slot::Dead)
+        {
+            _ = self.find_dead_span(tree);
+        }
+    }
+
+    /// Looks from a suspect key on for the first live one, and enters what lies between.
+    pub(super) fn find_dead_span(&self, tree: &Tree) -> Result<()> {
+        let Some((number, start)) = tree.dead.suspect() else {
+            return Ok(());
+        };
+        let before = self.visible_seq();
+        let view = tree.view();
+        let at = self.visible_seq();
+        let options = IterOptions { fill_cache: false, keys_only: true, ..IterOptions::default() };
+        let mut iter = iter_over(tree, &view, options, (before, at)).with_patience(DEAD_WALK_MAX);
+        let sought = iter.seek(&start);
+        let end = match sought.is_err() {
+            true => Some(start),
+            false => iter.dead_end().map(<[u8]>::to_vec),
+        };
+        tree.dead.enter(number, end, at);
+        sought
+    }
+
     /// The sequence number to read at: what was asked for, if it is still readable in `view`.
     fn read_at(&self, view: &View, asked: Option<Seq>) -> Result<Seq> {
         let visible = self.visible_seq();

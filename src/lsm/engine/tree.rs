@@ -1,6 +1,7 @@
 //! One column family: its memtables and its version, as one value that readers share.
 
 use crate::base::{CfId, LogIndex, Result, Seq};
+use crate::lsm::dead::DeadSpans;
 use crate::lsm::memtable::{ArenaPool, Memtable};
 use crate::lsm::options::CfOptions;
 use crate::lsm::version::Version;
@@ -16,8 +17,9 @@ pub(super) struct Tree {
     /// All records up to this log index are in sstables, durably.
     pub(super) flushed: AtomicU64,
     pub(super) dropped: AtomicBool,
-    /// Of each level, the largest key of the file compacted last.
-    pub(super) marks: Mutex<Vec<Vec<u8>>>,
+    /// Whether nobody writes to the engine; see [`Engine::tend`](super::Engine::tend).
+    pub(super) idle: AtomicBool,
+    pub(super) dead: Arc<DeadSpans>,
     view: ArcSwap<View>,
     /// Held by whoever replaces the view.
     updating: Mutex<()>,
@@ -100,7 +102,7 @@ impl Tree {
         flushed: LogIndex,
         version: Version,
         totals: Totals,
-        arena: &ArenaPool,
+        (arena, dead_span_after): (&ArenaPool, u64),
     ) -> Arc<Tree> {
         let view = View {
             active: Buffer::new(arena),
@@ -114,7 +116,8 @@ impl Tree {
             options,
             flushed: AtomicU64::new(flushed.0),
             dropped: AtomicBool::new(false),
-            marks: Mutex::new(Vec::new()),
+            idle: AtomicBool::new(false),
+            dead: Arc::new(DeadSpans::new(dead_span_after)),
             view: ArcSwap::from_pointee(view),
             updating: Mutex::new(()),
         })
@@ -165,6 +168,10 @@ impl Tree {
             .map(|buffer| buffer.first_index.load(Ordering::Acquire))
             .min()?;
         (first != u64::MAX).then_some(LogIndex(first))
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire)
     }
 
     pub(super) fn is_dropped(&self) -> bool {

@@ -23,15 +23,22 @@ pub(super) struct Work {
     /// Jobs waiting in the pool.
     queued: BTreeSet<(CfId, Slot)>,
     pub(super) error: Option<Error>,
+    /// The last sequence number seen by [`Engine::tend`], and when it was first seen, in µs.
+    written: (u64, u64),
     /// While a checkpoint is taken: memtables sealed behind this are not flushed.
     pub(super) ceiling: Option<LogIndex>,
 }
 
-/// The two kinds of work on a tree.
+/// Microseconds without a write after which work is done that pays only where nobody waits.
+pub(super) const IDLE_US: u64 = 1_000_000;
+
+/// The kinds of work on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Slot {
     Flush,
     Compact,
+    /// Looking for a dead span. Reads only.
+    Dead,
 }
 
 /// A slot that is held.
@@ -50,6 +57,37 @@ impl Drop for Held<'_> {
 }
 
 impl Engine {
+    /// Looks after what no write brings about; to be called about ten times a second. What walks
+    /// over many deleted keys have told is looked into, so that others need not walk there. Where
+    /// nothing was written for a second, level 0 is merged if that gives space back.
+    pub fn tend(&self) {
+        let inner = &self.inner;
+        if !inner.options.background || inner.closing.load(Ordering::Acquire) {
+            return;
+        }
+        let (seq, now) = (inner.visible_seq().0, inner.monotonic_us());
+        let since = {
+            let mut work = lock(&inner.work);
+            if work.written.0 != seq {
+                work.written = (seq, now);
+            }
+            work.written.1
+        };
+        for tree in inner.all_trees().iter().filter(|tree| tree.dead.has_hint()) {
+            {
+                let _one = lock(&inner.apply);
+                tree.dead.take_hint();
+            }
+            inner.queue_dead(tree);
+        }
+        let idle = now.saturating_sub(since) >= IDLE_US;
+        for tree in inner.all_trees() {
+            if tree.idle.swap(idle, Ordering::AcqRel) != idle && idle {
+                inner.schedule(&tree);
+            }
+        }
+    }
+
     /// The error that stopped background work, if one did. A later success clears it.
     pub fn background_error(&self) -> Option<Error> {
         lock(&self.inner.work).error.clone()
@@ -123,12 +161,24 @@ impl Inner {
         });
     }
 
+    /// Queues the search for a dead span.
+    pub(super) fn queue_dead(self: &Arc<Self>, tree: &Arc<Tree>) {
+        if self.options.background {
+            self.queue(tree, Slot::Dead);
+        }
+    }
+
     fn run_job(self: &Arc<Self>, tree: &Arc<Tree>, slot: Slot) {
         lock(&self.work).queued.remove(&(tree.id, slot));
         let Some(held) = self.try_take(tree.id, slot) else {
             return;
         };
         let done = match slot {
+            Slot::Dead => {
+                // An error comes again to whoever reads there; it is none of background work.
+                _ = self.find_dead_span(tree);
+                return;
+            }
             Slot::Flush => self.flush_sealed(tree, &held),
             Slot::Compact => self.compact_once(tree, &held),
         };

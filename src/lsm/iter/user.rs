@@ -7,13 +7,16 @@
 
 use crate::base::{Error, ErrorKind, Result, Seq};
 use crate::lsm::cursor::Cursor;
+use crate::lsm::dead::{self, DeadSpan, DeadSpans};
 use crate::lsm::iter::MergingCursor;
+use crate::lsm::iter::cover::Cover;
 use crate::lsm::key::{Kind, Meta, parse, put_internal, split_value, user_key};
 use crate::lsm::merge;
 use crate::lsm::options::IterOptions;
 use crate::lsm::tombstone::RangeDeletes;
 use crate::op::kv::MergeOp;
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// Old versions stepped over one by one before a seek takes over.
 const STEPS_BEFORE_SEEK: usize = 8;
@@ -24,7 +27,17 @@ const STEPS_BEFORE_SEEK: usize = 8;
 /// memtables it reads alive, so a long-lived iterator holds back disk space.
 pub struct Iter {
     cursor: MergingCursor,
-    range_deletes: RangeDeletes,
+    cover: Cover,
+    spans: Option<Arc<Vec<DeadSpan>>>,
+    /// Newer spans are left aside.
+    spans_at: Seq,
+    /// Told where many dead keys lie.
+    dead: Option<Arc<DeadSpans>>,
+    /// Dead keys walked over in a row, and the first of them.
+    dead_run: u64,
+    dead_from: Vec<u8>,
+    /// The walk ends at so many.
+    patience: u64,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
     at: Seq,
@@ -53,7 +66,13 @@ impl Iter {
         let (lower, upper) = bounds(options.lower, options.upper, &options.prefix);
         Iter {
             cursor,
-            range_deletes,
+            cover: Cover::new(range_deletes),
+            spans: None,
+            spans_at: at,
+            dead: None,
+            dead_run: 0,
+            dead_from: Vec::new(),
+            patience: u64::MAX,
             lower,
             upper,
             at,
@@ -68,6 +87,28 @@ impl Iter {
             meta: Meta::default(),
             seek_key: Vec::new(),
         }
+    }
+
+    /// Has it pass over dead spans not newer than `spans_at`, which its sources must know in full,
+    /// and tell where there should be one. REQUIRES: its sequence number was taken before this.
+    pub(crate) fn with_dead_spans(mut self, dead: &Arc<DeadSpans>, spans_at: Seq) -> Iter {
+        self.spans_at = spans_at;
+        self.spans = dead.spans();
+        self.dead = Some(dead.clone());
+        self
+    }
+
+    /// Ends a walk forward at the `patience`-th dead key in a row.
+    pub(crate) fn with_patience(mut self, patience: u64) -> Iter {
+        self.patience = patience;
+        self.dead = None;
+        self
+    }
+
+    /// After a walk forward: the key up to which, and without which, all were dead; `None` for the
+    /// end.
+    pub(crate) fn dead_end(&self) -> Option<&[u8]> {
+        (self.valid || self.dead_run >= self.patience).then_some(&self.key)
     }
 
     /// Whether the iterator stands on an entry.
@@ -174,6 +215,7 @@ impl Iter {
         self.forward = forward;
         self.valid = false;
         self.value_here = None;
+        self.dead_run = 0;
     }
 
     /// Places the cursor at the first record of `key` or behind.
@@ -234,8 +276,12 @@ impl Iter {
     }
 
     /// Moves behind the records of `self.key`. REQUIRES: the cursor is at one of them or behind.
+    #[inline]
     fn pass_forward(&mut self) -> Result<()> {
-        self.value_here = None;
+        if self.value_here.take().is_some() {
+            // The cursor stands on the record that the value is in.
+            self.cursor.next()?;
+        }
         for _ in 0..STEPS_BEFORE_SEEK {
             if !self.cursor.valid() || user_key(self.cursor.key()) != self.key {
                 return Ok(());
@@ -267,20 +313,54 @@ impl Iter {
             self.key.extend_from_slice(record.user_key);
             self.seq = record.seq;
             let kind = record.kind;
-            let covered = self.covered();
+            let covered = self.cover.over(&self.key, self.at);
             let live = match kind {
-                _ if covered.is_some_and(|c| self.seq < c) => false,
+                _ if covered.is_some_and(|c| self.seq < c) => {
+                    if let (Some((_, until)), Some(seq)) = (self.cover.skip(), covered) {
+                        self.cursor.skip_older(until, seq)?;
+                        continue;
+                    }
+                    false
+                }
                 Kind::Put | Kind::PutMeta => self.take_value_here(kind)?,
                 Kind::Merge => self.fold_forward(covered)?,
                 Kind::Delete | Kind::RangeDelete => false,
             };
             if live {
                 self.valid = true;
+                self.dead_run = 0;
                 return Ok(());
             }
-            self.pass_forward()?;
+            self.pass_dead()?;
+            if self.dead_run >= self.patience {
+                return Ok(());
+            }
         }
         Ok(())
+    }
+
+    /// Moves behind `self.key`, which is dead, and as far as is known to be dead as well.
+    fn pass_dead(&mut self) -> Result<()> {
+        if self.dead_run == 0 {
+            self.dead_from.clone_from(&self.key);
+        }
+        self.dead_run += 1;
+        if let Some(dead) = &self.dead
+            && self.dead_run == dead.hint_after()
+        {
+            dead.hint(&self.dead_from);
+        }
+        let span =
+            self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.spans_at));
+        match span.map(|span| span.end.clone()) {
+            None => self.pass_forward(),
+            Some(Some(end)) => self.seek_before(&end),
+            Some(None) => {
+                self.begin(true);
+                self.cursor.leave();
+                Ok(())
+            }
+        }
     }
 
     /// Moves past records of the current key that are newer than the iterator.
@@ -295,13 +375,6 @@ impl Iter {
         }
         self.set_seek_key(&key, self.at, Kind::MAX);
         self.cursor.seek(&self.seek_key)
-    }
-
-    fn covered(&self) -> Option<Seq> {
-        match self.range_deletes.is_empty() {
-            true => None,
-            false => self.range_deletes.covering_seq(&self.key, self.at),
-        }
     }
 
     /// Takes the value under the cursor without a copy; false if it has expired.
@@ -364,23 +437,50 @@ impl Iter {
 
     /// From where the cursor stands, goes back to the first live entry.
     fn find_back(&mut self) -> Result<()> {
+        let mut walked = 0;
         while self.cursor.valid() {
             self.key.clear();
             self.key.extend_from_slice(user_key(self.cursor.key()));
             if self.is_below(&self.key) {
                 return Ok(());
             }
-            if self.fold_back()? {
+            let covered = self.cover.over(&self.key, self.at);
+            let oldest = parse(self.cursor.key()).map(|record| record.seq);
+            if covered.is_some_and(|c| oldest.is_some_and(|seq| seq < c))
+                && let (Some((since, _)), Some(seq)) = (self.cover.skip(), covered)
+            {
+                self.cursor.skip_older_back(since, seq)?;
+                continue;
+            }
+            if self.fold_back(covered)? {
                 self.valid = true;
+                self.tell_back(walked);
                 return Ok(());
             }
+            walked += 1;
+            let span =
+                self.spans.as_ref().and_then(|spans| dead::find(spans, &self.key, self.spans_at));
+            if let Some(start) = span.map(|span| span.start.clone()) {
+                self.seek_back_from_before(&start)?;
+            }
         }
+        self.tell_back(walked);
         Ok(())
     }
 
+    /// Tells of many dead keys that a walk back met before it came to `self.key`, or to the start.
+    fn tell_back(&self, walked: u64) {
+        if let Some(dead) = &self.dead
+            && walked >= dead.hint_after()
+        {
+            let mut behind = self.key.clone();
+            behind.push(0);
+            dead.hint(if self.valid { &behind } else { &[] });
+        }
+    }
+
     /// Reads all records of `self.key`, oldest first, and stops before them.
-    fn fold_back(&mut self) -> Result<bool> {
-        let covered = self.covered();
+    fn fold_back(&mut self, covered: Option<Seq>) -> Result<bool> {
         let mut base: Option<(Meta, Vec<u8>)> = None;
         let mut operands: Vec<(MergeOp, Vec<u8>)> = Vec::new();
         let mut present = false;

@@ -6,13 +6,14 @@ use crate::lsm::key::compare;
 use std::cmp::Ordering;
 
 /// Records, sorted by internal key.
-pub(crate) struct VecCursor {
+pub struct VecCursor {
     records: Vec<(Vec<u8>, Vec<u8>)>,
     at: Option<usize>,
 }
 
 impl VecCursor {
-    pub(crate) fn new(mut records: Vec<(Vec<u8>, Vec<u8>)>) -> VecCursor {
+    /// The records in order.
+    pub fn new(mut records: Vec<(Vec<u8>, Vec<u8>)>) -> VecCursor {
         records.sort_by(|a, b| compare(&a.0, &b.0));
         VecCursor { records, at: None }
     }

@@ -107,6 +107,11 @@ impl Block {
         self.entries
     }
 
+    /// Entries from one restart to the next, at least 1.
+    pub(super) fn restart_interval(&self) -> usize {
+        self.restart_interval
+    }
+
     /// The number of the restart that entry `i` shares with.
     pub(super) fn restart_of(&self, i: usize) -> usize {
         i - i % self.restart_interval
@@ -128,7 +133,9 @@ impl Block {
         }
     }
 
-    fn entry_at(&self, at: usize) -> Result<RawEntry, Malformed> {
+    /// The entry that starts at `at`; malformed if none can.
+    #[inline]
+    pub(super) fn entry_at(&self, at: usize) -> Result<RawEntry, Malformed> {
         let bytes = &self.bytes[..self.entries_end];
         let (shared, unshared, value_len, header) = match bytes.get(at..) {
             // Nearly all lengths fit a byte each.

@@ -18,6 +18,13 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
+    /// Forgets what was read, as of another file.
+    pub(super) fn forget(&mut self) {
+        self.start = 0;
+        self.window = 0;
+        self.bytes.clear();
+    }
+
     /// Reads, checks and unpacks a block. If it follows what was read last, more than it is read,
     /// twice as much each time, though nothing from `data_end` on.
     pub(super) fn block(

@@ -1,6 +1,6 @@
 //! A walk over a table that the cursor keeps open.
 
-use super::block::Malformed;
+use super::block::{Block, Malformed};
 use super::block_cursor::BlockCursor;
 use super::read_ahead::ReadAhead;
 use super::table::Table;
@@ -16,15 +16,31 @@ pub struct TableCursor {
     ahead: Option<ReadAhead>,
     /// Number of the block that `block` walks.
     at: usize,
+    /// Whether `block` is of block `at` of `table`; else it is memory to be used again.
+    inside: bool,
     block: Option<BlockCursor>,
-    /// The memory of the last block's cursor.
-    spare: Option<BlockCursor>,
 }
 
 impl TableCursor {
     pub(super) fn new(table: Arc<Table>, fill_cache: bool) -> TableCursor {
         let ahead = (!fill_cache).then(ReadAhead::default);
-        TableCursor { table, ahead, at: 0, block: None, spare: None }
+        TableCursor { table, ahead, at: 0, inside: false, block: None }
+    }
+
+    /// Goes over to another table and stands on no record of it.
+    pub fn set_table(&mut self, table: Arc<Table>) {
+        self.inside = false;
+        self.table = table;
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget();
+        }
+    }
+
+    fn read(&mut self, i: usize) -> Result<Arc<Block>> {
+        match &mut self.ahead {
+            Some(ahead) => self.table.block_ahead(i, ahead),
+            None => self.table.block(i),
+        }
     }
 
     /// Enters block `i` by `enter`; block numbers out of range leave the cursor invalid.
@@ -33,28 +49,28 @@ impl TableCursor {
         i: usize,
         enter: impl FnOnce(&mut BlockCursor) -> Result<(), Malformed>,
     ) -> Result<()> {
-        let old = self.block.take().or(self.spare.take());
+        self.inside = false;
         if i >= self.table.blocks() {
-            self.spare = old;
             return Ok(());
         }
-        let block = match &mut self.ahead {
-            Some(ahead) => self.table.block_ahead(i, ahead)?,
-            None => self.table.block(i)?,
+        let block = self.read(i)?;
+        let entered = match &mut self.block {
+            Some(cursor) => {
+                cursor.set_block(block);
+                enter(cursor)
+            }
+            empty => enter(empty.insert(BlockCursor::new(block))),
         };
-        let mut cursor = match old {
-            Some(old) => old.reuse(block),
-            None => BlockCursor::new(block),
-        };
-        enter(&mut cursor).map_err(|_| self.table.malformed(i))?;
+        entered.map_err(|_| self.table.malformed(i))?;
         self.at = i;
-        self.block = Some(cursor);
+        self.inside = true;
         Ok(())
     }
 
     /// Goes on behind the end of a block.
+    #[inline]
     fn skip_forward(&mut self) -> Result<()> {
-        while self.block.as_ref().is_some_and(|b| !b.valid()) {
+        while self.inside && !self.valid() {
             self.enter(self.at + 1, BlockCursor::first)?;
         }
         Ok(())
@@ -62,16 +78,18 @@ impl TableCursor {
 
     /// Goes on before the start of a block.
     fn skip_backward(&mut self) -> Result<()> {
-        while self.block.as_ref().is_some_and(|b| !b.valid()) {
+        while self.inside && !self.valid() {
             self.enter(self.at.wrapping_sub(1), BlockCursor::last)?;
         }
         Ok(())
     }
 
-    fn step(&mut self, step: fn(&mut BlockCursor) -> Result<(), Malformed>) -> Result<()> {
-        let Some(block) = &mut self.block else { return Ok(()) };
-        if step(block).is_err() {
-            self.spare = self.block.take();
+    #[inline]
+    fn step(&mut self, step: impl FnOnce(&mut BlockCursor) -> Result<(), Malformed>) -> Result<()> {
+        if let Some(block) = self.block.as_mut().filter(|_| self.inside)
+            && step(block).is_err()
+        {
+            self.inside = false;
             return Err(self.table.malformed(self.at));
         }
         Ok(())
@@ -79,8 +97,9 @@ impl TableCursor {
 }
 
 impl Cursor for TableCursor {
+    #[inline]
     fn valid(&self) -> bool {
-        self.block.as_ref().is_some_and(BlockCursor::valid)
+        self.inside && self.block.as_ref().is_some_and(BlockCursor::valid)
     }
 
     fn first(&mut self) -> Result<()> {
@@ -94,7 +113,12 @@ impl Cursor for TableCursor {
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        self.enter(self.table.find_block(target), |block| block.seek(target))?;
+        let i = self.table.find_block(target);
+        if self.inside && i == self.at {
+            self.step(|block| block.seek(target))?;
+        } else {
+            self.enter(i, |block| block.seek(target))?;
+        }
         self.skip_forward()
     }
 
@@ -106,6 +130,7 @@ impl Cursor for TableCursor {
         if compare(self.key(), target).is_gt() { self.prev() } else { Ok(()) }
     }
 
+    #[inline]
     fn next(&mut self) -> Result<()> {
         self.step(BlockCursor::next)?;
         self.skip_forward()
@@ -116,10 +141,12 @@ impl Cursor for TableCursor {
         self.skip_backward()
     }
 
+    #[inline]
     fn key(&self) -> &[u8] {
         self.block.as_ref().map_or(&[], BlockCursor::key)
     }
 
+    #[inline]
     fn value(&self) -> &[u8] {
         self.block.as_ref().map_or(&[], BlockCursor::value)
     }

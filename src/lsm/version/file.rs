@@ -3,10 +3,10 @@
 use crate::base::{Result, Seq};
 use crate::env::Disk;
 use crate::lsm::cache::BlockCache;
-use crate::lsm::iter::BoxCursor;
+use crate::lsm::cursor::Cursor;
 use crate::lsm::key::Kind;
 use crate::lsm::manifest::FileMeta;
-use crate::lsm::sstable::Table;
+use crate::lsm::sstable::{Table, TableCursor};
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone, TombstoneSet};
 use crate::lsm::version::stamp::Stamped;
 use std::path::{Path, PathBuf};
@@ -81,12 +81,18 @@ impl TableFile {
     }
 
     /// A cursor over the point records.
-    pub fn cursor(&self, fill_cache: bool) -> BoxCursor {
+    pub fn cursor(&self, fill_cache: bool) -> FileCursor {
         let cursor = self.table.cursor(fill_cache);
-        match self.meta.global_seq {
-            None => Box::new(cursor),
-            Some(seq) => Box::new(Stamped::new(cursor, seq)),
-        }
+        let cursor = match self.meta.global_seq {
+            None => Walk::Plain(cursor),
+            Some(seq) => Walk::Stamped(Stamped::new(cursor, seq)),
+        };
+        FileCursor { newest: self.newest(), cursor }
+    }
+
+    /// The sequence number above which there is no record.
+    pub fn newest(&self) -> Seq {
+        self.meta.global_seq.unwrap_or(self.meta.seq_max)
     }
 
     /// The open table.
@@ -103,6 +109,96 @@ impl TableFile {
     /// durably.
     pub fn set_obsolete(&self) {
         self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+/// A cursor over a file's point records.
+pub struct FileCursor {
+    newest: Seq,
+    cursor: Walk,
+}
+
+enum Walk {
+    Plain(TableCursor),
+    Stamped(Stamped<TableCursor>),
+}
+
+impl FileCursor {
+    /// Goes over to another file and stands on no record of it.
+    pub fn set_file(&mut self, file: &TableFile, fill_cache: bool) {
+        match (&mut self.cursor, file.meta.global_seq) {
+            (Walk::Plain(cursor), None) => {
+                cursor.set_table(file.table.clone());
+                self.newest = file.newest();
+            }
+            _ => *self = file.cursor(fill_cache),
+        }
+    }
+
+    /// The sequence number above which the file has no record.
+    pub fn newest(&self) -> Seq {
+        self.newest
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Cursor {
+        match &mut self.cursor {
+            Walk::Plain(cursor) => cursor,
+            Walk::Stamped(cursor) => cursor,
+        }
+    }
+}
+
+impl Cursor for FileCursor {
+    #[inline]
+    fn valid(&self) -> bool {
+        match &self.cursor {
+            Walk::Plain(cursor) => cursor.valid(),
+            Walk::Stamped(cursor) => cursor.valid(),
+        }
+    }
+
+    fn first(&mut self) -> Result<()> {
+        self.get_mut().first()
+    }
+
+    fn last(&mut self) -> Result<()> {
+        self.get_mut().last()
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        self.get_mut().seek(target)
+    }
+
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        self.get_mut().seek_for_prev(target)
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        match &mut self.cursor {
+            Walk::Plain(cursor) => cursor.next(),
+            Walk::Stamped(cursor) => cursor.next(),
+        }
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        self.get_mut().prev()
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        match &self.cursor {
+            Walk::Plain(cursor) => cursor.key(),
+            Walk::Stamped(cursor) => cursor.key(),
+        }
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        match &self.cursor {
+            Walk::Plain(cursor) => cursor.value(),
+            Walk::Stamped(cursor) => cursor.value(),
+        }
     }
 }
 

@@ -16,10 +16,11 @@
 pub mod file;
 pub mod stamp;
 
-pub use file::TableFile;
+pub use file::{FileCursor, TableFile};
 
 use crate::base::Seq;
 use crate::lsm::manifest::FileMeta;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The files of one tree.
@@ -29,6 +30,8 @@ pub struct Version {
     pub levels: Vec<Vec<Arc<TableFile>>>,
     /// Versions of keys below this sequence number may be gone.
     pub collected: Seq,
+    /// Whether a file has range deletes.
+    pub has_range_deletes: bool,
 }
 
 /// A range of user keys.
@@ -84,7 +87,7 @@ impl KeyRange {
 impl Version {
     /// A version of `levels` empty levels.
     pub fn empty(levels: usize) -> Version {
-        Version { levels: vec![Vec::new(); levels], collected: Seq(0) }
+        Version { levels: vec![Vec::new(); levels], collected: Seq(0), has_range_deletes: false }
     }
 
     /// This version without the files of the numbers in `removed`, and with those `added`.
@@ -110,12 +113,25 @@ impl Version {
                 _ => level.sort_by(|a, b| a.meta.smallest.cmp(&b.meta.smallest)),
             }
         }
-        Version { levels, collected: self.collected.max(collected) }
+        let has_range_deletes = levels.iter().flatten().any(|f| !f.range_deletes().is_empty());
+        Version { levels, collected: self.collected.max(collected), has_range_deletes }
     }
 
     /// All files with their level.
     pub fn files(&self) -> impl Iterator<Item = (usize, &Arc<TableFile>)> {
         self.levels.iter().enumerate().flat_map(|(n, level)| level.iter().map(move |f| (n, f)))
+    }
+
+    /// The files of a level that have a key in common with `range`, as places in the level; of
+    /// level 0, whose files are in no order of keys, all.
+    pub fn overlapping(&self, level: usize, range: &KeyRange) -> Range<usize> {
+        let files = self.levels.get(level).map_or(&[][..], |files| files.as_slice());
+        if level == 0 {
+            return 0..files.len();
+        }
+        let from = files.partition_point(|f| f.meta.ends_before(&range.start));
+        let behind = files.partition_point(|f| !range.ends_before(&f.meta.smallest));
+        from..behind.max(from)
     }
 
     /// Whether a file of a level at or below `level` has a key in common with `range`.
