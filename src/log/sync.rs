@@ -22,8 +22,8 @@ pub type DurableFn = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) struct SyncState {
     leading: bool,
     closed: bool,
-    /// A segment was filled: sync soon, without anyone asking.
-    filled: bool,
+    /// A segment was filled and ends here: sync it soon, without anyone asking.
+    filled: Option<Position>,
     waiting: Vec<(Position, DurableFn)>,
 }
 
@@ -47,6 +47,11 @@ impl Inner {
         if position > self.written() {
             return Err(Error::invalid(format!("position {position} lies behind the log's end")));
         }
+        self.sync_by(position, || self.written())
+    }
+
+    /// As [`Inner::sync_to`]; whoever leads syncs up to `target`, which is not before `position`.
+    fn sync_by(&self, position: Position, target: impl Fn() -> Position) -> Result<()> {
         let mut state = lock(&self.sync);
         loop {
             if position <= self.durable() {
@@ -56,20 +61,21 @@ impl Inner {
             if state.leading {
                 state = self.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
-                state = self.lead(state)?;
+                state = self.lead(state, &target)?;
             }
         }
     }
 
-    /// Syncs all that has been written, for everyone.
+    /// Syncs up to `target`, for everyone.
     fn lead<'a>(
         &'a self,
         mut state: MutexGuard<'a, SyncState>,
+        target: &impl Fn() -> Position,
     ) -> Result<MutexGuard<'a, SyncState>> {
         state.leading = true;
         drop(state);
         // In this order: what is written now stands in segments that are listed now.
-        let target = self.written();
+        let target = target();
         let from = self.durable().segment();
         let synced = self
             .segments_between(from, target.segment())
@@ -108,10 +114,11 @@ impl Inner {
     }
 
     /// At `os` nobody asks for syncs; a full segment is reason enough for one, so that a power
-    /// cut has a bound, and damage in old segments can be told from a torn tail.
-    pub(super) fn segment_was_filled(self: &Arc<Self>) {
+    /// cut has a bound, and damage in old segments can be told from a torn tail. What follows in the
+    /// next segment is left alone: its pages would only have to be touched anew.
+    pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {
         if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
-            lock(&self.sync).filled = true;
+            lock(&self.sync).filled = Some(end);
             self.wake.notify_one();
         }
     }
@@ -138,11 +145,15 @@ impl Inner {
                 state = lock(&self.sync);
                 continue;
             }
-            let asked = !state.waiting.is_empty() || std::mem::take(&mut state.filled);
-            if asked && answer.is_ok() {
+            let filled = state.filled.take();
+            let asked = !state.waiting.is_empty();
+            if (asked || filled.is_some()) && answer.is_ok() {
                 drop(state);
                 // A failure poisons the log; everyone is told at the next turn.
-                _ = self.sync_to(self.written());
+                _ = match filled.filter(|_| !asked) {
+                    Some(end) => self.sync_by(end, || end),
+                    None => self.sync_to(self.written()),
+                };
                 state = lock(&self.sync);
                 continue;
             }

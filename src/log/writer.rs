@@ -193,7 +193,8 @@ impl Inner {
         writer.retention.begin(segment.number);
         self.keep_segment(segment.clone());
         writer.active = Some(Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false });
-        self.segment_was_filled();
+        // Up to the last whole batch: a part of one must never be known to be durable.
+        self.segment_was_filled(writer.end);
         Ok(())
     }
 

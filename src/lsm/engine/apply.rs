@@ -4,6 +4,7 @@ use crate::base::{CfId, LogIndex, Result};
 use crate::lsm::batch::BatchView;
 use crate::lsm::engine::tree::{Buffer, Seal, Tree};
 use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::memtable::Inserting;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 pub(super) struct Applying {
     taking: Vec<Taking>,
+}
+
+/// What inserting a batch has done.
+#[derive(Default)]
+struct Inserted {
+    /// Bytes that memtables have grown by.
+    bytes: u64,
+    /// Whether a search for dead spans may be due.
+    suspects: bool,
 }
 
 /// Families that are remembered: a batch rarely touches more.
@@ -26,15 +36,15 @@ struct Taking {
 }
 
 impl Applying {
-    /// Where records of `cf` go at `index`; `None` if there is no such family or its tables have
-    /// them already.
-    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<&Taking> {
+    /// Finds out where records of `cf` go at `index`, if there is such a family and its tables do
+    /// not have them already.
+    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) {
         let at = match self.taking.iter().position(|taking| taking.tree.id == cf) {
             Some(at) => at,
             None => {
-                let tree = inner.tree(cf).ok()?;
-                if self.taking.len() == TAKING_MAX {
-                    self.taking.remove(0);
+                let Ok(tree) = inner.tree(cf) else { return };
+                if self.taking.len() >= TAKING_MAX {
+                    self.taking.retain(|taking| taking.index == index);
                 }
                 let active = tree.view().active.clone();
                 self.taking.push(Taking { tree, active, index: LogIndex(0) });
@@ -42,11 +52,45 @@ impl Applying {
             }
         };
         let taking = &mut self.taking[at];
-        if taking.tree.is_dropped() || taking.tree.flushed.load(Ordering::Acquire) >= index.0 {
-            return None;
+        if !taking.tree.is_dropped() && taking.tree.flushed.load(Ordering::Acquire) < index.0 {
+            taking.index = index;
         }
-        taking.index = index;
-        Some(taking)
+    }
+
+    /// What [`Applying::find`] found for `index`.
+    fn found(&self, cf: CfId, index: LogIndex) -> Option<&Taking> {
+        self.taking.iter().find(|taking| taking.tree.id == cf && taking.index == index)
+    }
+
+    /// Puts a batch's records into memtables.
+    fn insert(&mut self, inner: &Inner, index: LogIndex, batch: &BatchView<'_>) -> Inserted {
+        let mut last = None;
+        batch.for_each_op(|op| {
+            if last != Some(op.cf) {
+                self.find(inner, op.cf, index);
+                last = Some(op.cf);
+            }
+        });
+        let mut done = Inserted::default();
+        let mut into: Option<(CfId, Option<(&Taking, Inserting<'_>)>)> = None;
+        batch.for_each_op(|op| {
+            if into.as_ref().is_none_or(|(cf, _)| *cf != op.cf) {
+                // Let go of one memtable before the next is taken.
+                into = None;
+                let taking = self.found(op.cf, index);
+                into = Some((op.cf, taking.map(|t| (t, t.active.table.inserting()))));
+            }
+            if let Some((_, Some((taking, memtable)))) = &mut into {
+                done.suspects |= taking.tree.dead.note(op.kind, op.key);
+                let added = memtable.insert(&op);
+                // A range delete of no key leaves no record to flush.
+                if added > 0 && taking.active.first_index.load(Ordering::Relaxed) > index.0 {
+                    taking.active.first_index.store(index.0, Ordering::Release);
+                }
+                done.bytes += added as u64;
+            }
+        });
+        done
     }
 
     /// The trees whose memtables are full and got records at `index`.
@@ -82,21 +126,8 @@ impl Engine {
         let inner = &self.inner;
         let mut applying = lock(&inner.apply);
         inner.check_poison()?;
-        let (mut grown, mut suspects) = (0, false);
-        batch.for_each_op(|op| {
-            if let Some(taking) = applying.find(inner, op.cf, index) {
-                suspects |= taking.tree.dead.note(op.kind, op.key);
-                let active = &taking.active;
-                let added = active.table.insert(&op);
-                // A range delete of no key leaves no record to flush.
-                if added > 0 && active.first_index.load(Ordering::Relaxed) > index.0 {
-                    active.first_index.store(index.0, Ordering::Release);
-                }
-                grown += added;
-            }
-        });
-        let memtable_bytes =
-            inner.memtable_bytes.fetch_add(grown as u64, Ordering::Relaxed) + grown as u64;
+        let Inserted { bytes, suspects } = applying.insert(inner, index, batch);
+        let memtable_bytes = inner.memtable_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         // Changed under the apply lock alone: no atomic maximum is needed.
         let raise = |value: &AtomicU64, to: u64| {
             if value.load(Ordering::Relaxed) < to {

@@ -2,7 +2,7 @@
 //!
 //! The first touch of fresh memory costs more than the insert that needs it (2 µs for 4 KiB), so
 //! chunks of a dropped memtable serve the next one, and chunks are the size of a huge page where
-//! they may be. A memtable begins with small chunks, for many stay small.
+//! they may be. A memtable begins with a small one, for many stay small.
 
 #![expect(unsafe_code, reason = "hands out raw memory that lives as long as its arena")]
 
@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Alignment of all memory handed out.
 const ALIGN: usize = 8;
-/// Bytes of the first chunk of a memtable; each further one is four times as large until it has
-/// the pool's size.
+/// Bytes of the first chunk of a memtable; each further one has the pool's size.
 const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// What the kernel can map, and touch for the first time, as one page.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -253,7 +252,7 @@ impl Arena {
             false => Chunk::new(self.next_bytes),
         };
         debug_assert!(self.next_bytes <= pooled);
-        self.next_bytes = (self.next_bytes * 4).min(pooled);
+        self.next_bytes = pooled;
         (self.at, self.left) = (chunk.base.as_ptr(), chunk.bytes);
         self.chunks.push(chunk);
     }

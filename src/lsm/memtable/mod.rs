@@ -26,11 +26,12 @@ pub use arena::ArenaPool;
 pub use cursor::MemtableCursor;
 
 use crate::base::Seq;
+use crate::env::SpinGuard;
 use crate::lsm::batch::{Counts, Op};
 use crate::lsm::key::{Kind, trailer};
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone};
 use node::Record;
-use skiplist::{SkipList, Target};
+use skiplist::{ListWriter, SkipList, Target};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use xxhash_rust::xxh3::xxh3_64;
@@ -80,7 +81,16 @@ impl Memtable {
     /// already (same key, sequence number and kind) is left as it is and not counted again. Gives
     /// the bytes that the memtable has grown by.
     pub fn insert(&self, op: &Op<'_>) -> usize {
-        let mut writer = self.list.writer();
+        self.inserting().insert(op)
+    }
+
+    /// The right to insert, for many records: taking it waits until the processor has written what
+    /// was written before, which for each record would cost more than the record.
+    pub fn inserting(&self) -> Inserting<'_> {
+        Inserting { memtable: self, writer: self.list.writer() }
+    }
+
+    fn insert_by(&self, writer: &mut ListWriter, op: &Op<'_>) -> usize {
         let added = if op.kind == Kind::RangeDelete {
             self.insert_range_delete(RangeTombstone::new(op.key, op.value, op.seq))
         } else {
@@ -90,7 +100,7 @@ impl Memtable {
                 value: op.value,
                 hash: hash(op.key),
             };
-            self.list.insert(&mut writer, &record)
+            self.list.insert(writer, &record)
         };
         if let Some(bytes) = added {
             // Added up by the writer alone, under its lock: no atomic addition is needed.
@@ -190,6 +200,19 @@ impl Memtable {
             expires: self.counts.expires.load(Ordering::Relaxed),
             exact: !self.counts.inexact.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// A memtable whose writer the holder is.
+pub struct Inserting<'a> {
+    memtable: &'a Memtable,
+    writer: SpinGuard<'a, ListWriter>,
+}
+
+impl Inserting<'_> {
+    /// As [`Memtable::insert`].
+    pub fn insert(&mut self, op: &Op<'_>) -> usize {
+        self.memtable.insert_by(&mut self.writer, op)
     }
 }
 

@@ -14,7 +14,9 @@ use crate::lsm::tombstone::RangeTombstone;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const OUT_BYTES: usize = 256 << 10;
+/// Bytes written at once: a write costs little beside them, and the allocator keeps a buffer of
+/// this size where it would return a larger one to the system.
+const OUT_BYTES: usize = 64 << 10;
 
 /// How a table is written. Any table can be read whatever it was written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
