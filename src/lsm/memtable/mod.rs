@@ -30,7 +30,6 @@ use crate::env::SpinGuard;
 use crate::lsm::batch::{Counts, Op};
 use crate::lsm::key::{Kind, trailer};
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone};
-use node::Record;
 use skiplist::{ListWriter, SkipList, Target};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -90,17 +89,15 @@ impl Memtable {
         Inserting { memtable: self, writer: self.list.writer() }
     }
 
+    // Inlined, and parts handed on by value: an operation that is written to memory and read back
+    // in other pieces waits for all the stores to cold memory that came before it.
+    #[inline(always)]
     fn insert_by(&self, writer: &mut ListWriter, op: &Op<'_>) -> usize {
         let added = if op.kind == Kind::RangeDelete {
             self.insert_range_delete(RangeTombstone::new(op.key, op.value, op.seq))
         } else {
-            let record = Record {
-                user_key: op.key,
-                trailer: trailer(op.seq, op.kind),
-                value: op.value,
-                hash: hash(op.key),
-            };
-            self.list.insert(writer, &record)
+            let trailer = trailer(op.seq, op.kind);
+            self.list.insert(writer, op.key, trailer, op.value, hash(op.key))
         };
         if let Some(bytes) = added {
             // Added up by the writer alone, under its lock: no atomic addition is needed.
@@ -211,6 +208,7 @@ pub struct Inserting<'a> {
 
 impl Inserting<'_> {
     /// As [`Memtable::insert`].
+    #[inline(always)]
     pub fn insert(&mut self, op: &Op<'_>) -> usize {
         self.memtable.insert_by(&mut self.writer, op)
     }

@@ -48,6 +48,7 @@ pub(super) struct NodeRef<'a> {
 }
 
 /// The first 8 bytes of a user key as an integer that sorts as they do.
+#[inline]
 pub(super) fn head(user_key: &[u8]) -> u64 {
     match user_key.first_chunk::<8>() {
         Some(chunk) => u64::from_be_bytes(*chunk),
@@ -60,6 +61,7 @@ pub(super) fn head(user_key: &[u8]) -> u64 {
 }
 
 /// Bytes that a node takes in the arena.
+#[inline]
 pub(super) fn node_bytes(record: &Record<'_>, height: usize) -> usize {
     size_of::<Node>()
         + height * size_of::<Link>()
@@ -70,6 +72,7 @@ pub(super) fn node_bytes(record: &Record<'_>, height: usize) -> usize {
 
 /// Writes a node whose links are all null; nobody else sees it yet.
 /// REQUIRES: lengths below 4 GiB, and `height` from 1 to `HEIGHT_MAX`.
+#[inline(always)]
 pub(super) fn write_node(arena: &mut Arena, record: &Record<'_>, height: usize) -> NonNull<Node> {
     let key_len = record.user_key.len() + TRAILER_BYTES;
     assert!(key_len <= u32::MAX as usize && record.value.len() <= u32::MAX as usize);

@@ -110,7 +110,15 @@ impl SkipList {
 
     /// Adds a record; gives the bytes it takes, or `None` if its internal key is there already.
     /// REQUIRES: `writer` is this list's.
-    pub(super) fn insert(&self, writer: &mut ListWriter, record: &Record<'_>) -> Option<usize> {
+    pub(super) fn insert(
+        &self,
+        writer: &mut ListWriter,
+        user_key: &[u8],
+        trailer: u64,
+        value: &[u8],
+        hash: u32,
+    ) -> Option<usize> {
+        let record = Record { user_key, trailer, value, hash };
         self.index.prefetch(record.hash);
         let target = Target::new(record.user_key, record.trailer);
         let height = writer.random_height();
@@ -133,7 +141,7 @@ impl SkipList {
         if height > self.height.load(Ordering::Relaxed) {
             self.height.store(height, Ordering::Relaxed);
         }
-        let new = write_node(&mut writer.arena, record, height).as_ptr();
+        let new = write_node(&mut writer.arena, &record, height).as_ptr();
         // SAFETY: just written, in the arena of this list.
         let node = unsafe { NodeRef::new(new) }?;
         for (level, before) in before.iter().enumerate().take(height) {
@@ -154,7 +162,7 @@ impl SkipList {
         // follow nodes; the mutex admits one writer.
         let index_bytes = unsafe { self.index.insert(&mut writer.hash, node) };
         let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
-        Some(node_bytes(record, height) + index_bytes + sample_bytes)
+        Some(node_bytes(&record, height) + index_bytes + sample_bytes)
     }
 
     /// Walks the bottom level from `start` (null: the start of the list), a node before the
