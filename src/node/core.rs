@@ -117,6 +117,7 @@ impl Core {
         let teller = Teller(opened.clone());
         engine.set_log_barrier(Box::new(move |_| barrier.sync()));
 
+        engine.begin_replay();
         let mut last = engine.replay_from();
         let mut replay = Replay { shard: &shard, from: last, last: &mut last };
         let log_options = LogOptions {
@@ -130,6 +131,7 @@ impl Core {
         opened.tell(log.as_ref().map(Arc::downgrade).map_err(Error::clone));
         drop(teller);
         let log = log?;
+        engine.end_replay();
         must_reach(&engine, dir, last)?;
         let local = LocalLog::new(log.clone(), GROUP, options.sync, last);
         // The cell was made empty above and nobody else holds it.

@@ -98,6 +98,8 @@ struct State {
     epoch: u64,
     /// Why nothing more will be committed.
     failed: Option<Error>,
+    /// Threads in [`Shard::wait_committed`]: waking nobody would still be a system call.
+    sleepers: usize,
 }
 
 impl State {
@@ -211,15 +213,17 @@ impl Shard {
     /// Applies a committed batch: the one way in which anything ever changes. Called in log
     /// order: at recovery, by Raft's state machine on every replica, and for local commits.
     pub fn apply(&self, index: LogIndex, bytes: &[u8]) -> Result<()> {
-        let (lost, woken) = {
+        let (lost, woken, sleepers) = {
             let mut state = self.commits.lock();
             // Another leader's batch stands where ours were to stand: none of ours before it will.
             let ours = state.pending.front().is_none_or(|p| &*p.bytes == bytes);
             let lost = if ours { Vec::new() } else { self.lose_pending(&mut state) };
             let done = self.apply_locked(&mut state, index, bytes);
-            (lost, done.map(|()| self.commits.take_woken(&mut state)))
+            (lost, done.map(|()| self.commits.take_woken(&mut state)), state.sleepers)
         };
-        self.commits.changed.notify_all();
+        if sleepers > 0 {
+            self.commits.changed.notify_all();
+        }
         for waiter in lost {
             waiter(Err(lost_lead()));
         }
@@ -231,7 +235,7 @@ impl Shard {
 
     /// Applies the pending batches whose index the log knew, up to and with `index`.
     pub fn commit_through(&self, index: LogIndex) -> Result<()> {
-        let woken = {
+        let (woken, sleepers) = {
             let mut state = self.commits.lock();
             while let Some(at) = state.pending.front().and_then(|p| p.index) {
                 if at > index {
@@ -240,9 +244,11 @@ impl Shard {
                 let Some(bytes) = state.pending.front().map(|p| p.bytes.clone()) else { break };
                 self.apply_locked(&mut state, at, &bytes)?;
             }
-            self.commits.take_woken(&mut state)
+            (self.commits.take_woken(&mut state), state.sleepers)
         };
-        self.commits.changed.notify_all();
+        if sleepers > 0 {
+            self.commits.changed.notify_all();
+        }
         for waiter in woken {
             waiter(Ok(()));
         }
@@ -328,7 +334,9 @@ impl Shard {
         self.log.drive(self, true);
         let mut state = self.commits.lock();
         while state.is_pending(ticket) {
+            state.sleepers += 1;
             state = self.commits.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleepers -= 1;
         }
         state.outcome(ticket)
     }

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Default)]
 pub(super) struct Applying {
     taking: Vec<Taking>,
+    /// Whether the log is being replayed and nobody reads.
+    replaying: bool,
 }
 
 /// What inserting a batch has done.
@@ -81,7 +83,8 @@ impl Applying {
                 into = Some((op.cf, taking.map(|t| (t, t.active.table.inserting()))));
             }
             if let Some((_, Some((taking, memtable)))) = &mut into {
-                done.suspects |= taking.tree.dead.note(op.kind, op.key);
+                // In replay there are no spans yet, and a search would not find what is loaded.
+                done.suspects |= !self.replaying && taking.tree.dead.note(op.kind, op.key);
                 let added = memtable.insert(&op);
                 // A range delete of no key leaves no record to flush.
                 if added > 0 && taking.active.first_index.load(Ordering::Relaxed) > index.0 {
@@ -111,6 +114,21 @@ impl Applying {
 }
 
 impl Engine {
+    /// Says that batches of the log follow that nobody reads before [`Engine::end_replay`]: they
+    /// are put in order together, which is several times faster. REQUIRES: nothing was applied.
+    pub fn begin_replay(&self) {
+        let mut applying = lock(&self.inner.apply);
+        applying.replaying = true;
+        self.inner.all_trees().iter().for_each(|tree| tree.view().active.table.begin_loading());
+    }
+
+    /// Makes what was replayed readable.
+    pub fn end_replay(&self) {
+        let mut applying = lock(&self.inner.apply);
+        applying.replaying = false;
+        self.inner.all_trees().iter().for_each(|tree| tree.view().active.table.finish_loading());
+    }
+
     /// Adds a batch's records to memtables, then makes them visible all at once.
     ///
     /// What is in sstables already (the family's flushed index is not below `index`) is left out,

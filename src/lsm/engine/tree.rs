@@ -151,10 +151,15 @@ impl Tree {
         if active.table.is_empty() {
             return false;
         }
+        let next = Buffer::new(arena);
+        if active.table.is_loading() {
+            active.table.finish_loading();
+            next.table.begin_loading();
+        }
         _ = active.seal.set(seal);
         self.update(|view| {
             view.sealed.insert(0, active);
-            view.active = Buffer::new(arena);
+            view.active = next;
         });
         true
     }
@@ -196,6 +201,9 @@ impl View {
         };
         let buffers = self.sealed.iter().chain(std::iter::once(&self.active));
         for buffer in buffers.filter(|b| !except.iter().any(|e| Arc::ptr_eq(e, b))) {
+            if buffer.table.is_loading() {
+                return Ok(true);
+            }
             buffer.table.get(key, Seq::MAX, &mut visit);
         }
         let above = self.version.levels.iter().take(levels).flatten();

@@ -26,7 +26,7 @@ struct Table {
 }
 
 /// Bytes of a slot.
-const SLOT_BYTES: usize = size_of::<AtomicU32>() + size_of::<AtomicPtr<Node>>();
+pub(super) const SLOT_BYTES: usize = size_of::<AtomicU32>() + size_of::<AtomicPtr<Node>>();
 
 /// The hash as it stands in a table: never 0.
 #[inline]

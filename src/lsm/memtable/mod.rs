@@ -6,6 +6,7 @@
 //! - `skiplist`: the order; one writer at a time, readers without locks.
 //! - `samples`: the writer's own table of where an insert goes.
 //! - `hash_index`: from a user key to its newest record, for point reads.
+//! - `loading`: how a replayed log is put in order all at once.
 //! - `cursor`: a walk over a memtable it keeps alive.
 //!
 //! Invariants owed to the tree:
@@ -18,6 +19,7 @@
 pub mod arena;
 mod cursor;
 mod hash_index;
+mod loading;
 mod node;
 mod samples;
 mod skiplist;
@@ -106,6 +108,22 @@ impl Memtable {
             self.counts.add(op);
         }
         added.unwrap_or(0)
+    }
+
+    /// Has records be put in order all at once, for a log that is replayed: between this and
+    /// [`Memtable::finish_loading`] nobody finds them. REQUIRES: it is empty.
+    pub fn begin_loading(&self) {
+        self.list.begin_loading();
+    }
+
+    /// Whether it is being loaded, so that not finding a record means nothing.
+    pub fn is_loading(&self) -> bool {
+        self.list.is_loading()
+    }
+
+    /// Puts in order what was loaded. Nothing to do if nothing was.
+    pub fn finish_loading(&self) {
+        self.list.finish_loading();
     }
 
     fn insert_range_delete(&self, tombstone: RangeTombstone) -> Option<usize> {

@@ -121,8 +121,26 @@ impl<'a> NodeRef<'a> {
         unsafe { self.node.as_ref() }
     }
 
+    pub(super) fn height(self) -> usize {
+        self.node().height as usize
+    }
+
     pub(super) fn hash(self) -> u32 {
         self.node().hash
+    }
+
+    /// Has the processor fetch the node's beginning.
+    #[inline]
+    pub(super) fn prefetch(self) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a hint about addresses of a living node and behind; nothing is read.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(self.node.as_ptr().cast());
+                _mm_prefetch::<_MM_HINT_T0>(self.node.as_ptr().cast::<i8>().wrapping_add(64));
+            }
+        }
     }
 
     fn bytes(self) -> NonNull<u8> {

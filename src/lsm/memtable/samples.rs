@@ -150,7 +150,7 @@ impl Samples {
 
 /// The 8 bytes of a key behind `prefix`, as an integer; 0 and the largest for keys below and
 /// above all that begin with it. It sorts as keys do, except that different keys may be equal.
-fn head_behind(prefix: &[u8], user_key: &[u8]) -> u64 {
+pub(super) fn head_behind(prefix: &[u8], user_key: &[u8]) -> u64 {
     match user_key.strip_prefix(prefix) {
         Some(rest) => head(rest),
         None if user_key < prefix => 0,

@@ -8,7 +8,8 @@
 #![expect(unsafe_code, reason = "links nodes in an arena that lives as long as the list")]
 
 use super::arena::{Arena, ArenaPool};
-use super::hash_index::{HashIndex, HashWriter};
+use super::hash_index::{HashIndex, HashWriter, SLOT_BYTES};
+use super::loading::Loading;
 use super::node::{HEIGHT_MAX, Node, NodeRef, Record, head, node_bytes, write_node};
 use super::samples::{SAMPLE_BYTES, Samples};
 use crate::env::{Rng, Spin, SpinGuard};
@@ -31,6 +32,8 @@ pub(super) struct ListWriter {
     rng: Rng,
     hash: HashWriter,
     samples: Samples,
+    /// Nodes that wait to be linked all at once, if that is how it is filled.
+    loading: Option<Loading>,
     /// The last node of each level: where a key above all others goes.
     tail: [*mut Node; HEIGHT_MAX],
 }
@@ -93,6 +96,7 @@ impl SkipList {
             rng: Rng::new(0x5EED),
             hash: HashWriter::default(),
             samples: Samples::default(),
+            loading: None,
             tail: [ptr::null_mut(); HEIGHT_MAX],
         };
         SkipList {
@@ -119,6 +123,9 @@ impl SkipList {
         hash: u32,
     ) -> Option<usize> {
         let record = Record { user_key, trailer, value, hash };
+        if writer.loading.is_some() {
+            return self.load(writer, &record);
+        }
         self.index.prefetch(record.hash);
         let target = Target::new(record.user_key, record.trailer);
         let height = writer.random_height();
@@ -163,6 +170,59 @@ impl SkipList {
         let index_bytes = unsafe { self.index.insert(&mut writer.hash, node) };
         let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
         Some(node_bytes(&record, height) + index_bytes + sample_bytes)
+    }
+
+    /// Writes a record's node and leaves it for [`SkipList::finish_loading`] to link.
+    fn load(&self, writer: &mut ListWriter, record: &Record<'_>) -> Option<usize> {
+        let height = writer.random_height();
+        let new = write_node(&mut writer.arena, record, height).as_ptr();
+        // SAFETY: just written, in the arena of this list.
+        let node = unsafe { NodeRef::new(new) }?;
+        writer.loading.as_mut()?.push(node);
+        let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
+        // The index takes, once it is there, two to four slots a key.
+        Some(node_bytes(record, height) + size_of::<*mut Node>() + 4 * SLOT_BYTES + sample_bytes)
+    }
+
+    /// Has records be written and not linked from now on: nobody finds them before
+    /// [`SkipList::finish_loading`]. REQUIRES: the list is empty.
+    pub(super) fn begin_loading(&self) {
+        self.writer().loading = Some(Loading::default());
+    }
+
+    /// Whether there may be records that are not linked.
+    pub(super) fn is_loading(&self) -> bool {
+        self.writer().loading.is_some()
+    }
+
+    /// Links all that was written since [`SkipList::begin_loading`], if it was called.
+    pub(super) fn finish_loading(&self) {
+        let mut writer = self.writer();
+        let Some(loading) = writer.loading.take() else { return };
+        let link = |node: NodeRef<'_>| {
+            self.index.prefetch(node.hash());
+            let height = node.height();
+            if height > self.height.load(Ordering::Relaxed) {
+                self.height.store(height, Ordering::Relaxed);
+            }
+            for level in 0..height {
+                // SAFETY: `tail` holds null or nodes of this list.
+                let before = unsafe { NodeRef::new(writer.tail[level]) };
+                if let Some(link) = self.link_of(before, level) {
+                    link.store(node.as_ptr(), Ordering::Release);
+                }
+                writer.tail[level] = node.as_ptr();
+            }
+            if height >= 2 {
+                let target = Target::new(node.user_key(), node.trailer());
+                // SAFETY: all samples are nodes of this list.
+                unsafe { writer.samples.insert(node, &target) }
+            }
+            // SAFETY: as in `insert`.
+            unsafe { self.index.insert(&mut writer.hash, node) };
+        };
+        // SAFETY: the nodes are in the arena of this list.
+        unsafe { loading.finish(link) }
     }
 
     /// Walks the bottom level from `start` (null: the start of the list), a node before the

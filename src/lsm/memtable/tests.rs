@@ -108,6 +108,53 @@ fn walk(memtable: &Arc<Memtable>, model: &Model, rng: &mut Rng) {
 }
 
 #[test]
+fn what_is_loaded_reads_as_what_is_inserted_one_by_one() {
+    for seed in 0..if cfg!(miri) { 2 } else { 12 } {
+        let mut rng = Rng::new(seed);
+        let pool = ArenaPool::new(4096, 1 << 20);
+        let (loaded, model) = (Arc::new(Memtable::new(&pool)), Arc::new(Memtable::new(&pool)));
+        loaded.begin_loading();
+        assert!(loaded.is_loading());
+        let in_order = seed % 3 == 0;
+        for seq in 1..=rng.below(OPS / 4) {
+            let key = match in_order {
+                true => [b"shared-", &seq.to_be_bytes()[..]].concat(),
+                false => random_key(&mut rng),
+            };
+            let value = vec![seq as u8; rng.below(20) as usize];
+            loaded.insert(&put(&key, seq, &value));
+            model.insert(&put(&key, seq, &value));
+        }
+        loaded.finish_loading();
+        assert!(!loaded.is_loading());
+        // What comes later is inserted as ever.
+        for seq in OPS..OPS + 200 {
+            let key = random_key(&mut rng);
+            loaded.insert(&put(&key, seq, b"later"));
+            model.insert(&put(&key, seq, b"later"));
+        }
+        assert_eq!(loaded.entries(), model.entries());
+        let (mut a, mut b) = (loaded.cursor(), model.cursor());
+        (a.first().unwrap(), b.first().unwrap());
+        while b.valid() {
+            assert_eq!((a.key(), a.value()), (b.key(), b.value()), "seed {seed}");
+            let (key, at) = (parse(b.key()).unwrap().user_key, Seq(rng.below(2 * OPS)));
+            let all = |memtable: &Memtable| {
+                let mut all = Vec::new();
+                memtable.get(key, at, &mut |seq, _, value| {
+                    all.push((seq, value.to_vec()));
+                    true
+                });
+                all
+            };
+            assert_eq!(all(&loaded), all(&model));
+            (a.next().unwrap(), b.next().unwrap());
+        }
+        assert!(!a.valid());
+    }
+}
+
+#[test]
 fn readers_beside_the_writer_see_all_that_was_published_and_in_order() {
     let memtable = Arc::new(Memtable::new(&ArenaPool::new(4096, 0)));
     let published = Arc::new(AtomicU64::new(0));
