@@ -83,6 +83,7 @@ impl Store for Fjall {
         let mut quiet = 0;
         let mut seen = self.db.compactions_completed();
         while quiet < 10 {
+            // tidy: sleeps because the engine has no call that waits for its background work
             std::thread::sleep(Duration::from_millis(50));
             let now = self.db.compactions_completed();
             let busy = self.db.active_compactions() > 0 || self.db.outstanding_flushes() > 0;

@@ -308,6 +308,7 @@ impl Store for Rocks {
         ];
         let mut quiet = 0;
         while quiet < 5 {
+            // tidy: sleeps because the C interface tells the state of background work and no end of it
             std::thread::sleep(std::time::Duration::from_millis(20));
             quiet = if names.iter().any(|n| self.property(n) > 0) { 0 } else { quiet + 1 };
         }

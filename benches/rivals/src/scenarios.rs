@@ -168,6 +168,7 @@ impl Run<'_> {
                             })
                         })
                         .collect();
+                    // tidy: sleeps because time itself is what is measured over
                     std::thread::sleep(time);
                     stop.store(true, Ordering::Relaxed);
                     work.into_iter().try_for_each(|w| match w.join() {
@@ -268,6 +269,7 @@ impl Run<'_> {
                 }
                 Ok(done)
             });
+            // tidy: sleeps because time itself is what is measured over
             std::thread::sleep(time);
             stop.store(true, Ordering::Relaxed);
             (reader.join(), writer.join())
@@ -310,6 +312,7 @@ impl Run<'_> {
         db.flush()?;
         db.settle()?;
         // What an engine does when nobody writes for a while belongs to it, in bytes and in space.
+        // tidy: sleeps because time itself is what is measured over
         std::thread::sleep(Duration::from_secs(4));
         db.settle()?;
         let written = measure::dirtied_bytes() - before;
@@ -341,6 +344,7 @@ pub fn recovery_load(engine: Engine, dir: &Path, share: f64) -> Result<()> {
         db.put(&key16(i), values.get(i, 100))?;
     }
     println!("loaded");
+    // tidy: sleeps because time itself is what is measured over
     std::thread::sleep(Duration::from_secs(600));
     Ok(())
 }

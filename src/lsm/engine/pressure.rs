@@ -11,6 +11,9 @@ use crate::lsm::engine::{Engine, Inner, lock};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+/// Memtables of a family that wait to be flushed when writers stop and help: more would only be
+/// more memory that is touched for the first time, and a longer wait later.
+const SEALED_MAX: u64 = 4;
 /// The longest delay before the stop, in microseconds.
 const DELAY_US_MAX: u64 = 20_000;
 const STOP: u64 = u64::MAX;
@@ -71,7 +74,10 @@ impl Inner {
         let files = |tree: &Arc<_>| l0_files(tree) as u64;
         let most = self.all_trees().iter().map(files).max().unwrap_or(0);
         let level0 = share(most, options.l0_slow_files as u64, options.l0_stop_files as u64);
-        let pressure = match memory.max(level0) {
+        let waiting = |tree: &Arc<super::tree::Tree>| tree.view().sealed.len();
+        let sealed = self.all_trees().iter().map(waiting).max().unwrap_or(0);
+        let sealed = share(sealed as u64, SEALED_MAX - 1, SEALED_MAX);
+        let pressure = match memory.max(level0).max(sealed) {
             full if full >= 1.0 => STOP,
             part => (part * DELAY_US_MAX as f64) as u64,
         };
