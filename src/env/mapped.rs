@@ -23,6 +23,7 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::File;
+use crate::env::prefetch::prefetch_for_write;
 use crate::env::real_disk::RealFile;
 use crate::env::spin::Spin;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -208,6 +209,8 @@ impl File for MappedFile {
             mapping.copy_in(part, at);
             at += part.len();
         }
+        // What comes next is likely as long and stands here.
+        prefetch_for_write(mapping.base.as_ptr().wrapping_add(at), bytes);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 //! - [`clock`]: [`Clock`], real and simulated.
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
 //! - [`process`]: what the operating system says of this process and of itself.
+//! - [`mod@prefetch`]: hints about memory.
 //! - [`spin`]: a lock for where nobody else is.
 //! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
 //!
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod disk;
 mod mapped;
 pub mod pool;
+pub mod prefetch;
 pub mod process;
 pub mod real_disk;
 pub mod rng;
@@ -30,6 +32,7 @@ pub mod spin;
 pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{DirEntry, Disk, File, FileLock};
 pub use pool::Pool;
+pub use prefetch::prefetch_for_write;
 pub use real_disk::RealDisk;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;

@@ -219,6 +219,9 @@ fn run_one(
 
 /// Runs a child and takes its figures.
 fn take(figures: &mut Figures, round: usize, engine: Engine, mut child: Command) -> Result<()> {
+    // What the last one left to the kernel, its files' removal and its pages, is done with first.
+    // tidy: sleeps because nothing tells when the kernel is
+    std::thread::sleep(std::time::Duration::from_millis(500));
     let output = child.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("ended with {}", output.status).into());

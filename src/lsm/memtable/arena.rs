@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "hands out raw memory that lives as long as its arena")]
 
+use crate::env::prefetch_for_write;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -236,6 +237,8 @@ impl Arena {
         // SAFETY: `bytes` are left of the chunk.
         self.at = unsafe { self.at.add(bytes) };
         self.left -= bytes;
+        // The next record is likely as long: its memory comes while this one is dealt with.
+        prefetch_for_write(self.at, bytes);
         memory
     }
 
