@@ -11,8 +11,17 @@ use crate::node::standalone::adds;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
 use crate::op::{Request, Response};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+
+thread_local! {
+    /// Memory of the thread's last single write.
+    static SCRATCH: Cell<Option<WriteBatch>> = const { Cell::new(None) };
+}
+
+/// A larger batch's memory is not kept.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// A database open in this process. Clones share it; it closes when the last is dropped, and with
 /// it every snapshot and iterator.
@@ -78,9 +87,7 @@ impl Db {
     /// Sets a key of the default family. Returns once the write is as durable as
     /// [`Options::sync`] says.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let mut batch = WriteBatch::with_capacity(key.len() + value.len());
-        batch.put(key, value);
-        self.write(batch).map(drop)
+        self.write_one(|batch| batch.put(key, value))
     }
 
     /// Sets a key that expires `ttl_ms` milliseconds from now.
@@ -96,9 +103,7 @@ impl Db {
 
     /// Removes a key of the default family; an absent one is fine.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        let mut batch = WriteBatch::new();
-        batch.delete(key);
-        self.write(batch).map(drop)
+        self.write_one(|batch| batch.delete(key))
     }
 
     /// Merges an operand into a key of the default family.
@@ -113,7 +118,23 @@ impl Db {
     /// # Errors
     /// `Unknown` if the log failed after the batch was placed; any other error means that
     /// nothing was written.
-    pub fn write(&self, batch: WriteBatch) -> Result<Seq> {
+    pub fn write(&self, mut batch: WriteBatch) -> Result<Seq> {
+        self.write_from(&mut batch)
+    }
+
+    /// Writes a batch of one operation, in memory that the thread keeps for that.
+    fn write_one(&self, fill: impl FnOnce(&mut WriteBatch)) -> Result<()> {
+        let mut batch = SCRATCH.take().unwrap_or_default();
+        fill(&mut batch);
+        let done = self.write_from(&mut batch);
+        if batch.bytes_len() <= SCRATCH_BYTES_MAX {
+            batch.clear();
+            SCRATCH.set(Some(batch));
+        }
+        done.map(drop)
+    }
+
+    fn write_from(&self, batch: &mut WriteBatch) -> Result<Seq> {
         let shard = &self.0.shard;
         shard.engine().wait_for_room()?;
         let ticket = shard.write_batch(batch, self.0.now_ms())?;

@@ -18,7 +18,7 @@ impl Shard {
     /// Plain puts and deletes are placed as they are, without a read, where keys are not counted.
     /// Merges, expiries and counted keys need to know what stands there and go through a
     /// transaction. A range delete latches every key and is waited for.
-    pub fn write_batch(self: &Arc<Self>, mut batch: WriteBatch, clock_ms: u64) -> Result<Ticket> {
+    pub fn write_batch(self: &Arc<Self>, batch: &mut WriteBatch, clock_ms: u64) -> Result<Ticket> {
         let now_ms = self.advance_now(clock_ms);
         if batch.len() > BATCH_OPS_MAX {
             return Err(Error::invalid(format!(
@@ -28,14 +28,22 @@ impl Shard {
         }
         let view = batch.view();
         let (mut ranges, mut blind) = (false, !self.counts_keys());
-        let (mut checked, mut stripes) = (Ok(()), Vec::with_capacity(view.len()));
+        let (mut checked, mut only, mut stripes) = (Ok(()), None, Vec::new());
+        if view.len() > 1 {
+            stripes.reserve_exact(view.len());
+        }
         view.for_each_op(|op| {
             if checked.is_ok() {
                 checked = self.check(&op);
             }
             ranges |= op.kind == Kind::RangeDelete;
             blind &= matches!(op.kind, Kind::Put | Kind::Delete);
-            stripes.push(latch::stripe(op.cf, op.key));
+            let stripe = latch::stripe(op.cf, op.key);
+            if view.len() > 1 {
+                stripes.push(stripe);
+            } else {
+                only = Some(stripe);
+            }
         });
         checked?;
         let began = self.commits.epoch();
@@ -47,7 +55,7 @@ impl Shard {
             }
             let _held = self.latches.all();
             self.barrier()?;
-            let ticket = self.place(&mut batch, now_ms, began)?;
+            let ticket = self.place(batch, now_ms, began)?;
             self.wait_committed(ticket)?;
             if self.counts_keys() {
                 // Committed already; without exact counts DBSIZE scans.
@@ -55,13 +63,13 @@ impl Shard {
             }
             return Ok(ticket);
         }
-        let _held = match stripes[..] {
-            [] => return Ok(Ticket::default()),
-            [only] => self.latches.one(only),
-            _ => self.latches.many(stripes),
+        let _held = match only {
+            Some(only) => self.latches.one(only),
+            None if stripes.is_empty() => return Ok(Ticket::default()),
+            None => self.latches.many(stripes),
         };
         if blind {
-            return self.place(&mut batch, now_ms, began);
+            return self.place(batch, now_ms, began);
         }
         let mut txn = Transaction::new(self, now_ms);
         for op in batch.view().ops() {

@@ -42,6 +42,7 @@ standard output.
   --share F       a part of the work, for a quick look; default 1
   --dir DIR       where the databases are made; default: the system's folder for temporary files
   --readme FILE   writes the table between FILE's marks <!-- rivals --> and <!-- /rivals -->
+  --keep FILE     adds what is measured to what FILE holds of earlier runs, and reports on all
   --latency S     instead: S seconds of random overwrites at 80 % of the highest rate
 
 ROCKSDB_SYSTEM_LIBRARY names another RocksDB (librocksdb.so) to measure beside it.
@@ -54,6 +55,7 @@ struct Args {
     share: f64,
     dir: PathBuf,
     readme: Option<PathBuf>,
+    keep: Option<PathBuf>,
     latency_s: Option<u64>,
 }
 
@@ -84,6 +86,7 @@ fn parse(words: &[String]) -> Result<Args> {
         share: 1.0,
         dir: std::env::temp_dir(),
         readme: None,
+        keep: None,
         latency_s: None,
     };
     let mut words = words.iter();
@@ -94,6 +97,7 @@ fn parse(words: &[String]) -> Result<Args> {
             "--share" => args.share = value.parse()?,
             "--dir" => args.dir = value.into(),
             "--readme" => args.readme = Some(value.into()),
+            "--keep" => args.keep = Some(value.into()),
             "--latency" => args.latency_s = Some(value.parse()?),
             "--scenarios" => {
                 args.scenarios = value.split(',').map(str::to_string).collect();
@@ -154,13 +158,17 @@ fn work_as_child(words: &[String]) -> Result<()> {
 }
 
 fn compare(args: &Args) -> Result<()> {
-    let mut figures = Figures::default();
+    let mut figures = match &args.keep {
+        Some(file) if file.exists() => Figures::read(&std::fs::read_to_string(file)?)?,
+        _ => Figures::default(),
+    };
+    let first = figures.next_round();
     if let Some(seconds) = args.latency_s {
         for engine in &args.engines {
             let dir = Folder::new(&args.dir)?;
             eprintln!("latency, {}: {seconds} s", engine.name());
             let output = child(&["latency", engine.name(), &seconds.to_string()], &dir.0);
-            take(&mut figures, 0, *engine, output)?;
+            take(&mut figures, first, *engine, output)?;
         }
         return finish(args, &figures);
     }
@@ -171,7 +179,7 @@ fn compare(args: &Args) -> Result<()> {
                 let engine = args.engines[(at + round) % args.engines.len()];
                 let dir = Folder::new(&args.dir)?;
                 eprintln!("round {} of {}: {scenario}, {}", round + 1, args.rounds, engine.name());
-                run_one(args, &mut figures, round, scenario, engine, &dir.0)
+                run_one(args, &mut figures, first + round, scenario, engine, &dir.0)
                     .map_err(|e| format!("{scenario}, {}: {e}", engine.name()))?;
             }
         }
@@ -237,6 +245,9 @@ fn take(figures: &mut Figures, round: usize, engine: Engine, mut child: Command)
 }
 
 fn finish(args: &Args, figures: &Figures) -> Result<()> {
+    if let Some(file) = &args.keep {
+        std::fs::write(file, figures.write())?;
+    }
     eprintln!("\n{}", figures.table());
     print!("{}", figures.json_lines());
     if let Some(path) = &args.readme {
@@ -246,14 +257,14 @@ fn finish(args: &Args, figures: &Figures) -> Result<()> {
             return Err(format!("{} lacks the marks {begin} and {end}", path.display()).into());
         };
         let from = from + begin.len();
-        let part = format!("{}\n{}", conditions(args), figures.markdown());
+        let part = format!("{}\n{}", conditions(), figures.markdown());
         std::fs::write(path, format!("{}{part}{}", &text[..from], &text[to..]))?;
     }
     Ok(())
 }
 
 /// Machine, versions and date.
-fn conditions(args: &Args) -> String {
+fn conditions() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let cpu = cpu.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split(": ").nth(1));
@@ -263,11 +274,10 @@ fn conditions(args: &Args) -> String {
     let date = date.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string());
     format!(
         "{}, {cores} cores, Linux {}, {}; RocksDB 11.8.1 built for this CPU, fjall 3.1, redb 4.6; \
-         {} rounds, engines taking turns, medians. In brackets: class P, a kill loses writes.\n",
+         engines taking turns, medians. In brackets: class P, a kill loses writes.\n",
         cpu.unwrap_or("unknown processor"),
         kernel.trim(),
         date.unwrap_or_default(),
-        args.rounds,
     )
 }
 

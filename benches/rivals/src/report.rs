@@ -1,7 +1,7 @@
 //! From figures to medians, ratios, the table, the JSON lines and the README's part.
 
-use crate::store::Engine;
-use serde_json::json;
+use crate::store::{Engine, Result};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -79,6 +79,51 @@ impl Figures {
         let metric: &'static str = Box::leak(metric.into_boxed_str());
         let row = self.rows.entry((place, workload, metric)).or_default();
         row.entry(engine).or_default().insert(round, v);
+    }
+
+    /// The first round that has no figures yet.
+    pub fn next_round(&self) -> usize {
+        let rounds = self.rows.values().flat_map(|row| row.values()).flat_map(|of| of.keys());
+        rounds.max().map_or(0, |last| last + 1)
+    }
+
+    /// Every figure on a line of its own, for [`Figures::read`].
+    pub fn write(&self) -> String {
+        let mut out = String::new();
+        for ((_, workload, metric), row) in &self.rows {
+            for (engine, rounds) in row {
+                for (round, value) in rounds {
+                    _ = writeln!(out, "{}", json!([round, engine.name(), workload, metric, value]));
+                }
+            }
+        }
+        for (engine, (acknowledged, lost)) in &self.lost {
+            _ = writeln!(out, "{}", json!([engine.name(), acknowledged, lost]));
+        }
+        out
+    }
+
+    /// Reads what [`Figures::write`] gave.
+    pub fn read(text: &str) -> Result<Figures> {
+        let mut figures = Figures::default();
+        for line in text.lines() {
+            let parts: Vec<Value> = serde_json::from_str(line)?;
+            let name = |v: &Value| v.as_str().and_then(Engine::parse).ok_or("no such engine");
+            let word = |v: &Value| v.as_str().map(str::to_string).ok_or("no word");
+            let count = |v: &Value| v.as_u64().ok_or("no number");
+            match &parts[..] {
+                [round, engine, workload, metric, value] => {
+                    let value = value.as_f64().ok_or("no number")?;
+                    let round = count(round)? as usize;
+                    figures.add(round, name(engine)?, word(workload)?, word(metric)?, value);
+                }
+                [engine, acknowledged, lost] => {
+                    figures.lost.insert(name(engine)?, (count(acknowledged)?, count(lost)?));
+                }
+                _ => return Err(format!("not a line of figures: {line}").into()),
+            }
+        }
+        Ok(figures)
     }
 
     /// The class of durability that the kill has shown.
