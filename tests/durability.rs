@@ -402,3 +402,70 @@ fn expired_keys_are_collected_and_counted_exactly_even_when_their_family_is_gone
     db.compact(CfId::DEFAULT).unwrap();
     assert!(db.check().unwrap().is_sound());
 }
+
+/// The first segments to be used again after an opening are files that the opening found.
+#[test]
+fn a_log_of_several_segments_goes_on_after_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = Options {
+            log_segment_bytes: 64 << 10,
+            memory_budget_bytes: 64 << 20,
+            sync: SyncLevel::Os,
+            ..Options::default()
+        };
+        Db::open_with(dir.path(), options).unwrap()
+    };
+    let value = [7u8; 1000];
+    for _ in 0..3 {
+        let db = open();
+        db.flush().unwrap();
+        for key in 0..300u32 {
+            db.put(&key.to_be_bytes(), &value).unwrap();
+        }
+    }
+    let db = open();
+    for key in 0..300u32 {
+        assert_eq!(db.get(&key.to_be_bytes()).unwrap().as_deref(), Some(&value[..]));
+    }
+}
+
+/// Where no other family needs the log, a flush does not wait for it to be durable: after a power
+/// loss the log may end before what the tables hold, again and again.
+#[test]
+fn tables_may_outlive_the_end_of_the_log() {
+    for seed in 0..6u64 {
+        let mut disk = SimDisk::new();
+        let (mut written, mut flushed) = (0u32, 0u32);
+        for round in 0..6 {
+            let sync = SyncLevel::Interval { ms: 3_600_000 };
+            let db =
+                Db::open_with(DIR, Options { count_keys: false, ..options(&disk, sync) }).unwrap();
+            for i in 0..flushed {
+                let found = db.get(&i.to_be_bytes()).unwrap();
+                assert_eq!(found.as_deref(), Some(&i.to_be_bytes()[..]), "{seed} {round} {i}");
+            }
+            written = written.max(flushed);
+            for _ in 0..150 {
+                db.put(&written.to_be_bytes(), &written.to_be_bytes()).unwrap();
+                written += 1;
+            }
+            if seed.is_multiple_of(2) {
+                // Another family has a record as well.
+                db.put_ttl(CfId::DEFAULT, b"ttl", b"v", 1_000_000).unwrap();
+            }
+            db.flush_family(CfId::DEFAULT).unwrap();
+            flushed = written;
+            for i in written..written + 40 {
+                db.put(&i.to_be_bytes(), &i.to_be_bytes()).unwrap();
+            }
+            let image = disk.crash(match (seed + round) % 3 {
+                0 => Crash::PowerLostClean,
+                1 => Crash::PowerLost(seed * 10 + round),
+                _ => Crash::Process,
+            });
+            drop(db);
+            disk = image;
+        }
+    }
+}

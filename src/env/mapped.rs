@@ -187,10 +187,12 @@ impl File for MappedFile {
     fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let end = offset.checked_add(bytes as u64);
+        let mut mapping = self.mapping.lock();
         if end.is_none_or(|end| end > self.mapping_bytes) {
+            // Some of it may lie in the mapping: from here on nothing there is known to be zeros.
+            mapping.warm = mapping.len;
             return self.file.write_parts_at(parts, offset);
         }
-        let mut mapping = self.mapping.lock();
         // `offset` is below the mapping's length, which is a usize.
         let mut at = offset as usize;
         if bytes >= WARM_BYTES {
@@ -279,6 +281,7 @@ mod tests {
         let mapped = RealDisk.create_log(&path, 4096).unwrap();
         assert_eq!(mapped.set_len(100).unwrap_err().kind(), ErrorKind::Refused);
         mapped.write_at(b"over the end", 4090).unwrap();
+        mapped.write_at(b"x", 0).unwrap();
         let mut seen = [0u8; 12];
         assert_eq!(mapped.read_at(&mut seen, 4090).unwrap(), 12);
         assert_eq!(&seen, b"over the end");

@@ -1,4 +1,4 @@
-//! A lock for places where nobody else is, held for some dozens of instructions.
+//! A lock for places where nobody else is.
 //!
 //! What it guards has one user at a time by its owner's design; the lock is there so that safety
 //! does not rest on that. Taking it is one atomic exchange and letting it go one store, half of
@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "hands out what is behind a lock")]
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +25,8 @@ unsafe impl<T: Send> Sync for Spin<T> {}
 #[derive(Debug)]
 pub struct SpinGuard<'a, T> {
     lock: &'a Spin<T>,
+    /// As a mutable reference: another thread may share the guard only if it may share the value.
+    value: PhantomData<&'a mut T>,
 }
 
 impl<T> Spin<T> {
@@ -38,7 +41,7 @@ impl<T> Spin<T> {
         while self.taken.swap(true, Ordering::Acquire) {
             std::thread::yield_now();
         }
-        SpinGuard { lock: self }
+        SpinGuard { lock: self, value: PhantomData }
     }
 }
 

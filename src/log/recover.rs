@@ -210,6 +210,7 @@ fn finish(disk: &dyn Disk, scans: Vec<Scan>, end: Position) -> Result<Vec<Arc<Se
             salt: scan.salt,
             bytes: scan.bytes,
             file: scan.file().clone(),
+            is_own: false,
             path: scan.path,
         }));
     }

@@ -11,6 +11,7 @@ use crate::log::format::{FIRST_FRAME, FRAME_HEADER, encode_segment, salt_of};
 use crate::log::options::LogOptions;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A segment's file.
@@ -22,6 +23,8 @@ pub(super) struct Segment {
     /// Length of the file.
     pub(super) bytes: u64,
     pub(super) file: Arc<dyn File>,
+    /// Whether `file` was made here to be written: one found at opening is open for reading only.
+    pub(super) is_own: bool,
 }
 
 /// What a name in the log's folder stands for.
@@ -75,6 +78,8 @@ pub(super) struct Supply {
     options: LogOptions,
     key: u32,
     state: Mutex<State>,
+    /// Whether the thread is to make a segment if none is ready.
+    is_wanted: AtomicBool,
     wanted: Condvar,
 }
 
@@ -91,8 +96,6 @@ struct State {
     ready: VecDeque<Arc<Segment>>,
     spares: Vec<Spare>,
     unsynced: Vec<Spare>,
-    /// Whether the thread is to make a segment if none is ready.
-    is_wanted: bool,
     closed: bool,
 }
 
@@ -106,16 +109,18 @@ impl Supply {
         spares: Vec<PathBuf>,
     ) -> Supply {
         let spares = spares.into_iter().map(|path| Spare { path, file: None }).collect();
-        let state = State {
-            next,
-            ready: VecDeque::new(),
-            spares,
-            unsynced: Vec::new(),
-            is_wanted: false,
-            closed: false,
-        };
+        let state =
+            State { next, ready: VecDeque::new(), spares, unsynced: Vec::new(), closed: false };
         let dir = dir.to_path_buf();
-        Supply { disk, dir, options, key, state: Mutex::new(state), wanted: Condvar::new() }
+        Supply {
+            disk,
+            dir,
+            options,
+            key,
+            state: Mutex::new(state),
+            is_wanted: AtomicBool::new(false),
+            wanted: Condvar::new(),
+        }
     }
 
     /// Sees to it that the segments that are ready take `bytes` together; gives how much they
@@ -139,9 +144,10 @@ impl Supply {
         }
     }
 
-    /// Has a segment made ready, if there is none, before it is needed.
+    /// Has a segment made ready, if there is none, before it is needed. Waits for nobody: a wish
+    /// that the thread misses costs the append that needs the segment a wait.
     pub(super) fn want(&self) {
-        self.lock().is_wanted = true;
+        self.is_wanted.store(true, Ordering::Release);
         self.wanted.notify_one();
     }
 
@@ -150,7 +156,7 @@ impl Supply {
     pub(super) fn run(&self) -> Result<()> {
         let mut state = self.lock();
         while !state.closed {
-            if std::mem::take(&mut state.is_wanted) && state.ready.is_empty() {
+            if self.is_wanted.swap(false, Ordering::AcqRel) && state.ready.is_empty() {
                 match self.make(&mut state) {
                     Ok(segment) => {
                         state.ready.push_back(segment);
@@ -189,7 +195,8 @@ impl Supply {
             let spare = Name::Spare(segment.number).path(&self.dir);
             self.disk.rename(&segment.path, &spare)?;
             // Its old name must be gone for good before it is written to.
-            state.unsynced.push(Spare { path: spare, file: Some(segment.file.clone()) });
+            let file = segment.is_own.then(|| segment.file.clone());
+            state.unsynced.push(Spare { path: spare, file });
         } else {
             self.disk.remove(&segment.path)?;
         }
@@ -219,7 +226,7 @@ impl Supply {
         match made {
             Ok(file) => {
                 let bytes = self.options.segment_bytes;
-                Ok(Arc::new(Segment { number, salt, path, bytes, file }))
+                Ok(Arc::new(Segment { number, salt, path, bytes, file, is_own: true }))
             }
             Err(e) => {
                 // Recovery removes what is still there.

@@ -21,6 +21,9 @@ use crate::lsm::key::Kind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How often over deletes may make a suspect before the writer itself looks: so long a walk is what
+/// a reader has before it at most.
+const LAG_MAX: u64 = 8;
 /// Spans that are remembered; the oldest go.
 const SPANS_MAX: usize = 64;
 
@@ -46,6 +49,8 @@ pub struct DeadSpans {
     due: AtomicBool,
     /// Whether there is a suspect.
     suspecting: AtomicBool,
+    /// Whether deletes have run far ahead of the search.
+    lagging: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -55,6 +60,8 @@ struct State {
     spans: Arc<Vec<DeadSpan>>,
     /// Deletes since the last write into their range: how many, the first and the last key.
     run: u64,
+    /// Of those, how many there were when a search last ended.
+    searched: u64,
     first: Vec<u8>,
     last: Vec<u8>,
     /// One at a time: it stays until a job has looked, so that no noted key is lost.
@@ -70,6 +77,9 @@ struct Suspect {
     number: u64,
     start: Vec<u8>,
     end: Option<Vec<u8>>,
+    /// What was written before it was named, up to here, is seen by who looks at this sequence
+    /// number or later; the batch that named it may not be visible yet.
+    seq: Seq,
 }
 
 impl DeadSpan {
@@ -97,6 +107,7 @@ impl DeadSpans {
             watching: AtomicBool::new(false),
             due: AtomicBool::new(false),
             suspecting: AtomicBool::new(false),
+            lagging: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -115,9 +126,9 @@ impl DeadSpans {
     /// Notes a write; gives whether there is something to look into, see [`DeadSpans::take_due`].
     /// REQUIRES: the lock that orders writes; the write is not visible yet.
     #[inline]
-    pub fn note(&self, kind: Kind, key: &[u8]) -> bool {
+    pub fn note(&self, seq: Seq, kind: Kind, key: &[u8]) -> bool {
         match kind {
-            Kind::Delete => self.note_delete(key),
+            Kind::Delete => self.note_delete(seq, key),
             Kind::RangeDelete => false,
             Kind::Put | Kind::PutMeta | Kind::Merge => {
                 if self.watching.load(Ordering::Relaxed) {
@@ -128,7 +139,7 @@ impl DeadSpans {
         }
     }
 
-    fn note_delete(&self, key: &[u8]) -> bool {
+    fn note_delete(&self, seq: Seq, key: &[u8]) -> bool {
         let mut state = self.lock();
         if state.run == 0 || key < state.first.as_slice() {
             state.first.clear();
@@ -141,9 +152,12 @@ impl DeadSpans {
         state.run += 1;
         self.watching.store(true, Ordering::Relaxed);
         let many = state.run.is_multiple_of(self.suspect_after);
+        if many && state.run.saturating_sub(state.searched) >= LAG_MAX * self.suspect_after {
+            self.lagging.store(true, Ordering::Relaxed);
+        }
         if many {
             let start = state.first.clone();
-            self.name(&mut state, start);
+            self.name(&mut state, start, seq);
         }
         many
     }
@@ -151,7 +165,7 @@ impl DeadSpans {
     fn note_live(&self, key: &[u8]) {
         let mut state = self.lock();
         if state.first.as_slice() <= key && key <= state.last.as_slice() {
-            state.run = 0;
+            (state.run, state.searched) = (0, 0);
         }
         if let Some(suspect) = &mut state.suspect
             && suspect.start.as_slice() <= key
@@ -177,6 +191,7 @@ impl DeadSpans {
     pub fn forget(&self) {
         let mut state = self.lock();
         *state = State { suspects: state.suspects, ..State::default() };
+        self.lagging.store(false, Ordering::Relaxed);
         self.suspecting.store(false, Ordering::Relaxed);
     }
 
@@ -192,14 +207,15 @@ impl DeadSpans {
     pub fn take_hint(&self) {
         let mut state = self.lock();
         if let Some(start) = state.hint.take() {
-            self.name(&mut state, start);
+            // Under that lock all that was written is visible.
+            self.name(&mut state, start, Seq(0));
         }
     }
 
-    fn name(&self, state: &mut State, start: Vec<u8>) {
+    fn name(&self, state: &mut State, start: Vec<u8>, seq: Seq) {
         if state.suspect.is_none() {
             state.suspects += 1;
-            state.suspect = Some(Suspect { number: state.suspects, start, end: None });
+            state.suspect = Some(Suspect { number: state.suspects, start, end: None, seq });
         }
         self.watching.store(true, Ordering::Relaxed);
         self.suspecting.store(true, Ordering::Relaxed);
@@ -216,6 +232,12 @@ impl DeadSpans {
         self.due.load(Ordering::Relaxed) && self.due.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether the writer had better search itself: walks would have to look at all that is behind.
+    /// Costs one load.
+    pub fn is_lagging(&self) -> bool {
+        self.lagging.load(Ordering::Relaxed)
+    }
+
     /// Whether there is a suspect. Costs one load.
     pub fn has_suspect(&self) -> bool {
         self.suspecting.load(Ordering::Relaxed)
@@ -227,13 +249,17 @@ impl DeadSpans {
         self.lock().suspect.as_ref().map(|suspect| (suspect.number, suspect.start.clone()))
     }
 
-    /// Enters that nothing from the suspect of this number up to `end` is live at `seq`.
+    /// Enters that nothing from the suspect of this number up to `end` is live at `seq`. Who looked
+    /// before what came with the suspect was visible has seen too little: the suspect stays.
     pub fn enter(&self, number: u64, end: Option<Vec<u8>>, seq: Seq) {
         let mut state = self.lock();
-        let Some(suspect) = state.suspect.take_if(|suspect| suspect.number == number) else {
+        let is_it = |suspect: &mut Suspect| suspect.number == number && suspect.seq <= seq;
+        let Some(suspect) = state.suspect.take_if(is_it) else {
             return;
         };
         self.suspecting.store(false, Ordering::Relaxed);
+        self.lagging.store(false, Ordering::Relaxed);
+        state.searched = state.run;
         let end = match (end, suspect.end) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -281,7 +307,7 @@ mod tests {
     use super::*;
 
     fn delete_all(dead: &DeadSpans, keys: &[&str]) {
-        keys.iter().for_each(|key| _ = dead.note(Kind::Delete, key.as_bytes()));
+        keys.iter().for_each(|key| _ = dead.note(Seq(1), Kind::Delete, key.as_bytes()));
     }
 
     fn covered(dead: &DeadSpans, key: &str, at: u64) -> bool {
@@ -308,17 +334,31 @@ mod tests {
     }
 
     #[test]
+    fn a_look_from_before_the_naming_batch_was_visible_enters_nothing() {
+        let dead = DeadSpans::new(2);
+        // One batch: a put, then deletes that name the suspect.
+        _ = dead.note(Seq(10), Kind::Put, b"z");
+        _ = dead.note(Seq(11), Kind::Delete, b"b");
+        _ = dead.note(Seq(12), Kind::Delete, b"c");
+        let (number, _) = dead.suspect().unwrap();
+        enter(&dead, number, None, 9);
+        assert!(!covered(&dead, "z", 12) && dead.has_suspect());
+        enter(&dead, number, Some("z"), 12);
+        assert!(covered(&dead, "c", 12) && !covered(&dead, "z", 12));
+    }
+
+    #[test]
     fn a_write_while_the_walk_goes_on_ends_the_span_before_it() {
         let dead = DeadSpans::new(2);
         delete_all(&dead, &["b", "c"]);
-        _ = dead.note(Kind::Put, b"d");
+        _ = dead.note(Seq(1), Kind::Put, b"d");
         // More deletes name the same suspect: what was noted stays noted.
         delete_all(&dead, &["e", "f"]);
         enter(&dead, 1, Some("x"), 9);
         assert!(covered(&dead, "c", 9) && !covered(&dead, "d", 9) && !covered(&dead, "e", 9));
-        _ = dead.note(Kind::Merge, b"bb");
+        _ = dead.note(Seq(1), Kind::Merge, b"bb");
         assert!(covered(&dead, "b", 9) && !covered(&dead, "bb", 9) && !covered(&dead, "c", 9));
-        _ = dead.note(Kind::PutMeta, b"b");
+        _ = dead.note(Seq(1), Kind::PutMeta, b"b");
         assert!(!covered(&dead, "b", 9));
     }
 

@@ -110,8 +110,8 @@ impl Core {
         let shard_options = ShardOptions { count_keys: options.count_keys, seed: rng::entropy() };
         let shard = Shard::new(engine.clone(), Box::new(LateLog(late.clone())), shard_options);
 
-        // A memtable filled by replay may be flushed before the log is open; it must not be durable
-        // before what the log holds is.
+        // A memtable filled by replay may be flushed before the log is open; where other families
+        // need the log as well, it must not be durable before what the log holds is.
         let opened: Arc<Opened> = Arc::default();
         let barrier = opened.clone();
         let teller = Teller(opened.clone());
@@ -352,6 +352,13 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
     let mut engine_options = EngineOptions::new(dir.join("shard-1")).with_memtable_budget(7 * part);
     engine_options.table.codec = options.compression;
     if let Some(bytes) = options.write_buffer_bytes {
+        if bytes > 7 * part {
+            return Err(Error::invalid(format!(
+                "the write buffer is {bytes} bytes; of a memory budget of {} memtables have {}",
+                options.memory_budget_bytes,
+                7 * part
+            )));
+        }
         engine_options.write_buffer_bytes = bytes;
     }
     Engine::open(disk.clone(), pool, cache, engine_options)

@@ -10,11 +10,13 @@ use std::sync::Arc;
 pub struct Options {
     /// When a write is acknowledged: see [`SyncLevel`]. Default: `interval`, 100 ms.
     pub sync: SyncLevel,
-    /// Memory for memtables and the block cache together, in bytes. Default: 256 MiB; at least
-    /// 8 MiB.
+    /// Memory, in bytes: seven sixteenths for memtables, six for the block cache with filters and
+    /// indexes, the rest for the log, background work and the program. Replaying a log at opening
+    /// may take more, up to the log's size. Default: 256 MiB; at least 8 MiB.
     pub memory_budget_bytes: u64,
-    /// Size of a column family's memtable at which it is written to a table, in bytes; at most the
-    /// half of the budget that memtables have. Default: what fits the budget, 64 MiB at most.
+    /// Size of a column family's memtable at which it is written to a table, in bytes; at most
+    /// the seven sixteenths of the budget that memtables have. Default: three eighths of those, 64
+    /// MiB at most.
     pub write_buffer_bytes: Option<u64>,
     /// How tables are compressed. Default: LZ4.
     pub compression: Codec,

@@ -16,6 +16,10 @@ use std::sync::Arc;
 /// and others wait for their latches no longer than for an MSET.
 pub(crate) const TOGETHER_MAX: usize = 16;
 
+/// Bytes of writes after which no further call joins those that are placed together: they share
+/// the limits of one batch.
+const TOGETHER_BYTES: usize = 1 << 20;
+
 /// Whether a call names its keys, so that it touches only those.
 pub(crate) fn is_quick(call: &RedisCall) -> bool {
     !call.spec.key_specs.is_empty()
@@ -37,29 +41,52 @@ pub(crate) fn one(shard: &Arc<Shard>, call: &RedisCall, now_ms: u64) -> Result<A
     Ok(Answer { response: Response::Redis(reply), rests_on })
 }
 
-/// Executes commands in order, each as if alone, and places all they write as one batch: one
-/// place in the log and one apply serve them all.
+/// Executes commands in order, each as if alone, and places what they write in few batches: one
+/// place in the log and one apply serve many.
 pub(crate) fn together<'c>(
     shard: &Arc<Shard>,
-    calls: impl Iterator<Item = &'c RedisCall> + Clone,
+    calls: impl Iterator<Item = &'c RedisCall>,
     now_ms: u64,
 ) -> Vec<Result<Answer>> {
-    let held = latches(shard, calls.clone(), &[]);
+    let calls: Vec<&RedisCall> = calls.collect();
+    let mut answers = Vec::with_capacity(calls.len());
+    while answers.len() < calls.len() {
+        let rest = &calls[answers.len()..];
+        match first_together(shard, rest, now_ms) {
+            Some(first) => answers.extend(first),
+            // Nothing has been placed, and one that fails must not take the others with it.
+            None => answers.extend(rest.iter().map(|call| one(shard, call, now_ms))),
+        }
+    }
+    answers
+}
+
+/// The first of the calls, as many as fit a batch; `None` if one of them fails, or all together
+/// do, with nothing placed.
+fn first_together(
+    shard: &Arc<Shard>,
+    calls: &[&RedisCall],
+    now_ms: u64,
+) -> Option<Vec<Result<Answer>>> {
+    let _held = latches(shard, calls.iter().copied(), &[]);
     let mut txn = Transaction::with_room(shard, now_ms, TOGETHER_MAX);
     let began = txn.began();
-    let evaluated = calls
-        .clone()
-        .map(|call| redis::execute(call, &mut keys(&mut txn, call)))
-        .collect::<Result<Vec<Reply>>>()
-        .and_then(|replies| Ok((replies, txn.into_batch(None)?)));
-    let Ok((replies, (mut batch, read))) = evaluated else {
-        // Nothing has been placed, and one that fails must not take the others with it.
-        drop(held);
-        return calls.map(|call| one(shard, call, now_ms)).collect();
+    let mut replies: Vec<Reply> = Vec::with_capacity(calls.len());
+    for call in calls {
+        replies.push(redis::execute(call, &mut keys(&mut txn, call)).ok()?);
+        if txn.written_bytes() > TOGETHER_BYTES {
+            break;
+        }
+    }
+    let (mut batch, read) = txn.into_batch(None).ok()?;
+    let placed = match shard.place(&mut batch, now_ms, began) {
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidArgument | ErrorKind::OutOfSpace) => {
+            return None;
+        }
+        placed => placed.map(|ticket| ticket.and(read)),
     };
-    let placed = shard.place(&mut batch, now_ms, began).map(|ticket| ticket.and(read));
     let answer = |reply| Ok(Answer { response: Response::Redis(reply), rests_on: placed.clone()? });
-    replies.into_iter().map(answer).collect()
+    Some(replies.into_iter().map(answer).collect())
 }
 
 fn keys<'t, 'a>(txn: &'t mut Transaction<'a>, call: &RedisCall) -> RedisKeys<'t, 'a> {

@@ -240,6 +240,11 @@ impl<'a> Transaction<'a> {
         self.cleared.is_none() && self.touched.iter().all(|t| t.effect == Effect::None)
     }
 
+    /// Bytes that its writes take in a batch at most, without the expiry index.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.touched.iter().map(Touched::bytes).sum()
+    }
+
     /// When the evaluation began.
     pub(crate) fn began(&self) -> Epoch {
         self.began

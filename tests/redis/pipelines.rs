@@ -105,3 +105,19 @@ fn a_call_that_fails_takes_none_of_its_neighbours_with_it() {
         assert_eq!(reply(node.call(words(&["DBSIZE"])).await), Reply::Int(2));
     });
 }
+
+/// Calls that are legal alone must not fail for what they are together: they share the limits of
+/// a batch, and so are placed in several.
+#[test]
+fn calls_that_write_megabytes_are_placed_in_several_batches() {
+    let node = node(SyncLevel::Os);
+    let names: Vec<String> = (0..16).map(|i| format!("big:{i}")).collect();
+    let calls = names.iter().map(|name| words(&["SETRANGE", name, "700000", "x"])).collect();
+    run(async {
+        let replies: Vec<Reply> = node.pipeline(calls).await.into_iter().map(reply).collect();
+        assert!(replies.iter().all(|reply| *reply == Reply::Int(700_001)));
+        for name in &names {
+            assert_eq!(reply(node.call(words(&["STRLEN", name])).await), Reply::Int(700_001));
+        }
+    });
+}

@@ -84,7 +84,7 @@ impl Applying {
             }
             if let Some((_, Some((taking, memtable)))) = &mut into {
                 // In replay there are no spans yet, and a search would not find what is loaded.
-                done.suspects |= !self.replaying && taking.tree.dead.note(op.kind, op.key);
+                done.suspects |= !self.replaying && taking.tree.dead.note(op.seq, op.kind, op.key);
                 let added = memtable.insert(&op);
                 // A range delete of no key leaves no record to flush.
                 if added > 0 && taking.active.first_index.load(Ordering::Relaxed) > index.0 {
@@ -155,13 +155,20 @@ impl Engine {
         raise(&inner.committed_ms, batch.commit_ms);
         raise(&inner.visible_seq, batch.last_seq().0);
         raise(&inner.applied_index, index.0);
+        let mut lagging: Vec<Arc<Tree>> = Vec::new();
         if suspects {
             let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
             due.for_each(|taking| inner.queue_dead(&taking.tree));
+            let behind = applying.taking.iter().filter(|taking| taking.tree.dead.is_lagging());
+            lagging.extend(behind.map(|taking| taking.tree.clone()));
         }
         let full = applying.full(index, inner.options.write_buffer_bytes);
         if !full.is_empty() || memtable_bytes > inner.options.memtable_soft_bytes() {
             inner.rotate_full(&mut applying, &full);
+        }
+        drop(applying);
+        if inner.options.background {
+            lagging.iter().for_each(|tree| inner.lend(tree));
         }
         Ok(())
     }
@@ -182,8 +189,8 @@ impl Inner {
             let largest = trees.iter().max_by_key(|tree| tree.view().active.table.bytes());
             if let Some(largest) = largest.filter(|_| !waiting) {
                 self.rotate(applying, largest);
+                self.schedule(largest);
             }
-            trees.iter().for_each(|tree| self.schedule(tree));
             sealed = true;
         }
         if sealed {

@@ -117,7 +117,8 @@ impl Inner {
     }
 
     /// Fields that say of every family but `except` how far it is in sstables, as far as that is
-    /// more than the manifest says. The log is durable up to `durable`.
+    /// more than the manifest says, and up to `durable` at most: what is in tables or in a durable
+    /// log.
     pub(super) fn idle_fields(
         &self,
         manifest: &Manifest,

@@ -160,10 +160,10 @@ impl Engine {
         *lock(&self.inner.on_flush) = Some(Arc::from(listener));
     }
 
-    /// Has `barrier` called before records up to a log index are made durable in sstables; it
-    /// returns when the log is durable up to there. Without it, after power is lost, one family
-    /// could hold a batch that the log has lost for another. Not needed where every batch is
-    /// durable in the log before it is applied.
+    /// Has `barrier` called before records up to a log index are made durable in sstables, if
+    /// another family has records up to there in memory only; it returns when the log is durable up
+    /// to there. Without it, after power is lost, one family could hold a batch that the log has
+    /// lost for another. Not needed where every batch is durable in the log before it is applied.
     pub fn set_log_barrier(&self, barrier: Box<dyn Fn(LogIndex) -> Result<()> + Send + Sync>) {
         *lock(&self.inner.log_barrier) = Some(Arc::from(barrier));
     }

@@ -73,12 +73,24 @@ impl Engine {
             }
             work.written.1
         };
-        for tree in inner.all_trees().iter().filter(|tree| tree.dead.has_hint()) {
+        for tree in inner.all_trees() {
+            if tree.dead.has_suspect() {
+                // Looked at before what it came with was visible, or while the slot was lent.
+                inner.queue_dead(&tree);
+                continue;
+            }
+            if !tree.dead.has_hint() {
+                continue;
+            }
             {
                 let _one = lock(&inner.apply);
                 tree.dead.take_hint();
             }
-            inner.queue_dead(tree);
+            inner.queue_dead(&tree);
+        }
+        // One that failed for want of space is tried again.
+        for tree in inner.all_trees().iter().filter(|tree| !tree.view().sealed.is_empty()) {
+            inner.queue(tree, Slot::Flush);
         }
         let idle = now.saturating_sub(since) >= IDLE_US;
         for tree in inner.all_trees() {

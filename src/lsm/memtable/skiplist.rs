@@ -15,13 +15,15 @@ use super::samples::{SAMPLE_BYTES, Samples};
 use crate::env::{Rng, Spin, SpinGuard};
 use std::cmp::Ordering as Order;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 pub(super) struct SkipList {
     links: [AtomicPtr<Node>; HEIGHT_MAX],
     /// Levels in use.
     height: AtomicUsize,
     index: HashIndex,
+    /// Whether there may be nodes that are not linked.
+    is_loading: AtomicBool,
     /// Owns the memory of all nodes; dropped with the list.
     writer: Spin<ListWriter>,
 }
@@ -103,6 +105,7 @@ impl SkipList {
             links: Default::default(),
             height: AtomicUsize::new(1),
             index: HashIndex::new(),
+            is_loading: AtomicBool::new(false),
             writer: Spin::new(writer),
         }
     }
@@ -166,7 +169,7 @@ impl SkipList {
             unsafe { writer.samples.insert(node, &target) }
         }
         // SAFETY: the arena is dropped with the list and so with the index, whose drop does not
-        // follow nodes; the mutex admits one writer.
+        // follow nodes; the lock admits one writer.
         let index_bytes = unsafe { self.index.insert(&mut writer.hash, node) };
         let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
         Some(node_bytes(&record, height) + index_bytes + sample_bytes)
@@ -188,11 +191,12 @@ impl SkipList {
     /// [`SkipList::finish_loading`]. REQUIRES: the list is empty.
     pub(super) fn begin_loading(&self) {
         self.writer().loading = Some(Loading::default());
+        self.is_loading.store(true, Ordering::Release);
     }
 
     /// Whether there may be records that are not linked.
     pub(super) fn is_loading(&self) -> bool {
-        self.writer().loading.is_some()
+        self.is_loading.load(Ordering::Acquire)
     }
 
     /// Links all that was written since [`SkipList::begin_loading`], if it was called.
@@ -223,6 +227,7 @@ impl SkipList {
         };
         // SAFETY: the nodes are in the arena of this list.
         unsafe { loading.finish(link) }
+        self.is_loading.store(false, Ordering::Release);
     }
 
     /// Walks the bottom level from `start` (null: the start of the list), a node before the

@@ -90,9 +90,13 @@ impl TableFile {
         FileCursor { newest: self.newest(), cursor }
     }
 
-    /// The sequence number above which there is no record.
+    /// The sequence number above which there is no record that a range delete at it leaves alive:
+    /// in a file with one sequence number for all, its own range deletes do not cover its records.
     pub fn newest(&self) -> Seq {
-        self.meta.global_seq.unwrap_or(self.meta.seq_max)
+        match self.meta.global_seq {
+            Some(seq) => Seq(seq.0 + 1),
+            None => self.meta.seq_max,
+        }
     }
 
     /// The open table.
