@@ -1,5 +1,7 @@
 //! Hints about memory that is written to next.
 
+#![expect(unsafe_code, reason = "an intrinsic without preconditions")]
+
 /// Has the processor fetch, to be written to, the cache lines of `bytes` bytes at `at`, a few of
 /// them at most. Only a hint: `at` may be any address.
 #[cfg(target_arch = "x86_64")]
@@ -11,7 +13,6 @@ pub fn prefetch_for_write(at: *const u8, bytes: usize) {
     for line in 0..bytes.div_ceil(LINE_BYTES).min(LINES_MAX) {
         let at = at.wrapping_add(line * LINE_BYTES).cast();
         // SAFETY: a hint: nothing is read or written, and no address makes it fault.
-        #[expect(unsafe_code, reason = "an intrinsic without preconditions")]
         unsafe {
             _mm_prefetch::<_MM_HINT_ET0>(at);
         }

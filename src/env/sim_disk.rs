@@ -23,6 +23,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod read_only;
+
+use read_only::ReadOnly;
+
 const SECTOR: usize = 512;
 
 /// What befalls the disk in [`SimDisk::crash`].
@@ -376,7 +380,7 @@ impl Inode {
 impl Disk for SimDisk {
     fn open(&self, path: &Path) -> Result<Arc<dyn File>> {
         let id = self.state().find(path)?;
-        Ok(Arc::new(ReadOnly(self.handle(id, path))))
+        Ok(ReadOnly::of(self.handle(id, path)))
     }
 
     fn open_write(&self, path: &Path) -> Result<Arc<dyn File>> {
@@ -521,42 +525,6 @@ struct SimFile {
     disk: SimDisk,
     inode: u64,
     path: PathBuf,
-}
-
-/// What [`Disk::open`] gives: a real one refuses writes as well.
-#[derive(Debug)]
-struct ReadOnly(Arc<dyn File>);
-
-impl ReadOnly {
-    fn refuse(&self) -> Error {
-        Error::io(
-            "write",
-            Path::new("a file opened to read"),
-            io::ErrorKind::PermissionDenied.into(),
-        )
-    }
-}
-
-impl File for ReadOnly {
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-
-    fn write_at(&self, _bytes: &[u8], _offset: u64) -> Result<()> {
-        Err(self.refuse())
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        self.0.sync_data()
-    }
-
-    fn set_len(&self, _len: u64) -> Result<()> {
-        Err(self.refuse())
-    }
 }
 
 impl File for SimFile {
