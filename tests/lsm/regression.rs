@@ -2,7 +2,6 @@
 
 use super::world::{DIR, World, open_at};
 use arqondb::base::{CfId, LogIndex, Seq};
-use arqondb::env::Disk;
 use arqondb::env::Pool;
 use arqondb::lsm::batch::{BatchView, Counts, WriteBatch};
 use arqondb::lsm::key::{Kind, Meta, put_internal};

@@ -135,7 +135,8 @@ fn what_is_loaded_reads_as_what_is_inserted_one_by_one() {
         }
         assert_eq!(loaded.entries(), model.entries());
         let (mut a, mut b) = (loaded.cursor(), model.cursor());
-        (a.first().unwrap(), b.first().unwrap());
+        a.first().unwrap();
+        b.first().unwrap();
         while b.valid() {
             assert_eq!((a.key(), a.value()), (b.key(), b.value()), "seed {seed}");
             let (key, at) = (parse(b.key()).unwrap().user_key, Seq(rng.below(2 * OPS)));
@@ -148,7 +149,8 @@ fn what_is_loaded_reads_as_what_is_inserted_one_by_one() {
                 all
             };
             assert_eq!(all(&loaded), all(&model));
-            (a.next().unwrap(), b.next().unwrap());
+            a.next().unwrap();
+            b.next().unwrap();
         }
         assert!(!a.valid());
     }
