@@ -68,8 +68,8 @@ struct Mapping {
     warm: usize,
 }
 
-// SAFETY: the mapping belongs to no thread; `base` is only used by `copy_in` (which needs
-// `&mut`) and `drop`.
+// SAFETY: the mapping belongs to no thread; its bytes are only changed by `copy_in` (which needs
+// `&mut`), and given up by `drop`; what else uses `base` gives the kernel advice.
 unsafe impl Send for Mapping {}
 
 impl Mapping {

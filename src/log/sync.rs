@@ -114,8 +114,8 @@ impl Inner {
     }
 
     /// At `os` nobody asks for syncs; a full segment is reason enough for one, so that a power
-    /// cut has a bound, and damage in old segments can be told from a torn tail. What follows in the
-    /// next segment is left alone: its pages would only have to be touched anew.
+    /// cut has a bound, and damage in old segments can be told from a torn tail. What follows in
+    /// the next segment is left alone: its pages would only have to be touched anew.
     pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {
         if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
             lock(&self.sync).filled = Some(end);

@@ -1,26 +1,6 @@
 //! Keys and values, the same for every engine.
 
-/// A generator of numbers: splitmix64.
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
-    }
-}
+pub use arqondb::env::Rng;
 
 /// The numbers 0 to `n` in an order drawn from `seed`.
 pub fn shuffled(n: u64, seed: u64) -> Vec<u64> {
@@ -69,7 +49,7 @@ impl Values {
         let mut rng = Rng::new(42);
         let mut bytes = Vec::with_capacity(1 << 20);
         while bytes.len() < 1 << 20 {
-            let half: Vec<u8> = (0..50).map(|_| rng.next() as u8).collect();
+            let half: Vec<u8> = (0..50).map(|_| rng.next_u64() as u8).collect();
             bytes.extend_from_slice(&half);
             bytes.extend_from_slice(&half);
         }

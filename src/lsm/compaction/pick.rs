@@ -193,24 +193,22 @@ fn dense_level0(version: &Version, shape: &Shape) -> Option<Compaction> {
         return None;
     }
     let choice = level0(version, shape, Reason::Tombstones)?;
-    let below: u64 = version.levels[choice.output]
-        .iter()
-        .filter(|f| choice.lower.contains(&f.meta.number))
-        .map(|f| f.meta.entries)
-        .sum();
+    let below = sum_below(version, &choice, |f| f.entries);
     (below > 0 && deletes.saturating_mul(DENSE_BELOW_ONE_IN) >= below).then_some(choice)
 }
 
 /// Level 0, if it is large beside what it overlaps.
 fn idle_level0(version: &Version, shape: &Shape) -> Option<Compaction> {
     let choice = level0(version, shape, Reason::Idle)?;
-    let below: u64 = version.levels[choice.output]
-        .iter()
-        .filter(|f| choice.lower.contains(&f.meta.number))
-        .map(|f| f.meta.size)
-        .sum();
+    let below = sum_below(version, &choice, |f| f.size);
     let worth = below > 0 && level_bytes(version, 0).saturating_mul(IDLE_ONE_IN) >= below;
     worth.then_some(choice)
+}
+
+/// Adds up a figure of the files that a compaction would rewrite in its output level.
+fn sum_below(version: &Version, choice: &Compaction, of: fn(&FileMeta) -> u64) -> u64 {
+    let files = version.levels.get(choice.output).into_iter().flatten();
+    files.filter(|f| choice.lower.contains(&f.meta.number)).map(|f| of(&f.meta)).sum()
 }
 
 fn dense_file(version: &Version, options: &EngineOptions) -> Option<Compaction> {

@@ -19,7 +19,8 @@
 //!
 //! Locks, in the order in which they may be taken: apply, manifest, a tree's view; snapshots and
 //! work are leaves. Reads take none: the list of trees, changed under the manifest's lock, and each
-//! tree's view are replaced as a whole. Background work never takes the apply lock, so one may wait for it under that.
+//! tree's view are replaced as a whole. Background work never takes the apply lock, so one may
+//! wait for it under that.
 //!
 //! Invariants owed to the owner:
 //! - A batch is seen whole or not at all, also by readers of several families at one snapshot.
