@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint of at most 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Option<u64> {
         if let Some((&byte, rest)) = self.rest.split_first()
             && byte < 0x80
@@ -93,6 +93,17 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Some(u64::from(byte));
         }
+        if let Some((&[low, high], rest)) = self.rest.split_first_chunk::<2>()
+            && high < 0x80
+        {
+            self.rest = rest;
+            return Some(u64::from(low & 0x7f) | u64::from(high) << 7);
+        }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for (i, &byte) in self.rest.iter().take(10).enumerate() {
             if i == 9 && byte > 1 {

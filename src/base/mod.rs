@@ -4,6 +4,7 @@
 //! - [`error`]: the one [`Error`], its kinds, and what a caller does about each.
 //! - [`ids`]: newtypes for sequence numbers, column families, log groups and log indexes.
 //! - [`codec`]: bounded reading and writing of integers and length-prefixed bytes.
+//! - [`checksum`]: CRC32C, quick for short inputs.
 //! - [`escape`]: bytes printed so that a person can read them and a program can read them back.
 //! - [`glob`]: Redis-style pattern matching in bounded time.
 //!
@@ -12,6 +13,7 @@
 //!   bytes it holds.
 //! - An [`ErrorKind`] says what the caller does next; nobody recognises an error by its text.
 
+pub mod checksum;
 pub mod codec;
 pub mod error;
 pub mod escape;

@@ -80,6 +80,8 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
         self.write_at(&parts.concat(), offset)
     }
+    /// Says that its first `bytes` will soon be written: what can be done for that ahead may be.
+    fn warm(&self, _bytes: u64) {}
     /// Says that it will not be written to for a while: memory kept for that may go.
     fn rest(&self) {}
     /// Makes content and length durable.

@@ -16,7 +16,8 @@
 //! - **Warmth.** The first touch of a page of a fresh file costs 2.2 µs: a fault, a page, its
 //!   zeros, its block. Zeros written by a plain write are put into large pages, 64 KiB at once, and
 //!   mapped by one more call, at a third of that; the file's bytes are the same before and after.
-//!   A segment is warmed just ahead of what is written to it.
+//!   A segment is warmed just ahead of what is written to it, and some of the first one before
+//!   anybody writes.
 //! - **Fallback.** Where mapping fails the plain file is used: slower, the same promises.
 
 #![expect(unsafe_code, reason = "a mapping is a raw pointer: two calls and one copy")]
@@ -214,6 +215,12 @@ impl File for MappedFile {
         // What comes next is likely as long and stands here.
         prefetch_for_write(mapping.base.as_ptr().wrapping_add(at), bytes);
         Ok(())
+    }
+
+    fn warm(&self, bytes: u64) {
+        let mut mapping = self.mapping.lock();
+        let end = mapping.len.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        mapping.warm_to(&self.file, end);
     }
 
     fn rest(&self) {

@@ -2,7 +2,8 @@
 //!
 //! What it guards has one user at a time by its owner's design; the lock is there so that safety
 //! does not rest on that. Taking it is one atomic exchange and letting it go one store, half of
-//! what a mutex costs; who does find it taken yields until it is free.
+//! what a mutex costs; who does find it taken yields until it is free, and sleeps if that takes
+//! long.
 
 #![expect(unsafe_code, reason = "hands out what is behind a lock")]
 
@@ -10,6 +11,12 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often a waiter yields before it sleeps, and how long it sleeps at first and at most.
+const YIELDS_MAX: usize = 100;
+const PAUSE_MIN: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(1);
 
 /// A value that one thread at a time may use, for a moment.
 #[derive(Debug, Default)]
@@ -38,10 +45,25 @@ impl<T> Spin<T> {
     /// Takes the lock; yields while another has it. A holder that panicked has let it go.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T> {
-        while self.taken.swap(true, Ordering::Acquire) {
-            std::thread::yield_now();
+        if self.taken.swap(true, Ordering::Acquire) {
+            self.wait();
         }
         SpinGuard { lock: self, value: PhantomData }
+    }
+
+    #[cold]
+    fn wait(&self) {
+        let (mut yields, mut pause) = (0, PAUSE_MIN);
+        while self.taken.swap(true, Ordering::Acquire) {
+            if yields < YIELDS_MAX {
+                std::thread::yield_now();
+                yields += 1;
+            } else {
+                // tidy: sleeps because letting go wakes nobody, which is what makes it cheap
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ impl Inner {
     /// Retires the oldest segments as far as nobody needs them.
     pub(super) fn collect(self: &Arc<Self>) -> Result<()> {
         let _one_at_a_time = lock(&self.collecting);
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let unneeded = writer.retention.unneeded();
         let Some(&newest) = unneeded.last() else { return Ok(()) };
         // Under the lock: a state set meanwhile must not be overwritten by its older self.
@@ -45,7 +45,7 @@ impl Inner {
             }
             self.supply.sync_names().map_err(|e| self.poison(&e))?;
         }
-        lock(&self.writer).retention.forget(number);
+        self.writer.lock().retention.forget(number);
         Ok(())
     }
 

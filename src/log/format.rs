@@ -42,6 +42,7 @@
 //! Why the check: a search for frames among bytes that mean nothing asks at every offset, and a
 //! length read from garbage must not send it through megabytes of payload.
 
+use crate::base::checksum::{crc32c_append, crc32c_append_fields};
 use crate::base::{Error, ErrorKind, Result};
 use crate::log::record::RecordKind;
 use std::path::Path;
@@ -159,32 +160,26 @@ pub(super) fn encode_header(
     salt: u32,
     offset: u64,
 ) -> [u8; FRAME_HEADER] {
-    let mut out = header_without_crc(frame);
-    let check = header_crc(&out, salt, offset);
-    out[14..16].copy_from_slice(&(check as u16).to_le_bytes());
-    out[..4].copy_from_slice(&crc32c::crc32c_append(check, payload).to_le_bytes());
+    // Put together as integers: bytes written one by one and read back wider have to wait.
+    let (len, synced) = (u64::from(frame.len), u64::from(frame.synced));
+    let kind = u16::from(frame.kind) | u16::from(frame.flags) << 8;
+    let check = header_crc(frame, salt, offset);
+    let crc = u64::from(crc32c_append(check, payload));
+    let mut out = [0; FRAME_HEADER];
+    out[..8].copy_from_slice(&(crc | len << 32).to_le_bytes());
+    let second = synced | u64::from(kind) << 32 | u64::from(check as u16) << 48;
+    out[8..16].copy_from_slice(&second.to_le_bytes());
+    out[16..24].copy_from_slice(&frame.group.to_le_bytes());
+    out[24..].copy_from_slice(&frame.index.to_le_bytes());
     out
 }
 
 /// The checksum of a header's fields, those left out that hold checksums.
 #[inline]
-fn header_crc(header: &[u8; FRAME_HEADER], salt: u32, offset: u64) -> u32 {
-    let mut fields = [0; 26];
-    fields[..10].copy_from_slice(&header[4..14]);
-    fields[10..].copy_from_slice(&header[16..]);
-    crc32c::crc32c_append(seed(salt, offset), &fields)
-}
-
-#[inline]
-fn header_without_crc(frame: &Frame) -> [u8; FRAME_HEADER] {
-    let mut out = [0; FRAME_HEADER];
-    out[4..8].copy_from_slice(&frame.len.to_le_bytes());
-    out[8..12].copy_from_slice(&frame.synced.to_le_bytes());
-    out[12] = frame.kind;
-    out[13] = frame.flags;
-    out[16..24].copy_from_slice(&frame.group.to_le_bytes());
-    out[24..32].copy_from_slice(&frame.index.to_le_bytes());
-    out
+fn header_crc(frame: &Frame, salt: u32, offset: u64) -> u32 {
+    let first = u64::from(frame.len) | u64::from(frame.synced) << 32;
+    let second = u16::from(frame.kind) | u16::from(frame.flags) << 8;
+    crc32c_append_fields(seed(salt, offset), first, second, [frame.group, frame.index])
 }
 
 /// Reads the header of a frame that stands at `offset` with `room` bytes from there to the end
@@ -193,14 +188,7 @@ fn header_without_crc(frame: &Frame) -> [u8; FRAME_HEADER] {
 pub(super) fn decode_header(bytes: &[u8], salt: u32, offset: u64, room: u64) -> Option<Frame> {
     let bytes: &[u8; FRAME_HEADER] = bytes.get(..FRAME_HEADER)?.try_into().ok()?;
     let (kind, flags) = (bytes[12], bytes[13]);
-    let frame = Frame {
-        len: u32_at(bytes, 4),
-        synced: u32_at(bytes, 8),
-        kind,
-        flags,
-        group: u64_at(bytes, 16),
-        index: u64_at(bytes, 24),
-    };
+    let frame = read_frame(bytes);
     let known = match kind {
         LINK => flags == 0 && frame.len == 0,
         _ => {
@@ -213,8 +201,21 @@ pub(super) fn decode_header(bytes: &[u8], salt: u32, offset: u64, room: u64) -> 
     if !known || !fits || u64::from(frame.synced) > offset {
         return None;
     }
-    let check = header_crc(bytes, salt, offset) as u16;
+    let check = header_crc(&frame, salt, offset) as u16;
     (check.to_le_bytes() == bytes[14..16]).then_some(frame)
+}
+
+/// The fields of a whole header.
+#[inline]
+fn read_frame(bytes: &[u8]) -> Frame {
+    Frame {
+        len: u32_at(bytes, 4),
+        synced: u32_at(bytes, 8),
+        kind: bytes[12],
+        flags: bytes[13],
+        group: u64_at(bytes, 16),
+        index: u64_at(bytes, 24),
+    }
 }
 
 /// Whether a frame's header may have these bytes at 12 and 13: a glance, before a closer look.
@@ -226,10 +227,8 @@ pub(super) fn may_be_header(kind: u8, flags: u8) -> bool {
 /// The checksum found in a frame and the one computed from its bytes. REQUIRES: a whole header.
 #[inline]
 pub(super) fn checksums(bytes: &[u8], salt: u32, offset: u64) -> (u32, u32) {
-    let mut header = [0; FRAME_HEADER];
-    header.copy_from_slice(&bytes[..FRAME_HEADER]);
-    let check = header_crc(&header, salt, offset);
-    (u32_at(bytes, 0), crc32c::crc32c_append(check, &bytes[FRAME_HEADER..]))
+    let check = header_crc(&read_frame(bytes), salt, offset);
+    (u32_at(bytes, 0), crc32c_append(check, &bytes[FRAME_HEADER..]))
 }
 
 #[inline]

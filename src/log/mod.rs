@@ -50,7 +50,7 @@ pub use recover::{Cut, Recovery, Replay};
 pub use sync::DurableFn;
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
-use crate::env::{Disk, rng};
+use crate::env::{Disk, Spin, rng};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -70,7 +70,7 @@ pub struct Log {
 struct Inner {
     options: LogOptions,
     supply: segment::Supply,
-    writer: Mutex<writer::Writer>,
+    writer: Spin<writer::Writer>,
     segments: read::Segments,
     written: AtomicU64,
     durable: AtomicU64,
@@ -118,7 +118,7 @@ impl Log {
         let inner = Inner {
             options,
             supply,
-            writer: Mutex::new(writer::Writer::new(found.retention, found.end)),
+            writer: Spin::new(writer::Writer::new(found.retention, found.end)),
             segments: std::sync::RwLock::new(segments),
             written: AtomicU64::new(found.end.0),
             durable: AtomicU64::new(found.end.0),
@@ -134,7 +134,10 @@ impl Log {
             // The first append need not wait for it. A full device is told to whoever writes.
             match log.inner.supply.ensure(1) {
                 Err(e) if e.kind() != ErrorKind::OutOfSpace => return Err(e),
-                _ => log.inner.start_supplier(),
+                _ => {
+                    log.inner.supply.warm();
+                    log.inner.start_supplier();
+                }
             }
             if matches!(log.inner.options.sync, SyncLevel::Interval { .. }) {
                 log.inner.start_syncer();
@@ -212,13 +215,13 @@ impl Log {
     /// that nobody needs. That takes a sync and a few changes of names when there are such
     /// segments, and nothing otherwise. The floor is not kept over a restart.
     pub fn set_floor(&self, group: GroupId, index: LogIndex) -> Result<()> {
-        lock(&self.inner.writer).retention.set_floor(group, index);
+        self.inner.writer.lock().retention.set_floor(group, index);
         self.inner.collect()
     }
 
     /// Says that nothing of `group` is needed any more, its states included.
     pub fn remove_group(&self, group: GroupId) -> Result<()> {
-        lock(&self.inner.writer).retention.remove_group(group);
+        self.inner.writer.lock().retention.remove_group(group);
         self.inner.collect()
     }
 
@@ -231,7 +234,7 @@ impl Log {
     /// to release it, and how many bytes its doing so would free (0 if another group needs the
     /// segment as well). `None` if nothing but the segment being written is there.
     pub fn pinned_by(&self) -> Option<(GroupId, LogIndex, u64)> {
-        let pin = lock(&self.inner.writer).retention.pinned_by()?;
+        let pin = self.inner.writer.lock().retention.pinned_by()?;
         Some((pin.group, pin.index, self.inner.bytes_of_oldest(pin.segments)))
     }
 

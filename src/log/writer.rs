@@ -7,6 +7,7 @@
 //! them anew, retire its oldest segment, and go on.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::log::Inner;
 use crate::log::format::{
     END, FIRST, FIRST_FRAME, FRAME_HEADER, Frame, LAST, LINK, MAX_BATCH_BYTES, SEGMENT_HEADER,
     encode_frame, encode_header,
@@ -14,7 +15,6 @@ use crate::log::format::{
 use crate::log::record::{Position, RecordKind, RecordRef};
 use crate::log::retention::Retention;
 use crate::log::segment::{Segment, sure_room};
-use crate::log::{Inner, lock};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -70,7 +70,7 @@ impl Inner {
         positions: Option<&mut Vec<Position>>,
     ) -> Result<Position> {
         check(records)?;
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let new_states = records.iter().filter(|record| record.kind == RecordKind::State);
         let reserve = writer.retention.state_bytes() + new_states.map(frame_bytes).sum::<u64>();
         self.append_locked(&mut writer, records, reserve, positions)
@@ -201,7 +201,7 @@ impl Inner {
     /// Says at the end of the log how far it is durable, so that damage before it is told from a
     /// torn tail: the last act of a clean stop.
     pub(super) fn write_parting_link(&self) -> Result<()> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.writer.lock();
         let durable = self.durable.load(Ordering::Acquire);
         let Some(active) = &writer.active else { return Ok(()) };
         if active.segment.bytes - active.at < FRAME_HEADER as u64 || durable != writer.end.0 {

@@ -199,6 +199,7 @@ impl WriteBatch {
     }
 
     /// Gives the batch its place: the sequence number of its first operation and the commit time.
+    #[inline]
     pub fn place(&mut self, base_seq: Seq, commit_ms: u64) {
         self.bytes[2..10].copy_from_slice(&base_seq.0.to_le_bytes());
         self.bytes[10..18].copy_from_slice(&commit_ms.to_le_bytes());
@@ -206,6 +207,7 @@ impl WriteBatch {
     }
 
     /// The batch to be read, as it was last placed.
+    #[inline(always)]
     pub fn view(&self) -> BatchView<'_> {
         let whole = &self.bytes[HEADER_BYTES..];
         let request = (self.bytes[1] & FLAG_REQUEST != 0).then(|| {
@@ -234,10 +236,20 @@ impl WriteBatch {
         &self.bytes
     }
 
+    #[inline(always)]
     fn op(&mut self, kind: Kind, counts: Counts, cf: CfId, key: &[u8]) {
         self.count += 1;
-        self.bytes.push(kind as u8);
-        self.bytes.push(counts.to_u8());
+        if cf.0 < 0x80 && key.len() < 0x80 {
+            // One store: what is put together byte by byte and copied waits for its bytes.
+            let head = u32::from(kind as u8)
+                | u32::from(counts.to_u8()) << 8
+                | cf.0 << 16
+                | (key.len() as u32) << 24;
+            self.bytes.extend_from_slice(&head.to_le_bytes());
+            self.bytes.extend_from_slice(key);
+            return;
+        }
+        self.bytes.extend_from_slice(&[kind as u8, counts.to_u8()]);
         put_varint(&mut self.bytes, u64::from(cf.0));
         put_bytes(&mut self.bytes, key);
     }
@@ -343,18 +355,33 @@ impl<'a> BatchView<'a> {
         (0..self.count).map_while(move |i| read_op(&mut reader, Seq(base + u64::from(i))))
     }
 
-    /// Shows the operations in order. The same as [`BatchView::ops`] for loops in which each
-    /// nanosecond counts: an operation stays in registers, where one that is handed through memory
-    /// waits for all stores before it.
-    #[inline]
-    pub fn for_each_op(&self, mut see: impl FnMut(Op<'a>)) {
-        let mut reader = Reader::new(self.ops);
-        for i in 0..self.count {
-            match read_op_inline(&mut reader, Seq(self.base_seq.0 + u64::from(i))) {
-                Some(op) => see(op),
-                None => return,
-            }
+    /// The operations in order. The same as [`BatchView::ops`] for loops in which each nanosecond
+    /// counts: see [`OpCursor`].
+    #[inline(always)]
+    pub fn cursor(&self) -> OpCursor<'a> {
+        OpCursor { reader: Reader::new(self.ops), seq: self.base_seq, left: self.count }
+    }
+}
+
+/// The operations of a batch in order. An operation stays in registers, where one that is handed
+/// through memory waits for all stores before it.
+pub struct OpCursor<'a> {
+    reader: Reader<'a>,
+    seq: Seq,
+    left: u32,
+}
+
+impl<'a> OpCursor<'a> {
+    /// The next operation.
+    #[expect(clippy::should_implement_trait, reason = "an iterator's adapters pass through memory")]
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<Op<'a>> {
+        if self.left == 0 {
+            return None;
         }
+        let op = read_op_inline(&mut self.reader, self.seq);
+        (self.left, self.seq) = (self.left - 1, Seq(self.seq.0 + 1));
+        op
     }
 }
 
@@ -404,7 +431,10 @@ mod tests {
         let view = BatchView::read(batch.encoded()).unwrap();
         assert_eq!(own, view.ops().map(|op| format!("{op:?}")).collect::<Vec<_>>());
         let mut shown = Vec::new();
-        view.for_each_op(|op| shown.push(format!("{op:?}")));
+        let mut cursor = view.cursor();
+        while let Some(op) = cursor.next() {
+            shown.push(format!("{op:?}"));
+        }
         assert_eq!(own, shown);
         assert_eq!(view.request, Some(RequestId { client: 7, request: 8 }));
         assert_eq!((view.base_seq, view.last_seq(), view.commit_ms), (Seq(1000), Seq(1004), 5));

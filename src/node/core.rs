@@ -185,6 +185,10 @@ impl Core {
         self.options.clock.unix_ms()
     }
 
+    pub(crate) fn rough_now_ms(&self) -> u64 {
+        self.options.clock.rough_unix_ms()
+    }
+
     fn start_upkeep(&self) {
         let (shard, log) = (self.shard.clone(), self.log.clone());
         let (clock, log_bytes_max) = (self.options.clock.clone(), self.options.log_bytes_max);

@@ -11,13 +11,13 @@ use crate::node::standalone::adds;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
 use crate::op::{Request, Response};
 use bytes::Bytes;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 thread_local! {
     /// Memory of the thread's last single write.
-    static SCRATCH: Cell<Option<WriteBatch>> = const { Cell::new(None) };
+    static SCRATCH: RefCell<Option<WriteBatch>> = const { RefCell::new(None) };
 }
 
 /// A larger batch's memory is not kept.
@@ -124,20 +124,22 @@ impl Db {
 
     /// Writes a batch of one operation, in memory that the thread keeps for that.
     fn write_one(&self, fill: impl FnOnce(&mut WriteBatch)) -> Result<()> {
-        let mut batch = SCRATCH.take().unwrap_or_default();
-        fill(&mut batch);
-        let done = self.write_from(&mut batch);
-        if batch.bytes_len() <= SCRATCH_BYTES_MAX {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let batch = scratch.get_or_insert_default();
             batch.clear();
-            SCRATCH.set(Some(batch));
-        }
-        done.map(drop)
+            fill(batch);
+            let done = self.write_from(batch);
+            if batch.bytes_len() > SCRATCH_BYTES_MAX {
+                *scratch = None;
+            }
+            done.map(drop)
+        })
     }
 
     fn write_from(&self, batch: &mut WriteBatch) -> Result<Seq> {
         let shard = &self.0.shard;
         shard.engine().wait_for_room()?;
-        let ticket = shard.write_batch(batch, self.0.now_ms())?;
+        let ticket = shard.write_batch(batch, self.0.rough_now_ms())?;
         shard.wait_committed(ticket)?;
         Ok(ticket.seq)
     }

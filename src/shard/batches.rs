@@ -28,14 +28,13 @@ impl Shard {
         }
         let view = batch.view();
         let (mut ranges, mut blind) = (false, !self.counts_keys());
-        let (mut checked, mut only, mut stripes) = (Ok(()), None, Vec::new());
+        let (mut only, mut stripes) = (None, Vec::new());
         if view.len() > 1 {
             stripes.reserve_exact(view.len());
         }
-        view.for_each_op(|op| {
-            if checked.is_ok() {
-                checked = self.check(&op);
-            }
+        let mut ops = view.cursor();
+        while let Some(op) = ops.next() {
+            self.check(&op)?;
             ranges |= op.kind == Kind::RangeDelete;
             blind &= matches!(op.kind, Kind::Put | Kind::Delete);
             let stripe = latch::stripe(op.cf, op.key);
@@ -44,8 +43,7 @@ impl Shard {
             } else {
                 only = Some(stripe);
             }
-        });
-        checked?;
+        }
         let began = self.commits.epoch();
         if ranges {
             if view.ops().any(|op| matches!(op.kind, Kind::Merge | Kind::PutMeta)) {

@@ -10,6 +10,7 @@
 //! the batch goes through the same apply.
 
 use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
+use crate::env::{Spin, SpinGuard};
 use crate::lsm::batch::{BatchView, WriteBatch};
 use crate::shard::Shard;
 use std::collections::{BTreeMap, VecDeque};
@@ -77,7 +78,9 @@ pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 /// Batches placed and not yet applied, and who waits for them.
 #[derive(Default)]
 pub(crate) struct Commits {
-    state: Mutex<State>,
+    state: Spin<State>,
+    /// Who waits for a change of `state` holds this one first, and looks at `state` under it.
+    sleeping: Mutex<()>,
     changed: Condvar,
     /// `State::applied` and `State::epoch`, to be looked at without the lock.
     applied: AtomicU64,
@@ -157,9 +160,19 @@ impl Commits {
         Epoch(self.epoch.load(Ordering::Acquire))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held would have been in the engine's apply, which poisons it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic while it was held would have been in the engine's apply, which poisons it.
+    fn lock(&self) -> SpinGuard<'_, State> {
+        self.state.lock()
+    }
+
+    fn sleeping(&self) -> MutexGuard<'_, ()> {
+        self.sleeping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the threads that wait for a change that was just made.
+    fn wake(&self) {
+        drop(self.sleeping());
+        self.changed.notify_all();
     }
 }
 
@@ -222,7 +235,7 @@ impl Shard {
             (lost, done.map(|()| self.commits.take_woken(&mut state)), state.sleepers)
         };
         if sleepers > 0 {
-            self.commits.changed.notify_all();
+            self.commits.wake();
         }
         for waiter in lost {
             waiter(Err(lost_lead()));
@@ -247,7 +260,7 @@ impl Shard {
             (self.commits.take_woken(&mut state), state.sleepers)
         };
         if sleepers > 0 {
-            self.commits.changed.notify_all();
+            self.commits.wake();
         }
         for waiter in woken {
             waiter(Ok(()));
@@ -295,7 +308,7 @@ impl Shard {
             }
             self.lose_pending(&mut state)
         };
-        self.commits.changed.notify_all();
+        self.commits.wake();
         for waiter in waiters {
             waiter(Err(unknown(error)));
         }
@@ -332,13 +345,17 @@ impl Shard {
             return self.commits.lock().outcome(ticket);
         }
         self.log.drive(self, true);
-        let mut state = self.commits.lock();
-        while state.is_pending(ticket) {
+        let mut sleeping = self.commits.sleeping();
+        loop {
+            let mut state = self.commits.lock();
+            if !state.is_pending(ticket) {
+                return state.outcome(ticket);
+            }
             state.sleepers += 1;
-            state = self.commits.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.sleepers -= 1;
+            drop(state);
+            sleeping = self.commits.changed.wait(sleeping).unwrap_or_else(PoisonError::into_inner);
+            self.commits.lock().sleepers -= 1;
         }
-        state.outcome(ticket)
     }
 
     /// Waits until everything placed is committed, so that the engine alone holds the present.

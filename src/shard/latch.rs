@@ -1,29 +1,34 @@
 //! Striped key latches.
 //!
-//! A key's hash picks one of [`STRIPES`] mutexes. An evaluation takes the stripes of its keys in
+//! A key's hash picks one of [`STRIPES`] locks. An evaluation takes the stripes of its keys in
 //! ascending order, so two evaluations cannot wait for each other in a ring. One that touches
 //! keys it cannot name beforehand (FLUSHALL, a range delete) takes all of them: rare, and some
 //! hundred microseconds, so that nobody else pays for it.
 
 use crate::base::CfId;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::env::{Spin, SpinGuard};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const STRIPES: usize = 4096;
 
 /// The latches of a shard.
 pub(crate) struct Latches {
-    stripes: Box<[Mutex<()>]>,
+    stripes: Box<[Padded]>,
 }
+
+/// Few to a cache line, so that threads with different keys seldom share one.
+#[derive(Default)]
+#[repr(align(8))]
+struct Padded(Spin<()>);
 
 /// Latches held; letting go of it releases them.
 pub(crate) enum Held<'a> {
     /// One key's.
-    One { _stripe: MutexGuard<'a, ()> },
+    One { _stripe: SpinGuard<'a, ()> },
     /// Several keys'.
-    Many { _stripes: Vec<MutexGuard<'a, ()>> },
+    Many { _stripes: Vec<SpinGuard<'a, ()>> },
     /// Every key's.
-    All { _stripes: Vec<MutexGuard<'a, ()>> },
+    All { _stripes: Vec<SpinGuard<'a, ()>> },
 }
 
 /// The stripe of a key.
@@ -37,7 +42,7 @@ pub(crate) fn stripe(cf: CfId, key: &[u8]) -> Stripe {
 
 impl Latches {
     pub(crate) fn new() -> Latches {
-        Latches { stripes: (0..STRIPES).map(|_| Mutex::new(())).collect() }
+        Latches { stripes: (0..STRIPES).map(|_| Padded::default()).collect() }
     }
 
     /// Latches one stripe.
@@ -58,7 +63,7 @@ impl Latches {
     }
 
     /// A latch guards no data, so a holder's panic leaves nothing broken behind it.
-    fn lock(&self, stripe: Stripe) -> MutexGuard<'_, ()> {
-        self.stripes[usize::from(stripe.0)].lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, stripe: Stripe) -> SpinGuard<'_, ()> {
+        self.stripes[usize::from(stripe.0)].0.lock()
     }
 }

@@ -1,10 +1,10 @@
 //! A batch into memtables, visible as a whole.
 
 use crate::base::{CfId, LogIndex, Result};
+use crate::env::SpinGuard;
 use crate::lsm::batch::BatchView;
 use crate::lsm::engine::tree::{Buffer, Seal, Tree};
-use crate::lsm::engine::{Engine, Inner, lock};
-use crate::lsm::memtable::Inserting;
+use crate::lsm::engine::{Engine, Inner};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,69 +37,84 @@ struct Taking {
     index: LogIndex,
 }
 
+impl Taking {
+    fn is_full(&self, index: LogIndex, bytes: u64) -> bool {
+        self.index == index && self.active.table.bytes() as u64 >= bytes
+    }
+}
+
 impl Applying {
-    /// Finds out where records of `cf` go at `index`, if there is such a family and its tables do
-    /// not have them already.
-    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) {
+    /// Where records of `cf` go at `index`, if there is such a family and its tables do not have
+    /// them already.
+    #[inline]
+    fn find(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<&Taking> {
         let at = match self.taking.iter().position(|taking| taking.tree.id == cf) {
             Some(at) => at,
-            None => {
-                let Ok(tree) = inner.tree(cf) else { return };
-                if self.taking.len() >= TAKING_MAX {
-                    self.taking.retain(|taking| taking.index == index);
-                }
-                let active = tree.view().active.clone();
-                self.taking.push(Taking { tree, active, index: LogIndex(0) });
-                self.taking.len() - 1
-            }
+            None => self.remember(inner, cf, index)?,
         };
         let taking = &mut self.taking[at];
-        if !taking.tree.is_dropped() && taking.tree.flushed.load(Ordering::Acquire) < index.0 {
-            taking.index = index;
+        if taking.tree.is_dropped() || taking.tree.flushed.load(Ordering::Acquire) >= index.0 {
+            return None;
         }
+        taking.index = index;
+        Some(taking)
     }
 
-    /// What [`Applying::find`] found for `index`.
-    fn found(&self, cf: CfId, index: LogIndex) -> Option<&Taking> {
-        self.taking.iter().find(|taking| taking.tree.id == cf && taking.index == index)
+    #[cold]
+    fn remember(&mut self, inner: &Inner, cf: CfId, index: LogIndex) -> Option<usize> {
+        let tree = inner.tree(cf).ok()?;
+        if self.taking.len() >= TAKING_MAX {
+            self.taking.retain(|taking| taking.index == index);
+        }
+        let active = tree.view().active.clone();
+        self.taking.push(Taking { tree, active, index: LogIndex(0) });
+        Some(self.taking.len() - 1)
     }
 
     /// Puts a batch's records into memtables.
+    #[inline]
     fn insert(&mut self, inner: &Inner, index: LogIndex, batch: &BatchView<'_>) -> Inserted {
-        let mut last = None;
-        batch.for_each_op(|op| {
-            if last != Some(op.cf) {
-                self.find(inner, op.cf, index);
-                last = Some(op.cf);
-            }
-        });
         let mut done = Inserted::default();
-        let mut into: Option<(CfId, Option<(&Taking, Inserting<'_>)>)> = None;
-        batch.for_each_op(|op| {
-            if into.as_ref().is_none_or(|(cf, _)| *cf != op.cf) {
-                // Let go of one memtable before the next is taken.
-                into = None;
-                let taking = self.found(op.cf, index);
-                into = Some((op.cf, taking.map(|t| (t, t.active.table.inserting()))));
-            }
-            if let Some((_, Some((taking, memtable)))) = &mut into {
+        let replaying = self.replaying;
+        let mut ops = batch.cursor();
+        let mut next = ops.next();
+        while let Some(mut op) = next {
+            let cf = op.cf;
+            let Some(taking) = self.find(inner, cf, index) else {
+                next = ops.next();
+                continue;
+            };
+            // One memtable is let go of before the next is taken.
+            let mut memtable = taking.active.table.inserting();
+            let mut bytes = 0;
+            loop {
                 // In replay there are no spans yet, and a search would not find what is loaded.
-                done.suspects |= !self.replaying && taking.tree.dead.note(op.seq, op.kind, op.key);
-                let added = memtable.insert(&op);
-                // A range delete of no key leaves no record to flush.
-                if added > 0 && taking.active.first_index.load(Ordering::Relaxed) > index.0 {
-                    taking.active.first_index.store(index.0, Ordering::Release);
+                done.suspects |= !replaying && taking.tree.dead.note(op.seq, op.kind, op.key);
+                bytes += memtable.insert(&op) as u64;
+                next = ops.next();
+                match next {
+                    Some(following) if following.cf == cf => op = following,
+                    _ => break,
                 }
-                done.bytes += added as u64;
             }
-        });
+            // A range delete of no key leaves no record to flush.
+            if bytes > 0 && taking.active.first_index.load(Ordering::Relaxed) > index.0 {
+                taking.active.first_index.store(index.0, Ordering::Release);
+            }
+            done.bytes += bytes;
+        }
         done
     }
 
-    /// The trees whose memtables are full and got records at `index`.
+    /// Whether a memtable that got records at `index` is full.
+    fn is_full(&self, index: LogIndex, bytes: u64) -> bool {
+        self.taking.iter().any(|taking| taking.is_full(index, bytes))
+    }
+
+    /// The trees whose memtables are.
     fn full(&self, index: LogIndex, bytes: u64) -> Vec<Arc<Tree>> {
-        let full = |t: &&Taking| t.index == index && t.active.table.bytes() as u64 >= bytes;
-        self.taking.iter().filter(full).map(|taking| taking.tree.clone()).collect()
+        let full = self.taking.iter().filter(|taking| taking.is_full(index, bytes));
+        full.map(|taking| taking.tree.clone()).collect()
     }
 
     /// Forgets a tree whose memtable changes.
@@ -117,14 +132,14 @@ impl Engine {
     /// Says that batches of the log follow that nobody reads before [`Engine::end_replay`]: they
     /// are put in order together, which is several times faster. REQUIRES: nothing was applied.
     pub fn begin_replay(&self) {
-        let mut applying = lock(&self.inner.apply);
+        let mut applying = self.inner.apply.lock();
         applying.replaying = true;
         self.inner.all_trees().iter().for_each(|tree| tree.view().active.table.begin_loading());
     }
 
     /// Makes what was replayed readable.
     pub fn end_replay(&self) {
-        let mut applying = lock(&self.inner.apply);
+        let mut applying = self.inner.apply.lock();
         applying.replaying = false;
         self.inner.all_trees().iter().for_each(|tree| tree.view().active.table.finish_loading());
     }
@@ -142,10 +157,10 @@ impl Engine {
     /// before it was logged.
     pub fn apply(&self, index: LogIndex, batch: &BatchView<'_>) -> Result<()> {
         let inner = &self.inner;
-        let mut applying = lock(&inner.apply);
+        let mut applying = inner.apply.lock();
         inner.check_poison()?;
         let Inserted { bytes, suspects } = applying.insert(inner, index, batch);
-        let memtable_bytes = inner.memtable_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let memtable_bytes = inner.memtable_bytes.add(bytes);
         // Changed under the apply lock alone: no atomic maximum is needed.
         let raise = |value: &AtomicU64, to: u64| {
             if value.load(Ordering::Relaxed) < to {
@@ -155,26 +170,43 @@ impl Engine {
         raise(&inner.committed_ms, batch.commit_ms);
         raise(&inner.visible_seq, batch.last_seq().0);
         raise(&inner.applied_index, index.0);
-        let mut lagging: Vec<Arc<Tree>> = Vec::new();
-        if suspects {
-            let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
-            due.for_each(|taking| inner.queue_dead(&taking.tree));
-            let behind = applying.taking.iter().filter(|taking| taking.tree.dead.is_lagging());
-            lagging.extend(behind.map(|taking| taking.tree.clone()));
-        }
-        let full = applying.full(index, inner.options.write_buffer_bytes);
-        if !full.is_empty() || memtable_bytes > inner.options.memtable_soft_bytes() {
-            inner.rotate_full(&mut applying, &full);
-        }
-        drop(applying);
-        if inner.options.background {
-            lagging.iter().for_each(|tree| inner.lend(tree));
+        if suspects
+            || memtable_bytes > inner.options.memtable_soft_bytes()
+            || applying.is_full(index, inner.options.write_buffer_bytes)
+        {
+            inner.follow_up(applying, index, suspects, memtable_bytes);
         }
         Ok(())
     }
 }
 
 impl Inner {
+    /// What a batch makes necessary now and then: searches for dead spans, and room.
+    #[cold]
+    fn follow_up(
+        self: &Arc<Self>,
+        mut applying: SpinGuard<'_, Applying>,
+        index: LogIndex,
+        suspects: bool,
+        memtable_bytes: u64,
+    ) {
+        let mut lagging: Vec<Arc<Tree>> = Vec::new();
+        if suspects {
+            let due = applying.taking.iter().filter(|taking| taking.tree.dead.take_due());
+            due.for_each(|taking| self.queue_dead(&taking.tree));
+            let behind = applying.taking.iter().filter(|taking| taking.tree.dead.is_lagging());
+            lagging.extend(behind.map(|taking| taking.tree.clone()));
+        }
+        let full = applying.full(index, self.options.write_buffer_bytes);
+        if !full.is_empty() || memtable_bytes > self.options.memtable_soft_bytes() {
+            self.rotate_full(&mut applying, &full);
+        }
+        drop(applying);
+        if self.options.background {
+            lagging.iter().for_each(|tree| self.lend(tree));
+        }
+    }
+
     /// Seals memtables that are full, and the largest if all together are too large.
     fn rotate_full(self: &Arc<Self>, applying: &mut Applying, full: &[Arc<Tree>]) {
         let mut sealed = false;
@@ -183,7 +215,7 @@ impl Inner {
             self.schedule(tree);
             sealed = true;
         }
-        if self.memtable_bytes.load(Ordering::Relaxed) > self.options.memtable_soft_bytes() {
+        if self.memtable_bytes.get() > self.options.memtable_soft_bytes() {
             let trees = self.all_trees();
             let waiting = trees.iter().any(|tree| !tree.view().sealed.is_empty());
             let largest = trees.iter().max_by_key(|tree| tree.view().active.table.bytes());

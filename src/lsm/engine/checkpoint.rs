@@ -62,7 +62,7 @@ impl Drop for Ceiling<'_> {
 impl Inner {
     /// Seals all memtables at one log index, and keeps later ones from being flushed.
     fn seal_all(self: &Arc<Self>) -> Result<(Vec<Arc<Tree>>, Seal, Ceiling<'_>)> {
-        let mut applying = lock(&self.apply);
+        let mut applying = self.apply.lock();
         let seal = self.seal_now();
         {
             let mut work = lock(&self.work);

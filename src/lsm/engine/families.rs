@@ -159,7 +159,7 @@ impl Inner {
 
     /// Counts the memory in memtables anew, after some have gone with their family.
     fn forget_memtables(&self) {
-        let mut applying = lock(&self.apply);
+        let mut applying = self.apply.lock();
         applying.forget_all();
         self.count_memtables();
         self.refresh_pressure();

@@ -28,7 +28,7 @@ impl Engine {
         inner.check_writable()?;
         let tree = inner.tree(cf)?;
         {
-            let mut applying = lock(&inner.apply);
+            let mut applying = inner.apply.lock();
             inner.rotate(&mut applying, &tree);
         }
         inner.flush_and_settle(&tree)
@@ -44,7 +44,7 @@ impl Engine {
         inner.check_writable()?;
         let trees = inner.all_trees();
         let now = {
-            let mut applying = lock(&inner.apply);
+            let mut applying = inner.apply.lock();
             trees.iter().for_each(|tree| _ = inner.rotate(&mut applying, tree));
             inner.seal_now()
         };
@@ -62,7 +62,7 @@ impl Engine {
     pub fn flush_below(&self, index: LogIndex) -> Result<()> {
         let inner = &self.inner;
         inner.check_writable()?;
-        let mut applying = lock(&inner.apply);
+        let mut applying = inner.apply.lock();
         let pins = |first: Option<LogIndex>| first.is_some_and(|first| first <= index);
         let mut any = false;
         for tree in inner.all_trees() {

@@ -44,7 +44,7 @@ impl Engine {
         let tree = inner.tree(cf).ok();
         let is_due = |tree: &Arc<Tree>| tree.flushed.load(Ordering::Acquire) < index.0;
         let Some(tree) = tree.filter(|tree| is_due(tree) && !paths.is_empty()) else {
-            let _one = lock(&inner.apply);
+            let _one = inner.apply.lock();
             inner.pass(index, seq);
             return Ok(());
         };
@@ -62,7 +62,7 @@ impl Engine {
             return Err(Error::invalid("two sstables to ingest have keys in common"));
         }
         {
-            let mut applying = lock(&inner.apply);
+            let mut applying = inner.apply.lock();
             inner.rotate(&mut applying, &tree);
             tree.dead.forget();
             let held = inner.take(cf, Slot::Flush)?;

@@ -75,7 +75,7 @@ impl Inner {
             }
         }
         let freed: usize = change.flushed.iter().map(|b| b.table.bytes()).sum();
-        self.memtable_bytes.fetch_sub(freed as u64, Ordering::Relaxed);
+        self.memtable_bytes.free(freed as u64);
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub use snapshot::Snapshot;
 pub use stats::{EngineStats, LevelStats};
 
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
-use crate::env::{Clock, Disk, FileLock, Pool, RealClock};
+use crate::env::{Clock, Disk, FileLock, Pool, RealClock, Spin};
 use crate::lsm::cache::BlockCache;
 use crate::lsm::manifest::Manifest;
 use crate::lsm::memtable::ArenaPool;
@@ -80,7 +80,7 @@ struct Inner {
     options: EngineOptions,
     clock: RealClock,
     /// Held by whoever adds to memtables or seals them.
-    apply: Mutex<apply::Applying>,
+    apply: Spin<apply::Applying>,
     manifest: Mutex<Manifest>,
     trees: ArcSwap<BTreeMap<CfId, Arc<tree::Tree>>>,
     snapshots: Mutex<BTreeMap<Seq, usize>>,
@@ -92,7 +92,7 @@ struct Inner {
     applied_index: AtomicU64,
     committed_ms: AtomicU64,
     replay_from: AtomicU64,
-    memtable_bytes: AtomicU64,
+    memtable_bytes: pressure::MemtableBytes,
     pressure: AtomicU64,
     on_flush: Mutex<Option<FlushListener>>,
     log_barrier: Mutex<Option<LogBarrier>>,

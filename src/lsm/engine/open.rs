@@ -1,7 +1,7 @@
 //! From the manifest to trees. What a crash left behind is cleared away.
 
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
-use crate::env::{Disk, Pool, RealClock};
+use crate::env::{Disk, Pool, RealClock, Spin};
 use crate::lsm::cache::BlockCache;
 use crate::lsm::engine::tree::{Totals, Tree};
 use crate::lsm::engine::work::Work;
@@ -37,6 +37,9 @@ pub(super) fn open(
     }
     let state = read_state(disk.as_ref(), &options)?;
     let arena = ArenaPool::for_budget(options.memtable_budget_bytes);
+    if !options.read_only {
+        arena.warm();
+    }
     let mut trees = BTreeMap::new();
     for (&cf, family) in &state.families {
         trees.insert(cf, open_tree(&disk, &options, &cache, &arena, cf, family)?);
@@ -60,7 +63,7 @@ pub(super) fn open(
         arena,
         options,
         clock: RealClock::new(),
-        apply: Mutex::default(),
+        apply: Spin::default(),
         manifest: Mutex::new(manifest),
         trees: ArcSwap::from_pointee(trees),
         snapshots: Mutex::new(BTreeMap::new()),
@@ -72,7 +75,7 @@ pub(super) fn open(
         applied_index: AtomicU64::new(replay_from.0),
         committed_ms: AtomicU64::new(committed_ms),
         replay_from: AtomicU64::new(replay_from.0),
-        memtable_bytes: AtomicU64::new(0),
+        memtable_bytes: Default::default(),
         pressure: AtomicU64::new(0),
         on_flush: Mutex::new(None),
         log_barrier: Mutex::new(None),

@@ -8,7 +8,7 @@
 use crate::base::{ErrorKind, Result};
 use crate::lsm::engine::work::Slot;
 use crate::lsm::engine::{Engine, Inner, lock};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 /// Memtables of a family that wait to be flushed when writers stop and help: more would only be
@@ -17,6 +17,38 @@ const SEALED_MAX: u64 = 4;
 /// The longest delay before the stop, in microseconds.
 const DELAY_US_MAX: u64 = 20_000;
 const STOP: u64 = u64::MAX;
+
+/// Bytes in memtables: what was ever added, less what was ever freed. Who adds holds the apply
+/// lock, so that adding needs no atomic addition, which would wait for the records just written.
+#[derive(Debug, Default)]
+pub(super) struct MemtableBytes {
+    added: AtomicU64,
+    freed: AtomicU64,
+}
+
+impl MemtableBytes {
+    /// Adds `bytes`; gives how many there are. REQUIRES: the apply lock.
+    pub(super) fn add(&self, bytes: u64) -> u64 {
+        let added = self.added.load(Ordering::Relaxed).wrapping_add(bytes);
+        self.added.store(added, Ordering::Relaxed);
+        added.wrapping_sub(self.freed.load(Ordering::Relaxed))
+    }
+
+    /// Takes `bytes` off, which were added.
+    pub(super) fn free(&self, bytes: u64) {
+        self.freed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Says how many there are. REQUIRES: the apply lock and the manifest's.
+    fn set(&self, bytes: u64) {
+        self.added.store(self.freed.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        let freed = self.freed.load(Ordering::Relaxed);
+        self.added.load(Ordering::Relaxed).wrapping_sub(freed)
+    }
+}
 
 /// What a writer does before it proposes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +102,7 @@ impl Inner {
     pub(super) fn refresh_pressure(&self) {
         let options = &self.options;
         let budget = options.memtable_budget_bytes;
-        let memory = share(self.memtable_bytes.load(Ordering::Relaxed), budget / 4 * 3, budget);
+        let memory = share(self.memtable_bytes.get(), budget / 4 * 3, budget);
         let files = |tree: &Arc<_>| l0_files(tree) as u64;
         let most = self.all_trees().iter().map(files).max().unwrap_or(0);
         let level0 = share(most, options.l0_slow_files as u64, options.l0_stop_files as u64);
@@ -133,7 +165,7 @@ impl Inner {
     }
 
     fn rotate_largest(&self) {
-        let mut applying = lock(&self.apply);
+        let mut applying = self.apply.lock();
         let trees = self.all_trees();
         if let Some(tree) = trees.iter().max_by_key(|tree| tree.view().active.table.bytes()) {
             self.rotate(&mut applying, tree);
@@ -146,7 +178,7 @@ impl Inner {
         // A flush that ends takes its memtables off the count: not between the sum and the store.
         let _manifest = lock(&self.manifest);
         let bytes = self.all_trees().iter().map(|tree| tree.view().memtable_bytes()).sum();
-        self.memtable_bytes.store(bytes, Ordering::Relaxed);
+        self.memtable_bytes.set(bytes);
     }
 }
 

@@ -83,7 +83,7 @@ impl Engine {
                 continue;
             }
             {
-                let _one = lock(&inner.apply);
+                let _one = inner.apply.lock();
                 tree.dead.take_hint();
             }
             inner.queue_dead(&tree);

@@ -17,6 +17,10 @@ const ALIGN: usize = 8;
 const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// What the kernel can map, and touch for the first time, as one page.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// The smallest page there is.
+const SMALL_PAGE_BYTES: usize = 4 << 10;
+/// What [`ArenaPool::warm`] touches.
+const WARM_BYTES: usize = 2 * HUGE_PAGE_BYTES;
 
 /// Memory shared by memtables. Clones share it.
 #[derive(Debug, Clone)]
@@ -51,6 +55,23 @@ impl ArenaPool {
         let chunk_bytes =
             if bytes_max >= 16 * HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { 256 << 10 };
         ArenaPool::new(chunk_bytes, bytes_max)
+    }
+
+    /// Takes what a memtable needs first from the kernel, some [`WARM_BYTES`], and touches it, if
+    /// the pool is of huge pages: the first writes need not wait for zeros. Some 0.3 ms.
+    pub fn warm(&self) {
+        if self.0.chunk_bytes != HUGE_PAGE_BYTES {
+            return;
+        }
+        let chunks: Vec<Chunk> =
+            (0..WARM_BYTES / HUGE_PAGE_BYTES).map(|_| Chunk::new(HUGE_PAGE_BYTES)).collect();
+        for chunk in &chunks {
+            for page in (0..chunk.bytes).step_by(SMALL_PAGE_BYTES) {
+                // SAFETY: within the chunk, which is writable and nobody's yet.
+                unsafe { chunk.base.add(page).write_volatile(0) }
+            }
+        }
+        self.free().chunks.extend(chunks);
     }
 
     /// Bytes of chunks that wait for use.
@@ -141,13 +162,13 @@ mod huge {
 
     /// Whether chunks of this size are.
     pub(super) fn is_for(bytes: usize) -> bool {
-        bytes == HUGE_PAGE_BYTES
+        bytes > 0 && bytes.is_multiple_of(HUGE_PAGE_BYTES)
     }
 
     /// Memory for such a chunk; `None` if there is none to be had.
     pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
         // One that is not aligned by chance is cut out of one twice as long.
-        for len in [bytes, 2 * bytes] {
+        for len in [bytes, bytes + HUGE_PAGE_BYTES] {
             let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
             // SAFETY: fresh memory at an address that the kernel chooses.
             let base = unsafe { mmap_anonymous(null_mut(), len, access, flags) }.ok()?;
@@ -224,11 +245,8 @@ impl Arena {
         let bytes = bytes.next_multiple_of(ALIGN);
         if bytes > self.left {
             if bytes > self.next_bytes / 4 {
-                // A chunk of its own, so that the current one goes on being filled.
-                let chunk = Chunk::new(self.own_bytes(bytes));
-                let base = chunk.base;
-                self.chunks.push(chunk);
-                return base;
+                // So that the current one goes on being filled.
+                return self.own_chunk(bytes);
             }
             self.begin_chunk();
         }
@@ -242,9 +260,22 @@ impl Arena {
         memory
     }
 
-    /// The size of a chunk of its own: not that of the pool's, by which those are known.
-    fn own_bytes(&self, bytes: usize) -> usize {
-        if bytes == self.pool.0.chunk_bytes { bytes + ALIGN } else { bytes }
+    /// Memory for a table of `bytes`, and how much it is: in huge pages, if it is large.
+    pub(super) fn alloc_table(&mut self, bytes: usize) -> (NonNull<u8>, usize) {
+        let is_large = self.pool.0.chunk_bytes == HUGE_PAGE_BYTES && bytes > HUGE_PAGE_BYTES / 4;
+        let bytes = if is_large { bytes.next_multiple_of(HUGE_PAGE_BYTES) } else { bytes };
+        (if is_large { self.own_chunk(bytes) } else { self.alloc(bytes) }, bytes)
+    }
+
+    /// A chunk of its own for `bytes`.
+    #[cold]
+    fn own_chunk(&mut self, bytes: usize) -> NonNull<u8> {
+        // By its size the pool knows what is of it.
+        let chunk =
+            if bytes == self.pool.0.chunk_bytes { self.pool.take() } else { Chunk::new(bytes) };
+        let base = chunk.base;
+        self.chunks.push(chunk);
+        base
     }
 
     #[cold]
@@ -287,5 +318,21 @@ mod tests {
         let mut arena = Arena::new(&pool);
         arena.alloc(8);
         assert_eq!(pool.free_bytes(), 3072);
+    }
+
+    #[test]
+    fn large_tables_take_huge_pages_that_serve_again() {
+        let pool = ArenaPool::for_budget(64 << 20);
+        pool.warm();
+        for _ in 0..2 {
+            let mut arena = Arena::new(&pool);
+            for bytes in [8, 1000, 100 << 10, 600 << 10, 2 << 20, 3 << 20, 1 << 10] {
+                let (table, taken) = arena.alloc_table(bytes);
+                assert!(taken >= bytes && taken < bytes + HUGE_PAGE_BYTES);
+                // SAFETY: `taken` bytes that nobody else has.
+                unsafe { table.write_bytes(7, taken) }
+            }
+        }
+        assert!(pool.free_bytes() >= WARM_BYTES);
     }
 }

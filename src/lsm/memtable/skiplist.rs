@@ -104,7 +104,7 @@ impl SkipList {
         SkipList {
             links: Default::default(),
             height: AtomicUsize::new(1),
-            index: HashIndex::new(),
+            index: HashIndex::default(),
             is_loading: AtomicBool::new(false),
             writer: Spin::new(writer),
         }
@@ -129,7 +129,8 @@ impl SkipList {
         if writer.loading.is_some() {
             return self.load(writer, &record);
         }
-        self.index.prefetch(record.hash);
+        // SAFETY: the arena is the list's.
+        unsafe { self.index.prefetch(record.hash) };
         let target = Target::new(record.user_key, record.trailer);
         let height = writer.random_height();
         let mut before = writer.tail;
@@ -168,9 +169,8 @@ impl SkipList {
             // SAFETY: all samples are nodes of this list.
             unsafe { writer.samples.insert(node, &target) }
         }
-        // SAFETY: the arena is dropped with the list and so with the index, whose drop does not
-        // follow nodes; the lock admits one writer.
-        let index_bytes = unsafe { self.index.insert(&mut writer.hash, node) };
+        // SAFETY: the list has one arena; the lock admits one writer.
+        let index_bytes = unsafe { self.index.insert(&mut writer.hash, &mut writer.arena, node) };
         let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
         Some(node_bytes(&record, height) + index_bytes + sample_bytes)
     }
@@ -201,10 +201,11 @@ impl SkipList {
 
     /// Links all that was written since [`SkipList::begin_loading`], if it was called.
     pub(super) fn finish_loading(&self) {
-        let mut writer = self.writer();
+        let writer = &mut *self.writer();
         let Some(loading) = writer.loading.take() else { return };
         let link = |node: NodeRef<'_>| {
-            self.index.prefetch(node.hash());
+            // SAFETY: the arena is the list's.
+            unsafe { self.index.prefetch(node.hash()) };
             let height = node.height();
             if height > self.height.load(Ordering::Relaxed) {
                 self.height.store(height, Ordering::Relaxed);
@@ -223,7 +224,7 @@ impl SkipList {
                 unsafe { writer.samples.insert(node, &target) }
             }
             // SAFETY: as in `insert`.
-            unsafe { self.index.insert(&mut writer.hash, node) };
+            unsafe { self.index.insert(&mut writer.hash, &mut writer.arena, node) };
         };
         // SAFETY: the nodes are in the arena of this list.
         unsafe { loading.finish(link) }
