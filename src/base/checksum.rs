@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn it_is_the_library_s_at_every_length_and_in_parts() {
         assert_eq!(crc32c_append(0, b"123456789"), 0xE306_9283);
-        let bytes: Vec<u8> = (0..400u32).map(|i| (i * i * 31 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..400u32).map(|i| ((i * i * 31) >> 3) as u8).collect();
         for len in 0..bytes.len() {
             let (head, tail) = bytes[..len].split_at(len * 5 / 13);
             let whole = crc32c::crc32c(&bytes[..len]);

@@ -10,6 +10,7 @@
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
 //! - [`process`]: what the operating system says of this process and of itself.
 //! - [`mod@prefetch`]: hints about memory.
+//! - [`chunk`]: memory in huge pages.
 //! - [`spin`]: a lock for where nobody else is.
 //! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
 //!
@@ -18,6 +19,7 @@
 //! - What [`SimDisk`] keeps after a crash is never more than a real disk might lose, nor less
 //!   than it promises to keep.
 
+pub mod chunk;
 pub mod clock;
 pub mod disk;
 mod mapped;
@@ -29,10 +31,11 @@ pub mod rng;
 pub mod sim_disk;
 pub mod spin;
 
+pub use chunk::Chunk;
 pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{DirEntry, Disk, File, FileLock};
 pub use pool::Pool;
-pub use prefetch::prefetch_for_write;
+pub use prefetch::{prefetch_for_read, prefetch_for_write};
 pub use real_disk::RealDisk;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;

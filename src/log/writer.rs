@@ -187,14 +187,14 @@ impl Inner {
         let at = SEGMENT_HEADER as u64;
         encode_frame(&mut writer.gathered, &link, &[], segment.salt, at);
         writer.gathered_at = at;
-        if let Some(full) = &writer.active {
-            full.segment.file.rest();
-        }
         writer.retention.begin(segment.number);
         self.keep_segment(segment.clone());
-        writer.active = Some(Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false });
-        // Up to the last whole batch: a part of one must never be known to be durable.
-        self.segment_was_filled(writer.end);
+        let next = Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false };
+        if let Some(full) = writer.active.replace(next) {
+            full.segment.file.rest();
+            // Up to the last whole batch: a part of one must never be known to be durable.
+            self.segment_was_filled(writer.end);
+        }
         Ok(())
     }
 

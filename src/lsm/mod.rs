@@ -11,11 +11,13 @@
 //! - [`key`]: internal keys, record kinds, what stands before a value.
 //! - [`batch`]: writes that happen together.
 //! - [`cursor`]: a position in a sorted run.
+//! - [`heads`]: a search among sorted keys.
 //! - [`tombstone`]: range deletes, indexed by what they cover.
 //! - [`dead`]: spans of keys of which none is live.
 //! - [`memtable`]: the newest writes, in memory.
 //! - [`sstable`]: sorted runs on disk.
 //! - [`cache`]: their blocks in memory.
+//! - [`stored`]: a value where it was found.
 //! - [`merge`]: operators, and how operands become a value.
 //! - [`options`]: the settings of an engine, a family, a read.
 //! - [`manifest`]: the history of versions on disk.
@@ -32,6 +34,7 @@ pub mod compaction;
 pub mod cursor;
 pub mod dead;
 pub mod engine;
+pub mod heads;
 pub mod iter;
 pub mod key;
 pub mod manifest;
@@ -39,6 +42,7 @@ pub mod memtable;
 pub mod merge;
 pub mod options;
 pub mod sstable;
+pub mod stored;
 pub mod tombstone;
 pub mod version;
 

@@ -12,8 +12,9 @@ use crate::lsm::iter::{Iter, LevelCursor, MergingCursor, Run};
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::lsm::merge;
 use crate::lsm::options::{IterOptions, ReadOptions};
+use crate::lsm::stored::Stored;
 use crate::lsm::tombstone::RangeDeletes;
-use crate::lsm::version::{KeyRange, find};
+use crate::lsm::version::KeyRange;
 use crate::op::kv::MergeOp;
 use bytes::Bytes;
 use std::ops::Bound;
@@ -179,7 +180,7 @@ trait Visitor {
     /// A range delete of this source covers the key. Comes before the source's records.
     fn cover(&mut self, seq: Seq);
     /// A record; false ends the visit.
-    fn record(&mut self, seq: Seq, kind: Kind, stored: &[u8]) -> bool;
+    fn record(&mut self, seq: Seq, kind: Kind, stored: Stored<'_>) -> bool;
     /// Whether nothing older matters.
     fn is_done(&self) -> bool;
 }
@@ -189,7 +190,9 @@ fn visit_sources(view: &View, key: &[u8], at: Seq, visitor: &mut impl Visitor) -
         if let Some(seq) = buffer.table.covering_seq(key, at) {
             visitor.cover(seq);
         }
-        buffer.table.get(key, at, &mut |seq, kind, v| visitor.record(seq, kind, v));
+        buffer
+            .table
+            .get(key, at, &mut |seq, kind, v| visitor.record(seq, kind, Stored::elsewhere(v)));
         if visitor.is_done() {
             return Ok(());
         }
@@ -197,9 +200,9 @@ fn visit_sources(view: &View, key: &[u8], at: Seq, visitor: &mut impl Visitor) -
     for (level, files) in view.version.levels.iter().enumerate() {
         let candidates = match level {
             0 => &files[..],
-            _ => find(files, key).map_or(&[][..], std::slice::from_ref),
+            _ => view.version.find(level, key).map_or(&[][..], std::slice::from_ref),
         };
-        for file in candidates.iter().filter(|f| f.meta.covers(key)) {
+        for file in candidates.iter().filter(|f| level > 0 || f.meta.covers(key)) {
             if let Some(seq) = file.covering_seq(key, at) {
                 visitor.cover(seq);
             }
@@ -229,7 +232,7 @@ impl Visitor for Lookup {
         self.cover = self.cover.max(Some(seq));
     }
 
-    fn record(&mut self, seq: Seq, kind: Kind, stored: &[u8]) -> bool {
+    fn record(&mut self, seq: Seq, kind: Kind, stored: Stored<'_>) -> bool {
         if self.cover.is_some_and(|cover| seq < cover) {
             self.done = true;
             return false;
@@ -237,7 +240,7 @@ impl Visitor for Lookup {
         match kind {
             Kind::Merge => {
                 self.newest = self.newest.or(Some(seq));
-                match merge::split(stored) {
+                match merge::split(&stored) {
                     Some((op, operand)) => self.operands.push((op, operand.to_vec())),
                     None => self.malformed = true,
                 }
@@ -245,9 +248,9 @@ impl Visitor for Lookup {
             }
             Kind::Put | Kind::PutMeta => {
                 self.newest = self.newest.or(Some(seq));
-                let split = split_value(kind, stored);
+                let split = split_value(kind, &stored);
                 self.malformed |= split.is_none();
-                self.base = split.map(|(meta, v)| (meta, Bytes::copy_from_slice(v)));
+                self.base = split.map(|(meta, v)| (meta, stored.keep_from(stored.len() - v.len())));
                 self.done = true;
                 false
             }
@@ -298,7 +301,7 @@ impl Visitor for Newest {
         self.cover = self.cover.max(Some(seq));
     }
 
-    fn record(&mut self, seq: Seq, kind: Kind, _stored: &[u8]) -> bool {
+    fn record(&mut self, seq: Seq, kind: Kind, _stored: Stored<'_>) -> bool {
         self.point = Some((seq, kind != Kind::Delete));
         false
     }

@@ -195,20 +195,16 @@ impl View {
         files: &[u64],
     ) -> Result<bool> {
         let mut found = false;
-        let mut visit = |_, _, _: &[u8]| {
-            found = true;
-            false
-        };
         let buffers = self.sealed.iter().chain(std::iter::once(&self.active));
         for buffer in buffers.filter(|b| !except.iter().any(|e| Arc::ptr_eq(e, b))) {
             if buffer.table.is_loading() {
                 return Ok(true);
             }
-            buffer.table.get(key, Seq::MAX, &mut visit);
+            found |= !buffer.table.get(key, Seq::MAX, &mut |_, _, _| false);
         }
         let above = self.version.levels.iter().take(levels).flatten();
         for file in above.filter(|f| !files.contains(&f.meta.number) && f.meta.covers(key)) {
-            file.get(key, Seq::MAX, &mut visit)?;
+            found |= !file.get(key, Seq::MAX, &mut |_, _, _| false)?;
         }
         Ok(found)
     }

@@ -6,8 +6,8 @@
 
 #![expect(unsafe_code, reason = "hands out raw memory that lives as long as its arena")]
 
+use crate::env::chunk::{Chunk, HUGE_PAGE_BYTES};
 use crate::env::prefetch_for_write;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,10 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const ALIGN: usize = 8;
 /// Bytes of the first chunk of a memtable; each further one has the pool's size.
 const FIRST_CHUNK_BYTES: usize = 64 << 10;
-/// What the kernel can map, and touch for the first time, as one page.
-const HUGE_PAGE_BYTES: usize = 2 << 20;
-/// The smallest page there is.
-const SMALL_PAGE_BYTES: usize = 4 << 10;
 /// What [`ArenaPool::warm`] touches.
 const WARM_BYTES: usize = 2 * HUGE_PAGE_BYTES;
 
@@ -65,12 +61,7 @@ impl ArenaPool {
         }
         let chunks: Vec<Chunk> =
             (0..WARM_BYTES / HUGE_PAGE_BYTES).map(|_| Chunk::new(HUGE_PAGE_BYTES)).collect();
-        for chunk in &chunks {
-            for page in (0..chunk.bytes).step_by(SMALL_PAGE_BYTES) {
-                // SAFETY: within the chunk, which is writable and nobody's yet.
-                unsafe { chunk.base.add(page).write_volatile(0) }
-            }
-        }
+        chunks.iter().for_each(|chunk| chunk.touch(0..chunk.bytes()));
         self.free().chunks.extend(chunks);
     }
 
@@ -90,7 +81,7 @@ impl ArenaPool {
 
     fn give(&self, chunks: &mut Vec<Chunk>) {
         let mut free = self.free();
-        for chunk in chunks.drain(..).filter(|chunk| chunk.bytes == self.0.chunk_bytes) {
+        for chunk in chunks.drain(..).filter(|chunk| chunk.bytes() == self.0.chunk_bytes) {
             free.taken = free.taken.saturating_sub(1);
             if free.taken + free.chunks.len() < self.0.chunks_max {
                 free.chunks.push(chunk);
@@ -108,114 +99,6 @@ impl Default for ArenaPool {
     fn default() -> ArenaPool {
         ArenaPool::for_budget(64 << 20)
     }
-}
-
-#[derive(Debug)]
-struct Chunk {
-    base: NonNull<u8>,
-    bytes: usize,
-}
-
-// SAFETY: a chunk owns its memory, as a Box does; nothing about it belongs to a thread.
-unsafe impl Send for Chunk {}
-
-impl Chunk {
-    fn new(bytes: usize) -> Chunk {
-        let layout = Chunk::layout(bytes);
-        if huge::is_for(bytes) {
-            return match huge::map(bytes) {
-                Some(base) => Chunk { base, bytes },
-                None => handle_alloc_error(layout),
-            };
-        }
-        // SAFETY: the size is not zero: `ArenaPool::new` and `Arena::alloc` ask for more.
-        let base = unsafe { alloc(layout) };
-        match NonNull::new(base) {
-            Some(base) => Chunk { base, bytes },
-            None => handle_alloc_error(layout),
-        }
-    }
-
-    fn layout(bytes: usize) -> Layout {
-        #[expect(clippy::expect_used, reason = "sizes come from lengths of slices in memory")]
-        Layout::from_size_align(bytes, ALIGN).expect("a size that fits the address space")
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if huge::is_for(self.bytes) {
-            return huge::unmap(self.base, self.bytes);
-        }
-        // SAFETY: allocated in `new` with the same layout, and freed only here.
-        unsafe { dealloc(self.base.as_ptr(), Chunk::layout(self.bytes)) }
-    }
-}
-
-/// Chunks of huge pages come from the kernel and go back to it, past the allocator, which would
-/// keep some of what it once gave.
-#[cfg(all(target_os = "linux", not(miri)))]
-mod huge {
-    use super::HUGE_PAGE_BYTES;
-    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
-    use std::ptr::{NonNull, null_mut};
-
-    /// Whether chunks of this size are.
-    pub(super) fn is_for(bytes: usize) -> bool {
-        bytes > 0 && bytes.is_multiple_of(HUGE_PAGE_BYTES)
-    }
-
-    /// Memory for such a chunk; `None` if there is none to be had.
-    pub(super) fn map(bytes: usize) -> Option<NonNull<u8>> {
-        // One that is not aligned by chance is cut out of one twice as long.
-        for len in [bytes, bytes + HUGE_PAGE_BYTES] {
-            let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-            // SAFETY: fresh memory at an address that the kernel chooses.
-            let base = unsafe { mmap_anonymous(null_mut(), len, access, flags) }.ok()?;
-            let before = base.align_offset(HUGE_PAGE_BYTES);
-            let base = base.cast::<u8>();
-            let cut = |from: usize, len: usize| {
-                if len > 0 {
-                    // SAFETY: a part of what was just mapped and that nobody has.
-                    _ = unsafe { munmap(base.add(from).cast(), len) };
-                }
-            };
-            if before + bytes > len {
-                cut(0, len);
-                continue;
-            }
-            cut(0, before);
-            cut(before + bytes, len - before - bytes);
-            // SAFETY: within what was mapped; advice changes no byte. Without it the memory is the
-            // same, only slower to touch.
-            unsafe {
-                _ = madvise(base.add(before).cast(), bytes, Advice::LinuxHugepage);
-                return NonNull::new(base.add(before));
-            }
-        }
-        None
-    }
-
-    /// Gives memory of [`map`] back. REQUIRES: it is from there, and given back once.
-    pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
-        // SAFETY: as the caller promises.
-        _ = unsafe { munmap(base.as_ptr().cast(), bytes) };
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(miri))))]
-mod huge {
-    use std::ptr::NonNull;
-
-    pub(super) fn is_for(_bytes: usize) -> bool {
-        false
-    }
-
-    pub(super) fn map(_bytes: usize) -> Option<NonNull<u8>> {
-        None
-    }
-
-    pub(super) fn unmap(_base: NonNull<u8>, _bytes: usize) {}
 }
 
 /// The memory of one memtable. What it hands out stays where it is until the arena is dropped.
@@ -273,7 +156,7 @@ impl Arena {
         // By its size the pool knows what is of it.
         let chunk =
             if bytes == self.pool.0.chunk_bytes { self.pool.take() } else { Chunk::new(bytes) };
-        let base = chunk.base;
+        let base = chunk.base();
         self.chunks.push(chunk);
         base
     }
@@ -287,7 +170,7 @@ impl Arena {
         };
         debug_assert!(self.next_bytes <= pooled);
         self.next_bytes = pooled;
-        (self.at, self.left) = (chunk.base.as_ptr(), chunk.bytes);
+        (self.at, self.left) = (chunk.base().as_ptr(), chunk.bytes());
         self.chunks.push(chunk);
     }
 }

@@ -11,6 +11,7 @@
 
 use super::arena::Arena;
 use super::node::{Node, NodeRef};
+use crate::env::prefetch_for_read;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -157,18 +158,11 @@ impl HashIndex {
     /// The arena given to `insert` is alive.
     #[inline]
     pub(super) unsafe fn prefetch(&self, hash: u32) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: as the caller promises; and a hint about addresses within the table, of
-            // which nothing is read.
-            unsafe {
-                if let Some(table) = self.table() {
-                    let at = stored(hash) as usize & (table.hashes.len() - 1);
-                    _mm_prefetch::<_MM_HINT_T0>((&raw const table.hashes[at]).cast());
-                    _mm_prefetch::<_MM_HINT_T0>((&raw const table.nodes[at]).cast());
-                }
-            }
+        // SAFETY: as the caller promises.
+        if let Some(table) = unsafe { self.table() } {
+            let at = stored(hash) as usize & (table.hashes.len() - 1);
+            prefetch_for_read((&raw const table.hashes[at]).cast(), 1);
+            prefetch_for_read((&raw const table.nodes[at]).cast(), 1);
         }
     }
 
@@ -214,16 +208,23 @@ impl HashIndex {
         if let Some(old) = old {
             // SAFETY: just made in the arena.
             let table = unsafe { TableRef::new(new) };
-            for (hash, node) in old.hashes.iter().zip(old.nodes) {
-                let hash = hash.load(Ordering::Relaxed);
-                if hash != 0 {
+            for (hashes, nodes) in old.hashes.chunks(64).zip(old.nodes.chunks(64)) {
+                // Which slots are taken is anybody's guess: found out without a branch for each.
+                let bit = |(i, hash): (usize, &AtomicU32)| {
+                    u64::from(hash.load(Ordering::Relaxed) != 0) << i
+                };
+                let mut taken = hashes.iter().enumerate().map(bit).fold(0, |all, bit| all | bit);
+                while taken != 0 {
+                    let i = taken.trailing_zeros() as usize;
+                    taken &= taken - 1;
+                    let hash = hashes[i].load(Ordering::Relaxed);
                     // Each key stands in the old table once: no need to compare.
                     let mut at = hash as usize & (slots - 1);
                     while table.hashes[at].load(Ordering::Relaxed) != 0 {
                         at = (at + 1) & (slots - 1);
                     }
                     // SAFETY: there is a hash, so there is a node.
-                    let node = unsafe { node.assume_init_ref() };
+                    let node = unsafe { nodes[i].assume_init_ref() };
                     table.set(at, node.load(Ordering::Relaxed));
                     table.hashes[at].store(hash, Ordering::Relaxed);
                 }

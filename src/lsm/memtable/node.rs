@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "reads records through raw pointers into the arena")]
 
 use super::arena::Arena;
+use crate::env::prefetch_for_read;
 use crate::lsm::key::{TRAILER_BYTES, user_key};
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -132,15 +133,7 @@ impl<'a> NodeRef<'a> {
     /// Has the processor fetch the node's beginning.
     #[inline]
     pub(super) fn prefetch(self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a hint about addresses of a living node and behind; nothing is read.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(self.node.as_ptr().cast());
-                _mm_prefetch::<_MM_HINT_T0>(self.node.as_ptr().cast::<i8>().wrapping_add(64));
-            }
-        }
+        prefetch_for_read(self.node.as_ptr().cast(), 128);
     }
 
     fn bytes(self) -> NonNull<u8> {

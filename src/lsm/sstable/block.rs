@@ -18,23 +18,33 @@
 use super::block_writer::{BUCKET_EMPTY, BUCKET_SEVERAL, bucket_hash, bucket_of};
 use crate::base::Seq;
 use crate::base::codec::Reader;
+use crate::env::prefetch_for_read;
+use crate::lsm::cache::slab::Piece;
 use crate::lsm::key::Kind;
-use std::cmp::Ordering;
+use crate::lsm::stored::Stored;
+use std::cmp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 const TAIL_BYTES: usize = 8;
 
 /// A data block whose checksum was right.
 #[derive(Debug)]
 pub struct Block {
-    bytes: Vec<u8>,
+    bytes: Piece,
     /// Behind the last entry: where the offsets start.
-    entries_end: usize,
-    entries: usize,
+    entries_end: u32,
+    entries: u32,
+    buckets: u16,
+    restart_interval: u16,
     /// 2 or 4.
-    offset_bytes: usize,
-    buckets: usize,
-    restart_interval: usize,
+    offset_bytes: u8,
+    /// Reads since the cache last looked, up to [`READS_MAX`].
+    reads: AtomicU8,
 }
+
+/// Reads of a block in the cache that count.
+const READS_MAX: u8 = 3;
 
 /// The block's bytes are not what the format says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +76,11 @@ pub(super) enum Found {
 
 impl Block {
     /// Reads a block's frame; its entries are checked as they are read.
-    pub fn new(bytes: Vec<u8>) -> Result<Block, Malformed> {
-        Block::parse(bytes).ok_or(Malformed)
+    pub fn new(bytes: impl Into<Piece>) -> Result<Block, Malformed> {
+        Block::parse(bytes.into()).ok_or(Malformed)
     }
 
-    fn parse(bytes: Vec<u8>) -> Option<Block> {
+    fn parse(bytes: Piece) -> Option<Block> {
         let tail = bytes.len().checked_sub(TAIL_BYTES)?;
         let mut r = Reader::new(&bytes[tail..]);
         let (entries, buckets) = (r.u32()? as usize, usize::from(r.u16()?));
@@ -83,38 +93,64 @@ impl Block {
         };
         // The form of the offsets follows from where the entries end in that form.
         let is_right_form = (entries_end > usize::from(u16::MAX)) == (offset_bytes == 4);
-        (entries > 0 && restart_interval > 0 && is_right_form).then_some(Block {
-            bytes,
-            entries_end,
-            entries,
+        if entries == 0 || restart_interval == 0 || !is_right_form {
+            return None;
+        }
+        Some(Block {
+            entries_end: u32::try_from(entries_end).ok()?,
+            entries: entries as u32,
+            buckets: buckets as u16,
+            restart_interval: restart_interval as u16,
             offset_bytes,
-            buckets,
-            restart_interval,
+            reads: AtomicU8::new(0),
+            bytes,
         })
     }
 
     /// Memory it holds, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + size_of::<Block>()
+        self.bytes.bytes() + size_of::<Block>()
     }
 
-    pub(super) fn data(&self) -> &[u8] {
+    /// Takes note that it was read, for the cache.
+    #[inline]
+    pub fn note_read(&self) {
+        // A read that gets lost between the two does no harm.
+        let reads = self.reads.load(Ordering::Relaxed);
+        if reads < READS_MAX {
+            self.reads.store(reads + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes one read off; gives whether there was one.
+    pub fn take_read(&self) -> bool {
+        let reads = self.reads.load(Ordering::Relaxed);
+        self.reads.store(reads.saturating_sub(1), Ordering::Relaxed);
+        reads > 0
+    }
+
+    #[inline]
+    fn entries_end(&self) -> usize {
+        self.entries_end as usize
+    }
+
+    pub(in crate::lsm) fn data(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Entries in the block, at least one.
     pub(super) fn entries(&self) -> usize {
-        self.entries
+        self.entries as usize
     }
 
     /// Entries from one restart to the next, at least 1.
     pub(super) fn restart_interval(&self) -> usize {
-        self.restart_interval
+        usize::from(self.restart_interval)
     }
 
     /// The number of the restart that entry `i` shares with.
     pub(super) fn restart_of(&self, i: usize) -> usize {
-        i - i % self.restart_interval
+        i - i % self.restart_interval()
     }
 
     /// Entry `i`, which is below `entries`.
@@ -125,8 +161,9 @@ impl Block {
 
     /// Where entry `i` starts; malformed bytes may give any number.
     fn offset(&self, i: usize) -> usize {
-        let at = self.entries_end + i * self.offset_bytes;
-        match self.bytes.get(at..at + self.offset_bytes) {
+        let offset_bytes = usize::from(self.offset_bytes);
+        let at = self.entries_end() + i * offset_bytes;
+        match self.bytes.get(at..at + offset_bytes) {
             Some([a, b]) => usize::from(u16::from_le_bytes([*a, *b])),
             Some([a, b, c, d]) => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
             _ => usize::MAX,
@@ -136,7 +173,8 @@ impl Block {
     /// The entry that starts at `at`; malformed if none can.
     #[inline]
     pub(super) fn entry_at(&self, at: usize) -> Result<RawEntry, Malformed> {
-        let bytes = &self.bytes[..self.entries_end];
+        let entries_end = self.entries_end();
+        let bytes = &self.bytes[..entries_end];
         let (shared, unshared, value_len, header) = match bytes.get(at..) {
             // Nearly all lengths fit a byte each.
             Some([a, b, c, ..]) if (a | b | c) & 0x80 == 0 => {
@@ -146,7 +184,7 @@ impl Block {
                 let mut r = Reader::new(rest);
                 let mut len = || usize::try_from(r.varint()?).ok();
                 match (len(), len(), len()) {
-                    (Some(a), Some(b), Some(c)) => (a, b, c, self.entries_end - r.rest().len()),
+                    (Some(a), Some(b), Some(c)) => (a, b, c, entries_end - r.rest().len()),
                     _ => return Err(Malformed),
                 }
             }
@@ -154,10 +192,10 @@ impl Block {
         };
         let mut r = Reader::new(&bytes[header..]);
         let trailer = r.varint().ok_or(Malformed)?;
-        let suffix = self.entries_end - r.rest().len();
+        let suffix = entries_end - r.rest().len();
         let value = suffix.checked_add(unshared).ok_or(Malformed)?;
         let end = value.checked_add(value_len).ok_or(Malformed)?;
-        if end > self.entries_end {
+        if end > entries_end {
             return Err(Malformed);
         }
         Ok(RawEntry { shared, suffix, value, end, trailer })
@@ -173,7 +211,12 @@ impl Block {
     }
 
     /// How the user key of entry `i` compares with `user_key`.
-    fn compare_key(&self, i: usize, entry: &RawEntry, key: &[u8]) -> Result<Ordering, Malformed> {
+    fn compare_key(
+        &self,
+        i: usize,
+        entry: &RawEntry,
+        key: &[u8],
+    ) -> Result<cmp::Ordering, Malformed> {
         let suffix = &self.bytes[entry.suffix..entry.value];
         if entry.shared == 0 {
             return Ok(suffix.cmp(key));
@@ -187,18 +230,18 @@ impl Block {
     /// The first entry at or behind the target; `entries` if there is none.
     pub(super) fn find(&self, user_key: &[u8], trailer: u64) -> Result<usize, Malformed> {
         // First among the restarts, whose keys are whole, then between two of them.
-        let (mut low, mut high) = (0, self.entries.div_ceil(self.restart_interval));
+        let (entries, interval) = (self.entries(), self.restart_interval());
+        let (mut low, mut high) = (0, entries.div_ceil(interval));
         while low < high {
             let middle = low.midpoint(high);
-            if self.is_before(middle * self.restart_interval, user_key, trailer)? {
+            if self.is_before(middle * interval, user_key, trailer)? {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        let end = self.entries.min(low * self.restart_interval);
-        let (mut low, mut high) =
-            ((low * self.restart_interval).saturating_sub(self.restart_interval), end);
+        let end = entries.min(low * interval);
+        let (mut low, mut high) = ((low * interval).saturating_sub(interval), end);
         while low < high {
             let middle = low.midpoint(high);
             if self.is_before(middle, user_key, trailer)? {
@@ -218,25 +261,28 @@ impl Block {
 
     /// Shows `visit` the versions of `user_key` with a trailer not above `bound`, newest first.
     pub(super) fn get(
-        &self,
+        self: &Arc<Block>,
         user_key: &[u8],
         hash: u64,
         bound: u64,
-        visit: &mut dyn FnMut(Seq, Kind, &[u8]) -> bool,
+        visit: &mut dyn FnMut(Seq, Kind, Stored<'_>) -> bool,
     ) -> Result<Found, Malformed> {
         let first = match self.bucket(hash) {
             Some(BUCKET_EMPTY) => return Ok(Found::Done),
             None | Some(BUCKET_SEVERAL) => self.find(user_key, bound)?,
-            Some(i) => usize::from(i),
+            Some(i) => {
+                self.prefetch(usize::from(i));
+                usize::from(i)
+            }
         };
-        for i in first..self.entries {
+        for i in first..self.entries() {
             let entry = self.entry(i)?;
-            if self.compare_key(i, &entry, user_key)? != Ordering::Equal {
+            if self.compare_key(i, &entry, user_key)? != cmp::Ordering::Equal {
                 return Ok(Found::Done);
             }
             if entry.trailer <= bound {
                 let kind = Kind::from_u8(entry.trailer as u8).ok_or(Malformed)?;
-                let value = &self.bytes[entry.value..entry.end];
+                let value = Stored::in_block(self, entry.value, entry.end);
                 if !visit(Seq(entry.trailer >> 8), kind, value) {
                     return Ok(Found::Stopped);
                 }
@@ -245,9 +291,15 @@ impl Block {
         Ok(Found::MayGoOn)
     }
 
+    /// Has the processor fetch entry `i` whole, if it is about as long as most.
+    fn prefetch(&self, i: usize) {
+        let at = self.bytes.as_ptr().wrapping_add(self.offset(i));
+        prefetch_for_read(at, self.entries_end() / self.entries());
+    }
+
     fn bucket(&self, hash: u64) -> Option<u8> {
-        let at = bucket_of(bucket_hash(hash), self.buckets);
-        let buckets = self.entries_end + self.offset_bytes * self.entries;
+        let at = bucket_of(bucket_hash(hash), usize::from(self.buckets));
+        let buckets = self.entries_end() + usize::from(self.offset_bytes) * self.entries();
         (self.buckets > 0).then(|| self.bytes.get(buckets + at).copied()).flatten()
     }
 
@@ -255,12 +307,12 @@ impl Block {
     /// nothing.
     pub(super) fn check_offsets(&self) -> Result<(), Malformed> {
         let mut at = 0;
-        for i in 0..self.entries {
+        for i in 0..self.entries() {
             if self.offset(i) != at || (self.restart_of(i) == i && self.entry(i)?.shared != 0) {
                 return Err(Malformed);
             }
             at = self.entry(i)?.end;
         }
-        if at == self.entries_end { Ok(()) } else { Err(Malformed) }
+        if at == self.entries_end() { Ok(()) } else { Err(Malformed) }
     }
 }

@@ -1,7 +1,7 @@
 //! A walk over a data block that the cursor keeps alive.
 
 use super::block::{Block, Malformed, RawEntry};
-use super::block_writer::common_prefix;
+use crate::lsm::heads::common_prefix;
 use crate::lsm::key::{TRAILER_BYTES, compare_user, user_key};
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Builds a data block. `block.rs` draws it.
 
 use crate::base::codec::{put_varint, varint_len};
+use crate::lsm::heads::common_prefix;
 
 /// Numbers of a bucket that stand for no entry.
 pub(super) const BUCKET_EMPTY: u8 = 255;
@@ -116,17 +117,4 @@ pub(super) fn bucket_hash(hash: u64) -> u32 {
 
 pub(super) fn bucket_of(bucket_hash: u32, buckets: usize) -> usize {
     ((u64::from(bucket_hash) * buckets as u64) >> 32) as usize
-}
-
-/// Length of what two byte strings begin with alike.
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let words = a.chunks_exact(8).zip(b.chunks_exact(8));
-    let mut n = 0;
-    for (x, y) in words {
-        if x != y {
-            break;
-        }
-        n += 8;
-    }
-    n + a[n..].iter().zip(&b[n..]).take_while(|(x, y)| x == y).count()
 }

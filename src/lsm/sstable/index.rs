@@ -9,15 +9,14 @@
 //! its data, and takes no more memory than was read. Data blocks start at offset 0 and lie behind
 //! one another, each with its trailer.
 //!
-//! In memory the separators lie in one piece. A search compares integers first: the 8 bytes of
-//! each separator behind what all of them begin with.
+//! In memory the separators lie in one piece.
 
-use super::block_writer::common_prefix;
 use super::format::Handle;
 use crate::base::Seq;
 use crate::base::codec::{Reader, put_bytes, put_varint};
+use crate::lsm::heads::{Heads, common_prefix};
 use crate::lsm::key::{Kind, TRAILER_BYTES, put_internal, trailer, user_key};
-use std::cmp::Ordering;
+use std::ops::Range;
 
 /// The index of a table.
 #[derive(Debug, Default)]
@@ -27,9 +26,7 @@ pub(super) struct Index {
     key_ends: Vec<u64>,
     /// Offset of block `i`, and the offset behind the last.
     offsets: Vec<u64>,
-    /// Bytes that all separators' user keys begin with.
-    prefix_len: usize,
-    heads: Vec<u64>,
+    heads: Heads,
 }
 
 /// Builds an index block.
@@ -105,24 +102,8 @@ impl Index {
             return None;
         }
         index.keys.shrink_to_fit();
-        index.make_heads();
+        index.heads = Heads::new(index.blocks(), |i| user_key(index.separator(i)));
         Some(index)
-    }
-
-    fn make_heads(&mut self) {
-        let Some(last) = self.blocks().checked_sub(1) else { return };
-        let (first, last) = (user_key(self.separator(0)), user_key(self.separator(last)));
-        self.prefix_len = common_prefix(first, last);
-        let heads = (0..self.blocks()).map(|i| self.head(user_key(self.separator(i))));
-        self.heads = heads.collect();
-    }
-
-    fn head(&self, user_key: &[u8]) -> u64 {
-        let mut padded = [0; 8];
-        let rest = user_key.get(self.prefix_len..).unwrap_or(&[]);
-        let n = rest.len().min(8);
-        padded[..n].copy_from_slice(&rest[..n]);
-        u64::from_be_bytes(padded)
     }
 
     /// Data blocks.
@@ -149,21 +130,12 @@ impl Index {
 
     /// Memory it holds, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.keys.len() + 24 * self.key_ends.len()
+        self.keys.len() + 16 * self.key_ends.len() + self.heads.bytes()
     }
 
     /// The first block that may hold keys at or behind the target; `blocks` if none does.
     pub(super) fn find(&self, target_key: &[u8], target_trailer: u64) -> usize {
-        let Some(prefix) = self.keys.get(..self.prefix_len) else { return 0 };
-        let start = &target_key[..target_key.len().min(prefix.len())];
-        match start.cmp(prefix) {
-            Ordering::Less => return 0,
-            Ordering::Greater => return self.blocks(),
-            Ordering::Equal => {}
-        }
-        let head = self.head(target_key);
-        let mut low = self.heads.partition_point(|h| *h < head);
-        let mut high = low + self.heads[low..].partition_point(|h| *h == head);
+        let Range { start: mut low, end: mut high } = self.heads.narrow(target_key);
         while low < high {
             let middle = low.midpoint(high);
             let separator = self.separator(middle);

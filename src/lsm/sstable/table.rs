@@ -2,7 +2,7 @@
 
 use super::block::{Block, Found};
 use super::filter::{Filter, hash};
-use super::format::{Footer, Handle, read_block};
+use super::format::{Footer, Handle, read_block, read_block_into};
 use super::index::Index;
 use super::properties::Properties;
 use super::read_ahead::ReadAhead;
@@ -10,9 +10,11 @@ use super::table_cursor::TableCursor;
 use crate::base::codec::Reader;
 use crate::base::{Error, Result, Seq};
 use crate::env::{Disk, File};
-use crate::lsm::cache::{BlockCache, BlockKey};
+use crate::lsm::cache::{BlockCache, TableBlocks};
 use crate::lsm::key::{Kind, TRAILER_BYTES, trailer, user_key};
+use crate::lsm::stored::Stored;
 use crate::lsm::tombstone::{RangeTombstone, TombstoneSet};
+use arc_swap::Guard;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,8 +24,7 @@ pub struct Table {
     path: PathBuf,
     file_number: u64,
     file_bytes: u64,
-    cache: Arc<BlockCache>,
-    cache_id: u64,
+    cached: Arc<TableBlocks>,
     parts: Parts,
 }
 
@@ -119,9 +120,10 @@ impl Table {
         let file = disk.open(path)?;
         let file_bytes = file.len()?;
         let parts = Parts::read(&*file, path, file_bytes)?;
-        let (path, cache_id) = (path.to_path_buf(), cache.new_table());
-        let table = Table { file, path, file_number, file_bytes, cache, cache_id, parts };
-        table.cache.pin(table.pinned_bytes() as u64);
+        let path = path.to_path_buf();
+        let cached = TableBlocks::new(cache, parts.index.blocks());
+        let table = Table { file, path, file_number, file_bytes, cached, parts };
+        table.cached.cache().pin(table.pinned_bytes() as u64);
         Ok(Arc::new(table))
     }
 
@@ -148,7 +150,8 @@ impl Table {
     /// Memory that its index, filter and range deletes take, in bytes.
     pub fn pinned_bytes(&self) -> usize {
         let filter = self.parts.filter.as_ref().map_or(0, Filter::bytes);
-        self.parts.index.bytes() + filter + self.parts.range_deletes.bytes()
+        let parts = self.parts.index.bytes() + filter + self.parts.range_deletes.bytes();
+        parts + self.cached.bytes()
     }
 
     /// Whether point records of `user_key` may be in the table; without a filter they may.
@@ -167,7 +170,7 @@ impl Table {
         &self,
         user_key: &[u8],
         at: Seq,
-        visit: &mut dyn FnMut(Seq, Kind, &[u8]) -> bool,
+        visit: &mut dyn FnMut(Seq, Kind, Stored<'_>) -> bool,
     ) -> Result<bool> {
         let hash = hash(user_key);
         if self.parts.filter.as_ref().is_some_and(|f| !f.may_contain(hash)) {
@@ -175,7 +178,11 @@ impl Table {
         }
         let bound = trailer(at, Kind::MAX);
         for i in self.parts.index.find_version(user_key, at)..self.blocks() {
-            let found = self.block(i)?.get(user_key, hash, bound, visit);
+            let held = self.cached.get(i);
+            let found = match &*held {
+                Some(block) => block.get(user_key, hash, bound, visit),
+                None => self.read(i)?.get(user_key, hash, bound, visit),
+            };
             match found.map_err(|_| self.malformed(i))? {
                 Found::Stopped => return Ok(false),
                 Found::Done => return Ok(true),
@@ -209,10 +216,7 @@ impl Table {
 
     /// Lets its blocks go from the cache, as when its file is to be removed.
     pub fn evict(&self) {
-        for i in 0..self.blocks() {
-            let offset = self.handle(i).offset;
-            self.cache.remove(BlockKey { table: self.cache_id, offset });
-        }
+        self.cached.evict();
     }
 
     pub(super) fn blocks(&self) -> usize {
@@ -231,24 +235,28 @@ impl Table {
 
     /// A data block, from the cache or read, checked and put there.
     pub(super) fn block(&self, i: usize) -> Result<Arc<Block>> {
-        let handle = self.handle(i);
-        let key = BlockKey { table: self.cache_id, offset: handle.offset };
-        if let Some(block) = self.cache.get(key) {
-            return Ok(block);
+        match Guard::into_inner(self.cached.get(i)) {
+            Some(block) => Ok(block),
+            None => self.read(i),
         }
-        let bytes = read_block(&*self.file, &self.path, handle)?;
+    }
+
+    /// Reads a data block and puts it into the cache.
+    #[cold]
+    fn read(&self, i: usize) -> Result<Arc<Block>> {
+        let (codec, slab) = (self.parts.properties.codec, self.cached.cache().slab());
+        let bytes = read_block_into(&*self.file, &self.path, self.handle(i), codec, slab)?;
         let block = Arc::new(Block::new(bytes).map_err(|_| self.malformed(i))?);
-        self.cache.insert(key, Arc::clone(&block));
+        self.cached.insert(i, &block);
         Ok(block)
     }
 
     /// A data block, from the cache or read with those behind it; the cache is not changed.
     pub(super) fn block_ahead(&self, i: usize, ahead: &mut ReadAhead) -> Result<Arc<Block>> {
-        let handle = self.handle(i);
-        let key = BlockKey { table: self.cache_id, offset: handle.offset };
-        if let Some(block) = self.cache.peek(key) {
+        if let Some(block) = self.cached.peek(i) {
             return Ok(block);
         }
+        let handle = self.handle(i);
         let data_end = self.parts.index.data_end();
         let bytes = ahead.block(&*self.file, &self.path, handle, data_end)?;
         Ok(Arc::new(Block::new(bytes).map_err(|_| self.malformed(i))?))
@@ -262,7 +270,7 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
-        self.cache.unpin(self.pinned_bytes() as u64);
+        self.cached.cache().unpin(self.pinned_bytes() as u64);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::env::{Disk, Rng, SimDisk};
 use crate::lsm::cache::BlockCache;
 use crate::lsm::cursor::Cursor;
 use crate::lsm::key::{Kind, compare, parse, put_internal};
+use crate::lsm::stored::Stored;
 use crate::lsm::tombstone::RangeTombstone;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,10 +252,10 @@ fn neighbours_with_equal_hashes_are_both_found() {
         let seq = if is_new_key { 7 } else { 3 };
         writer.add(user, crate::lsm::key::trailer(Seq(seq), Kind::Put), b"", 42, is_new_key);
     }
-    let block = Block::new(writer.finish().to_vec()).unwrap();
+    let block = Arc::new(Block::new(writer.finish().to_vec()).unwrap());
     for user in [b"a", b"b", b"c"] {
         let mut seqs = Vec::new();
-        let mut visit = |seq: Seq, _: Kind, _: &[u8]| {
+        let mut visit = |seq: Seq, _: Kind, _: Stored<'_>| {
             seqs.push(seq.0);
             true
         };

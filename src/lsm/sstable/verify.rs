@@ -124,7 +124,7 @@ fn check_block(anatomy: &Anatomy, i: usize, block: &Arc<Block>, seen: &mut Seen)
 /// Checks the entry that the cursor stands on; the error is what should have been there.
 fn check_entry(
     anatomy: &Anatomy,
-    block: &Block,
+    block: &Arc<Block>,
     cursor: &BlockCursor,
     seen: &mut Seen,
 ) -> Result<(), &'static str> {

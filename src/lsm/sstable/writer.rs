@@ -34,10 +34,10 @@ pub struct TableOptions {
 }
 
 impl Default for TableOptions {
-    /// Blocks of 4 KiB with LZ4, and a filter of 10 bits a key (one stranger in a hundred passes).
+    /// Blocks of 8 KiB with LZ4, and a filter of 10 bits a key (one stranger in a hundred passes).
     fn default() -> TableOptions {
         TableOptions {
-            block_bytes: 4096,
+            block_bytes: 8192,
             restart_interval: 16,
             codec: Codec::Lz4,
             bloom_bits_per_key: 10,

@@ -7,6 +7,7 @@ use crate::lsm::cursor::Cursor;
 use crate::lsm::key::Kind;
 use crate::lsm::manifest::FileMeta;
 use crate::lsm::sstable::{Table, TableCursor};
+use crate::lsm::stored::Stored;
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone, TombstoneSet};
 use crate::lsm::version::stamp::Stamped;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl TableFile {
         &self,
         user_key: &[u8],
         at: Seq,
-        visit: &mut dyn FnMut(Seq, Kind, &[u8]) -> bool,
+        visit: &mut dyn FnMut(Seq, Kind, Stored<'_>) -> bool,
     ) -> Result<bool> {
         match self.meta.global_seq {
             None => self.table.get(user_key, at, visit),

@@ -19,6 +19,7 @@ pub mod stamp;
 pub use file::{FileCursor, TableFile};
 
 use crate::base::Seq;
+use crate::lsm::heads::Heads;
 use crate::lsm::manifest::FileMeta;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Version {
     pub collected: Seq,
     /// Whether a file has range deletes.
     pub has_range_deletes: bool,
+    /// Of each level from 1 on, where files end.
+    ends: Vec<Heads>,
 }
 
 /// A range of user keys.
@@ -87,7 +90,7 @@ impl KeyRange {
 impl Version {
     /// A version of `levels` empty levels.
     pub fn empty(levels: usize) -> Version {
-        Version { levels: vec![Vec::new(); levels], collected: Seq(0), has_range_deletes: false }
+        Version { levels: vec![Vec::new(); levels], ..Version::default() }
     }
 
     /// This version without the files of the numbers in `removed`, and with those `added`.
@@ -114,7 +117,12 @@ impl Version {
             }
         }
         let has_range_deletes = levels.iter().flatten().any(|f| !f.range_deletes().is_empty());
-        Version { levels, collected: self.collected.max(collected), has_range_deletes }
+        let ends = |(n, files): (usize, &Vec<Arc<TableFile>>)| match n {
+            0 => Heads::default(),
+            _ => Heads::new(files.len(), |i| &files[i].meta.largest),
+        };
+        let ends = levels.iter().enumerate().map(ends).collect();
+        Version { levels, collected: self.collected.max(collected), has_range_deletes, ends }
     }
 
     /// All files with their level.
@@ -143,8 +151,19 @@ impl Version {
     pub fn may_hold_from(&self, level: usize, key: &[u8]) -> bool {
         self.levels.iter().enumerate().skip(level).any(|(n, files)| match n {
             0 => files.iter().any(|f| f.meta.covers(key)),
-            _ => find(files, key).is_some(),
+            _ => self.find(n, key).is_some(),
         })
+    }
+
+    /// The file of a level below 0 whose bounds cover `key`.
+    #[inline]
+    pub fn find(&self, level: usize, key: &[u8]) -> Option<&Arc<TableFile>> {
+        let (files, ends) = (self.levels.get(level)?, self.ends.get(level)?);
+        let Range { mut start, end } = ends.narrow(key);
+        while start < end && files[start].meta.ends_before(key) {
+            start += 1;
+        }
+        files.get(start).filter(|f| f.meta.smallest.as_slice() <= key)
     }
 
     /// The deepest level into which new files of `range` can go without lying below or beside
@@ -157,10 +176,4 @@ impl Version {
         };
         (0..levels).take_while(|level| free(*level)).last().filter(|level| *level > 0)
     }
-}
-
-/// The file of a level below 0 whose bounds cover `key`.
-pub fn find<'a>(files: &'a [Arc<TableFile>], key: &[u8]) -> Option<&'a Arc<TableFile>> {
-    let at = files.partition_point(|f| f.meta.ends_before(key));
-    files.get(at).filter(|f| f.meta.smallest.as_slice() <= key)
 }
