@@ -80,6 +80,9 @@ pub trait File: Send + Sync + std::fmt::Debug {
     fn write_parts_at(&self, parts: &[&[u8]], offset: u64) -> Result<()> {
         self.write_at(&parts.concat(), offset)
     }
+    /// Says that a part that was written stays as it is and will be synced: its way to the device
+    /// may begin.
+    fn write_back(&self, _offset: u64, _bytes: u64) {}
     /// Says that its first `bytes` will soon be written: what can be done for that ahead may be.
     fn warm(&self, _bytes: u64) {}
     /// Says that it will not be written to for a while: memory kept for that may go.

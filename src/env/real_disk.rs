@@ -221,6 +221,14 @@ impl File for RealFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, offset: u64, bytes: u64) {
+        use rustix::fs::{Advice, fadvise};
+        // What the kernel does first to pages that are not needed is to write them. Those being
+        // written stay.
+        _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(bytes), Advice::DontNeed);
+    }
+
     fn sync_data(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }

@@ -1,7 +1,9 @@
 //! Giving segments back that no group needs.
 //!
-//! The states that stand in them are appended anew, everything written so far is made durable (so
-//! that a truncation outlives the entries it voids), and only then the files go, oldest first.
+//! The states that stand in them are appended anew, what must outlive them is made durable (those
+//! states, and truncations: an entry that one voids may go only when it is voided for good), and
+//! only then the files go, oldest first. What else was written need not be durable first: nobody
+//! needs what goes, and a log may end anywhere behind what was synced.
 
 use crate::base::Result;
 use crate::log::record::{Position, Record, RecordRef};
@@ -27,8 +29,13 @@ impl Inner {
         for record in &records {
             self.append_locked(&mut writer, std::slice::from_ref(record), 0, None)?;
         }
+        let must_stay = writer.retention.last_truncation();
         drop(writer);
-        self.sync_to(self.written())?;
+        if !records.is_empty() {
+            self.sync_to(self.written())?;
+        } else if let Some(truncation) = must_stay {
+            self.sync_to(truncation)?;
+        }
         for number in unneeded {
             self.retire(number)?;
         }

@@ -242,6 +242,9 @@ fn seal(disk: &dyn Disk, scan: &mut Scan, end: Position) -> Result<()> {
 /// Refuses the log if a frame behind the place where the walk stopped proves that what is missing
 /// had been durable.
 fn refuse_damage(scans: &mut [Scan], stop: &Stop, end: Position, known: Position) -> Result<()> {
+    // What was durable in segments that were given back is missing to nobody.
+    let first = scans.first().map_or(0, |scan| scan.number);
+    let end = end.max(Position::new(first, 0));
     let mut proof = Some(known).filter(|known| *known > end);
     let mut blamed = (stop.scan, stop.offset);
     for (i, scan) in scans.iter_mut().enumerate().skip(stop.scan) {

@@ -38,6 +38,7 @@ pub(super) struct Retention {
     floors: BTreeMap<GroupId, LogIndex>,
     states: BTreeMap<(GroupId, u8), Place>,
     state_bytes: u64,
+    last_truncation: Option<Position>,
     // The span being extended, kept out of the maps: appends come in runs of one group.
     hot: Option<(u32, GroupId, Span)>,
 }
@@ -74,7 +75,10 @@ impl Retention {
                 }
                 self.note_entry(group, index, position.segment(), last_segment);
             }
-            RecordKind::Truncate => self.truncate(group, index),
+            RecordKind::Truncate => {
+                self.last_truncation = Some(position);
+                self.truncate(group, index);
+            }
             RecordKind::State => {
                 let slot = (index.0 & 0xFF) as u8;
                 let old = self.states.insert((group, slot), Place { position, bytes });
@@ -200,6 +204,11 @@ impl Retention {
             .collect();
         out.sort();
         out
+    }
+
+    /// Where the last truncation noted stands.
+    pub(super) fn last_truncation(&self) -> Option<Position> {
+        self.last_truncation
     }
 
     /// Bytes that it takes to append every state anew.

@@ -22,7 +22,7 @@ pub type DurableFn = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) struct SyncState {
     leading: bool,
     closed: bool,
-    /// A segment was filled and ends here: sync it soon, without anyone asking.
+    /// A segment was filled and ends here: sync it soon, if it is still there.
     filled: Option<Position>,
     waiting: Vec<(Position, DurableFn)>,
 }
@@ -113,9 +113,10 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    /// At `os` nobody asks for syncs; a full segment is reason enough for one, so that a power
-    /// cut has a bound, and damage in old segments can be told from a torn tail. What follows in
-    /// the next segment is left alone: its pages would only have to be touched anew.
+    /// At `os` nobody asks for syncs; a segment that was full when the last one was begun is reason
+    /// enough for one, so that a power cut has a bound, and damage in old segments can be told from
+    /// a torn tail. What follows in the next segment is left alone: its pages would only have to be
+    /// touched anew.
     pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {
         if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
             lock(&self.sync).filled = Some(end);

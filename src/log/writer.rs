@@ -28,6 +28,8 @@ pub(super) struct Writer {
     pub(super) retention: Retention,
     /// Where the log ends.
     end: Position,
+    /// Where the segment before the active one ends, once it is full.
+    full: Option<Position>,
     /// Frames gathered, to be written to the active segment at `gathered_at`.
     gathered: Vec<u8>,
     gathered_at: u64,
@@ -46,7 +48,7 @@ struct Active {
 
 impl Writer {
     pub(super) fn new(retention: Retention, end: Position) -> Writer {
-        Writer { active: None, retention, end, gathered: Vec::new(), gathered_at: 0 }
+        Writer { active: None, retention, end, full: None, gathered: Vec::new(), gathered_at: 0 }
     }
 
     /// Writes the frames gathered.
@@ -192,8 +194,11 @@ impl Inner {
         let next = Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false };
         if let Some(full) = writer.active.replace(next) {
             full.segment.file.rest();
-            // Up to the last whole batch: a part of one must never be known to be durable.
-            self.segment_was_filled(writer.end);
+            // Up to the last whole batch: a part of one must never be known to be durable. And a
+            // segment late: what tables have by then need not be written a second time.
+            if let Some(end) = writer.full.replace(writer.end) {
+                self.segment_was_filled(end);
+            }
         }
         Ok(())
     }

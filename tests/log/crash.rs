@@ -2,7 +2,7 @@
 //! appended, whole batches only, with all that was durable (after a kill: all that was
 //! acknowledged), and the log goes on from there through further crashes.
 
-use crate::driver::{Driver, entry, open, options};
+use crate::driver::{Driver, Kinds, entry, open, options};
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Rng, SimDisk};
 use arqondb::log::SyncLevel;
@@ -10,13 +10,14 @@ use arqondb::log::SyncLevel;
 const WORKLOADS: u64 = 80;
 const STEPS: usize = 25;
 
-fn at_every_change(seeds: std::ops::Range<u64>, level: SyncLevel) {
+fn at_every_change(seeds: std::ops::Range<u64>, level: SyncLevel, kinds: Kinds) {
     for seed in seeds {
         let mut changes = 0;
         loop {
             let disk = SimDisk::new();
             disk.stop_at(Some(changes));
             let mut driver = Driver::new(seed, disk.clone(), options(level));
+            driver.kinds = kinds;
             let ended = driver.work(STEPS).is_ok();
             // Dropped while the disk stands still: as if it had never been.
             driver.log = None;
@@ -69,12 +70,18 @@ fn after(before: &Driver, crash: Crash, seed: u64, changes: u64) {
 
 #[test]
 fn at_every_change_with_syncs_left_to_the_caller() {
-    at_every_change(0..WORKLOADS / 2, SyncLevel::Os);
+    at_every_change(0..WORKLOADS / 2, SyncLevel::Os, Kinds::All);
 }
 
 #[test]
 fn at_every_change_of_other_workloads() {
-    at_every_change(WORKLOADS / 2..WORKLOADS, SyncLevel::default());
+    at_every_change(WORKLOADS / 2..WORKLOADS, SyncLevel::default(), Kinds::All);
+}
+
+#[test]
+fn at_every_change_where_segments_go_back_before_what_follows_is_durable() {
+    at_every_change(WORKLOADS..WORKLOADS * 3 / 2, SyncLevel::Os, Kinds::Entries);
+    at_every_change(WORKLOADS..WORKLOADS * 3 / 2, SyncLevel::Os, Kinds::NoStates);
 }
 
 #[test]

@@ -41,6 +41,16 @@ pub(crate) struct Batch {
     pub(crate) position: Option<Position>,
 }
 
+/// Which kinds of records are appended.
+#[derive(Clone, Copy)]
+pub(crate) enum Kinds {
+    All,
+    /// Entries and truncations.
+    NoStates,
+    /// Entries alone, as by a node without Raft.
+    Entries,
+}
+
 /// A log under random work. Each batch has a record whose payload begins with the batch's number.
 pub(crate) struct Driver {
     pub(crate) disk: SimDisk,
@@ -53,6 +63,7 @@ pub(crate) struct Driver {
     pub(crate) acked: usize,
     /// How many of them were known to be durable.
     pub(crate) durable: usize,
+    pub(crate) kinds: Kinds,
     floors: BTreeMap<u64, u64>,
     last: BTreeMap<u64, u64>,
 }
@@ -67,6 +78,7 @@ impl Driver {
             history: Vec::new(),
             acked: 0,
             durable: 0,
+            kinds: Kinds::All,
             floors: BTreeMap::new(),
             last: BTreeMap::new(),
         }
@@ -150,7 +162,13 @@ impl Driver {
             payload.resize(from + more as usize, 0);
             self.rng.fill(&mut payload[from..]);
             let last = self.last.entry(group).or_default();
-            records.push(match self.rng.below(10) {
+            let kind = match self.kinds {
+                Kinds::Entries => 9,
+                Kinds::NoStates if self.rng.one_in(3) => 0,
+                Kinds::NoStates => 9,
+                Kinds::All => self.rng.below(10),
+            };
+            records.push(match kind {
                 0 if *last > 0 => {
                     *last -= self.rng.below(*last + 1).min(3);
                     record(group, RecordKind::Truncate, *last, &payload)
@@ -247,6 +265,7 @@ impl Driver {
             history: self.history.clone(),
             acked: self.acked,
             durable: self.durable,
+            kinds: self.kinds,
             floors: self.floors.clone(),
             last: self.last.clone(),
         }

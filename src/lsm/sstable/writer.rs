@@ -17,6 +17,8 @@ use std::sync::Arc;
 /// Bytes written at once: a write costs little beside them, and the allocator keeps a buffer of
 /// this size where it would return a larger one to the system.
 const OUT_BYTES: usize = 64 << 10;
+/// Bytes in the kernel's hands that are sent on their way to the device.
+const WRITE_BACK_BYTES: u64 = 256 << 10;
 
 /// How a table is written. Any table can be read whatever it was written with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub struct TableWriter {
     /// What is not written yet, from `written` on.
     out: Vec<u8>,
     written: u64,
+    /// Up to where it was sent on its way to the device.
+    written_back: u64,
     block: BlockWriter,
     encoder: Encoder,
     index: IndexWriter,
@@ -106,6 +110,7 @@ impl TableWriter {
             options,
             out: Vec::with_capacity(OUT_BYTES + 2 * options.block_bytes.min(OUT_BYTES)),
             written: 0,
+            written_back: 0,
             block: BlockWriter::new(options.restart_interval),
             encoder: Encoder::new(),
             index: IndexWriter::default(),
@@ -256,6 +261,12 @@ impl TableWriter {
         self.file.write_at(&self.out, self.written)?;
         self.written += self.out.len() as u64;
         self.out.clear();
+        // The device writes while the next blocks are compressed, and the sync at the end is short.
+        let waiting = self.written - self.written_back;
+        if waiting >= WRITE_BACK_BYTES {
+            self.file.write_back(self.written_back, waiting);
+            self.written_back = self.written;
+        }
         Ok(())
     }
 
