@@ -16,6 +16,7 @@
 //! - **Warmth.** The first touch of a page of a fresh file costs 2.2 µs: a fault, a page, its
 //!   zeros, its block. Zeros written by a plain write are put into large pages, 64 KiB at once, and
 //!   mapped by one more call, at a third of that; the file's bytes are the same before and after.
+//!   In a file that is used again the call alone is left.
 //!   A segment is warmed just ahead of what is written to it, and some of the first one before
 //!   anybody writes.
 //! - **Fallback.** Where mapping fails the plain file is used: slower, the same promises.
@@ -64,9 +65,10 @@ pub(super) fn map(file: Arc<RealFile>, is_fresh: bool) -> Result<Arc<dyn File>> 
 struct Mapping {
     base: NonNull<u8>,
     len: usize,
-    /// Everything written lies before this offset, and what does not is as it was made; `len` if
-    /// the file is not fresh.
+    /// What lies before this offset is mapped, or was written past the mapping.
     warm: usize,
+    /// Whether what lies behind is as the file was made: zeros, none of them written.
+    is_fresh: bool,
 }
 
 // SAFETY: the mapping belongs to no thread; its bytes are only changed by `copy_in` (which needs
@@ -90,11 +92,11 @@ impl Mapping {
                 0,
             )
         };
-        let warm = if is_fresh && cfg!(target_os = "linux") { 0 } else { len };
-        Some(Mapping { base: NonNull::new(base.ok()?.cast())?, len, warm })
+        let is_fresh = is_fresh && cfg!(target_os = "linux");
+        Some(Mapping { base: NonNull::new(base.ok()?.cast())?, len, warm: 0, is_fresh })
     }
 
-    /// Warms the pages up to `end`, and some more, in a file whose zeros they still are.
+    /// Warms the pages up to `end`, and some more.
     #[cold]
     fn warm_to(&mut self, file: &RealFile, end: usize) {
         while self.warm < end {
@@ -102,7 +104,7 @@ impl Mapping {
             let zeros = &ZEROS[..WARM_BYTES.min(self.len - from)];
             self.warm = from + zeros.len();
             // If either fails the pages are touched one by one, as they were to be anyhow.
-            if file.write_at(zeros, from as u64).is_ok() {
+            if !self.is_fresh || file.write_at(zeros, from as u64).is_ok() {
                 self.populate(from - from % PAGE_BYTES);
             }
         }
@@ -142,6 +144,7 @@ impl Mapping {
     /// come back when they are touched.
     #[cfg(target_os = "linux")]
     fn let_go(&mut self) {
+        (self.warm, self.is_fresh) = (0, false);
         // SAFETY: the range is exactly the live mapping, which is shared and of a file: its bytes
         // are not lost. No reference into it exists.
         _ = unsafe {
@@ -191,7 +194,7 @@ impl File for MappedFile {
         let mut mapping = self.mapping.lock();
         if end.is_none_or(|end| end > self.mapping_bytes) {
             // Some of it may lie in the mapping: from here on nothing there is known to be zeros.
-            mapping.warm = mapping.len;
+            mapping.is_fresh = false;
             return self.file.write_parts_at(parts, offset);
         }
         // `offset` is below the mapping's length, which is a usize.

@@ -10,6 +10,7 @@
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
 //! - [`process`]: what the operating system says of this process and of itself.
 //! - [`mod@prefetch`]: hints about memory.
+//! - `write_back`: asking the kernel to begin writing a part of a file.
 //! - [`chunk`]: memory in huge pages.
 //! - [`spin`]: a lock for where nobody else is.
 //! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
@@ -30,6 +31,8 @@ pub mod real_disk;
 pub mod rng;
 pub mod sim_disk;
 pub mod spin;
+#[cfg(target_os = "linux")]
+mod write_back;
 
 pub use chunk::Chunk;
 pub use clock::{Clock, RealClock, SimClock};

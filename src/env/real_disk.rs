@@ -223,10 +223,7 @@ impl File for RealFile {
 
     #[cfg(target_os = "linux")]
     fn write_back(&self, offset: u64, bytes: u64) {
-        use rustix::fs::{Advice, fadvise};
-        // What the kernel does first to pages that are not needed is to write them. Those being
-        // written stay.
-        _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(bytes), Advice::DontNeed);
+        crate::env::write_back::write_back(&self.file, offset, bytes);
     }
 
     fn sync_data(&self) -> Result<()> {

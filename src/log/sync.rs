@@ -113,8 +113,8 @@ impl Inner {
         self.wake.notify_one();
     }
 
-    /// At `os` nobody asks for syncs; a segment that was full when the last one was begun is reason
-    /// enough for one, so that a power cut has a bound, and damage in old segments can be told from
+    /// At `os` nobody asks for syncs; a segment that has been full for a while is reason enough for
+    /// one, so that a power cut has a bound, and damage in old segments can be told from
     /// a torn tail. What follows in the next segment is left alone: its pages would only have to be
     /// touched anew.
     pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {

@@ -15,8 +15,13 @@ use crate::log::format::{
 use crate::log::record::{Position, RecordKind, RecordRef};
 use crate::log::retention::Retention;
 use crate::log::segment::{Segment, sure_room};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Full segments that nobody has asked to sync are left to the system as long as they are among
+/// the last so many.
+const FULL_UNSYNCED: usize = 4;
 
 /// Payloads from this size on are written from where they are instead of being gathered.
 const GATHER_MAX: usize = 32 << 10;
@@ -28,8 +33,8 @@ pub(super) struct Writer {
     pub(super) retention: Retention,
     /// Where the log ends.
     end: Position,
-    /// Where the segment before the active one ends, once it is full.
-    full: Option<Position>,
+    /// Where the last segments that are full end, the oldest first.
+    full: VecDeque<Position>,
     /// Frames gathered, to be written to the active segment at `gathered_at`.
     gathered: Vec<u8>,
     gathered_at: u64,
@@ -48,7 +53,14 @@ struct Active {
 
 impl Writer {
     pub(super) fn new(retention: Retention, end: Position) -> Writer {
-        Writer { active: None, retention, end, full: None, gathered: Vec::new(), gathered_at: 0 }
+        Writer {
+            active: None,
+            retention,
+            end,
+            full: VecDeque::new(),
+            gathered: Vec::new(),
+            gathered_at: 0,
+        }
     }
 
     /// Writes the frames gathered.
@@ -194,9 +206,12 @@ impl Inner {
         let next = Active { segment, at: FIRST_FRAME, synced: 0, next_is_wanted: false };
         if let Some(full) = writer.active.replace(next) {
             full.segment.file.rest();
-            // Up to the last whole batch: a part of one must never be known to be durable. And a
-            // segment late: what tables have by then need not be written a second time.
-            if let Some(end) = writer.full.replace(writer.end) {
+            // Up to the last whole batch: a part of one must never be known to be durable. And
+            // late: what tables have by then need not be written a second time.
+            writer.full.push_back(writer.end);
+            if writer.full.len() > FULL_UNSYNCED
+                && let Some(end) = writer.full.pop_front()
+            {
                 self.segment_was_filled(end);
             }
         }

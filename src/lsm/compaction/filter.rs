@@ -75,6 +75,14 @@ pub struct Filter<'a> {
     older_may_hold: Option<bool>,
 }
 
+/// A value: what stands beside it, itself, and both as they are stored.
+#[derive(Clone, Copy)]
+struct Value<'v> {
+    meta: Meta,
+    value: &'v [u8],
+    stored: &'v [u8],
+}
+
 struct Operand {
     seq: Seq,
     op: MergeOp,
@@ -125,8 +133,8 @@ impl<'a> Filter<'a> {
         match record.kind {
             Kind::Merge => self.push_operand(record.seq, reader, stored, out),
             Kind::Put | Kind::PutMeta => {
-                let base = split_value(record.kind, stored).ok_or_else(malformed)?;
-                self.push_value(record.seq, reader, base, out)
+                let (meta, value) = split_value(record.kind, stored).ok_or_else(malformed)?;
+                self.push_value(record.seq, reader, Value { meta, value, stored }, out)
             }
             Kind::Delete | Kind::RangeDelete => self.push_delete(record.seq, reader, out),
         }
@@ -189,15 +197,15 @@ impl<'a> Filter<'a> {
         &mut self,
         seq: Seq,
         reader: Seq,
-        (meta, value): (Meta, &[u8]),
+        value: Value<'_>,
         out: &mut Sink<'_>,
     ) -> Result<()> {
         self.end = Some(seq);
         if self.folds(reader) {
-            return self.fold_onto(Some((meta, value)), out);
+            return self.fold_onto(Some(value), out);
         }
         self.emit_pending(out)?;
-        self.emit_value(seq, meta, value, out)
+        self.emit_value(seq, value, out)
     }
 
     fn push_delete(&mut self, seq: Seq, reader: Seq, out: &mut Sink<'_>) -> Result<()> {
@@ -212,18 +220,22 @@ impl<'a> Filter<'a> {
         self.emit(seq, Kind::Delete, &[], out)
     }
 
-    fn fold_onto(&mut self, base: Option<(Meta, &[u8])>, out: &mut Sink<'_>) -> Result<()> {
+    fn fold_onto(&mut self, base: Option<Value<'_>>, out: &mut Sink<'_>) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         let Some(newest) = pending.first() else {
             return Ok(());
         };
         let operands = pending.iter().rev().map(|o| (o.op, o.bytes.as_slice()));
-        let value = merge::fold(base.map(|b| b.1), operands);
-        let meta = base.map(|b| b.0).unwrap_or_default();
-        self.emit_value(newest.seq, meta, &value, out)
+        let value = merge::fold(base.map(|b| b.value), operands);
+        let meta = base.map(|b| b.meta).unwrap_or_default();
+        let mut stored = Vec::with_capacity(meta.header_bytes() + value.len());
+        meta.put_header(&mut stored);
+        stored.extend_from_slice(&value);
+        self.emit_value(newest.seq, Value { meta, value: &value, stored: &stored }, out)
     }
 
-    fn emit_value(&mut self, seq: Seq, meta: Meta, value: &[u8], out: &mut Sink<'_>) -> Result<()> {
+    fn emit_value(&mut self, seq: Seq, value: Value<'_>, out: &mut Sink<'_>) -> Result<()> {
+        let Value { meta, value, stored } = value;
         let unread = meta.is_expired(self.committed_ms) && !self.readers.snapshot_from(seq);
         if unread
             && !self.around.swept
@@ -234,12 +246,9 @@ impl<'a> Filter<'a> {
         {
             return Ok(());
         }
-        let mut stored = Vec::with_capacity(9 + value.len());
-        meta.put_header(&mut stored);
-        if !unread {
-            stored.extend_from_slice(value);
-        }
-        self.emit(seq, meta.kind(), &stored, out)
+        // Of a value that nobody can read what stands beside it is enough.
+        let kept = if unread { stored.len() - value.len() } else { stored.len() };
+        self.emit(seq, meta.kind(), &stored[..kept], out)
     }
 
     fn emit_pending(&mut self, out: &mut Sink<'_>) -> Result<()> {
