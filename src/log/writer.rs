@@ -83,11 +83,66 @@ impl Inner {
         records: &[RecordRef<'_>],
         positions: Option<&mut Vec<Position>>,
     ) -> Result<Position> {
+        let mut writer = self.writer.lock();
+        if let [record] = records
+            && positions.is_none()
+            && let Some(done) = self.append_fitting(&mut writer, record)
+        {
+            return done;
+        }
+        drop(writer);
         check(records)?;
         let mut writer = self.writer.lock();
         let new_states = records.iter().filter(|record| record.kind == RecordKind::State);
         let reserve = writer.retention.state_bytes() + new_states.map(frame_bytes).sum::<u64>();
         self.append_locked(&mut writer, records, reserve, positions)
+    }
+
+    /// Appends an entry that fits into the active segment whole, which nearly all do; `None` if it
+    /// is another case.
+    #[inline]
+    fn append_fitting(
+        &self,
+        writer: &mut Writer,
+        record: &RecordRef<'_>,
+    ) -> Option<Result<Position>> {
+        let durable = Position(self.durable.load(Ordering::Acquire));
+        let (active, bytes) = (writer.active.as_mut()?, frame_bytes(record));
+        let room = sure_room(active.at, active.segment.bytes);
+        let is_small = record.kind == RecordKind::Entry && record.payload.len() < GATHER_MAX;
+        if !is_small || bytes + writer.retention.state_bytes() > room {
+            return None;
+        }
+        if let Err(e) = self.check_poison() {
+            return Some(Err(e));
+        }
+        let here = durable.segment() == active.segment.number;
+        active.synced = if here { durable.offset() as u32 } else { 0 };
+        let (at, flags) = (active.at, FIRST | LAST | END);
+        let frame = frame_of(record, record.payload.len(), active.synced, flags);
+        let header = encode_header(&frame, record.payload, active.segment.salt, at);
+        if let Err(e) = active.segment.file.write_parts_at(&[&header, record.payload], at) {
+            return Some(Err(self.poison(&e)));
+        }
+        active.at += bytes;
+        let number = active.segment.number;
+        let position = Position::new(number, at + FRAME_HEADER as u64);
+        writer.retention.note(record.group, record.kind, record.index, position, number, bytes);
+        self.end_append(writer);
+        Some(Ok(position))
+    }
+
+    /// Says where the log ends after an append, and has the next segment made in time.
+    #[inline]
+    fn end_append(&self, writer: &mut Writer) {
+        if let Some(active) = &mut writer.active {
+            writer.end = Position::new(active.segment.number, active.at);
+            if active.at > active.segment.bytes / 2 && !active.next_is_wanted {
+                active.next_is_wanted = true;
+                self.supply.want();
+            }
+        }
+        self.written.store(writer.end.0, Ordering::Release);
     }
 
     /// As [`Inner::append`], under the lock, leaving `reserve` bytes of room behind.
@@ -133,14 +188,7 @@ impl Inner {
             }
         }
         writer.spill().map_err(|e| self.poison(&e))?;
-        if let Some(active) = &mut writer.active {
-            writer.end = Position::new(active.segment.number, active.at);
-            if active.at > active.segment.bytes / 2 && !active.next_is_wanted {
-                active.next_is_wanted = true;
-                self.supply.want();
-            }
-        }
-        self.written.store(writer.end.0, Ordering::Release);
+        self.end_append(writer);
         Ok(position)
     }
 
@@ -253,15 +301,7 @@ fn write_frame(
         return Err(Error::new(ErrorKind::Internal, "a frame without a segment"));
     };
     let (at, salt) = (active.at, active.segment.salt);
-    let frame = Frame {
-        // A segment has less than 2^32 bytes.
-        len: part.len() as u32,
-        synced: active.synced,
-        kind: record.kind as u8,
-        flags,
-        group: record.group.0,
-        index: record.index.0,
-    };
+    let frame = frame_of(record, part.len(), active.synced, flags);
     if large {
         let header = encode_header(&frame, part, salt, at);
         active.segment.file.write_at(&header, at)?;
@@ -277,6 +317,20 @@ fn write_frame(
     }
     active.at += (FRAME_HEADER + part.len()) as u64;
     Ok(Position::new(active.segment.number, at))
+}
+
+/// The frame of `len` bytes of a record.
+#[inline]
+fn frame_of(record: &RecordRef<'_>, len: usize, synced: u32, flags: u8) -> Frame {
+    Frame {
+        // A segment has less than 2^32 bytes.
+        len: len as u32,
+        synced,
+        kind: record.kind as u8,
+        flags,
+        group: record.group.0,
+        index: record.index.0,
+    }
 }
 
 /// Bytes that a record takes in one frame.
