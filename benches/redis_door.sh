@@ -4,7 +4,7 @@
 #     bash benches/redis_door.sh                    SET, GET and INCR at -P 1 and 16; SET at always
 #     OPS="set" PIPELINES=1 bash benches/redis_door.sh
 #
-# Both servers run at once on loopback and take turns, round by round. CPU is user and system time
+# Both servers run at once on loopback and take turns; each round begins with new ones. CPU is user and system time
 # of the whole process: what a run leaves it to do in the background, and in children, counts until
 # it is done. A table goes to standard error, a JSON object a line to standard output. Ratios above
 # 1 are in our favour.
@@ -30,14 +30,20 @@ cpu_ns() {
     awk '{ns += $1} END {printf "%.0f", ns}'
 }
 
-# Waits until a process has done what a run left it to do: that is part of the run's price.
+# Waits until a process has done what a run left it to do: that is part of the run's price. Ours
+# merges its youngest files once nobody has written for a second.
 quiet() {
-  local last now
+  local last now idle=0
   last=$(cpu_ns "$1")
-  for _ in $(seq 100); do
+  for _ in $(seq 150); do
     sleep 0.2
     now=$(cpu_ns "$1")
-    [ $((now - last)) -lt 4000000 ] && [ -z "$(cat /proc/"$1"/task/"$1"/children)" ] && return
+    if [ $((now - last)) -lt 4000000 ] && [ -z "$(cat /proc/"$1"/task/"$1"/children)" ]; then
+      idle=$((idle + 1))
+      [ "$idle" -ge 7 ] && return
+    else
+      idle=0
+    fi
     last=$now
   done
 }
@@ -55,28 +61,30 @@ measure() {
     'BEGIN {printf "%.4f", (a - b) / 1000 / n}')" >>"$results"
 }
 
-# compare LEVEL ARQON_SYNC REDIS_FSYNC OPS PIPELINES
+# compare LEVEL ARQON_SYNC REDIS_FSYNC OPS PIPELINES. Each round begins with empty servers: one
+# round is like the other.
 compare() {
   local round pipeline op
-  start_arqon "$work/arqon-$1" --sync "$2" >&2 || exit 1
-  start_redis "$work/redis-$1" --appendonly yes --appendfsync "$3" >&2 || exit 1
-  if [ "${FILL:-0}" -gt 0 ]; then
-    for port in "$ARQON_PORT" "$REDIS_PORT"; do
-      redis-benchmark -p "$port" -c 50 -d 100 -r 1000000 -n "$FILL" -P 16 -t set -q >/dev/null
-    done
-    quiet "$ARQON_PID"
-    quiet "$REDIS_PID"
-  fi
   for round in $(seq "$rounds"); do
+    start_arqon "$work/arqon-$1-$round" --sync "$2" >&2 || exit 1
+    start_redis "$work/redis-$1-$round" --appendonly yes --appendfsync "$3" >&2 || exit 1
+    if [ "${FILL:-0}" -gt 0 ]; then
+      for port in "$ARQON_PORT" "$REDIS_PORT"; do
+        redis-benchmark -p "$port" -c 50 -d 100 -r 1000000 -n "$FILL" -P 16 -t set -q >/dev/null
+      done
+      quiet "$ARQON_PID"
+      quiet "$REDIS_PID"
+    fi
     for pipeline in $5; do
       for op in $4; do
         measure arqon "$1" "$ARQON_PORT" "$ARQON_PID" "$op" "$pipeline"
         measure redis "$1" "$REDIS_PORT" "$REDIS_PID" "$op" "$pipeline"
       done
     done
+    stop_server "$ARQON_PID"
+    stop_server "$REDIS_PID"
+    rm -rf "$work/arqon-$1-$round" "$work/redis-$1-$round"
   done
-  stop_server "$ARQON_PID"
-  stop_server "$REDIS_PID"
 }
 
 compare interval interval everysec "$ops" "$pipelines"

@@ -41,15 +41,6 @@ impl Chunk {
         }
     }
 
-    /// As [`Chunk::new`], in small pages from the kernel, to be touched bit by bit.
-    pub fn of_small_pages(bytes: usize) -> Chunk {
-        assert!(bytes > 0);
-        match mapped::IS_POSSIBLE {
-            true => Chunk::mapped(bytes, mapped::small(bytes)),
-            false => Chunk::allocated(bytes),
-        }
-    }
-
     fn mapped(bytes: usize, base: Option<NonNull<u8>>) -> Chunk {
         match base {
             Some(base) => Chunk { base, bytes, is_mapped: true },
@@ -111,13 +102,6 @@ mod mapped {
 
     pub(super) const IS_POSSIBLE: bool = true;
 
-    /// Memory in small pages; `None` if there is none to be had.
-    pub(super) fn small(bytes: usize) -> Option<NonNull<u8>> {
-        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: fresh memory at an address that the kernel chooses.
-        NonNull::new(unsafe { mmap_anonymous(null_mut(), bytes, access, flags) }.ok()?.cast())
-    }
-
     /// Touches the pages from `at` on, which is the start of one.
     pub(super) fn touch(at: NonNull<u8>, bytes: usize) {
         // SAFETY: memory of a chunk, of which no byte changes. Where the kernel does not know the
@@ -156,7 +140,7 @@ mod mapped {
         None
     }
 
-    /// Gives memory of the two above back. REQUIRES: it is from there, and given back once.
+    /// Gives memory of [`huge`] back. REQUIRES: it is from there, and given back once.
     pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
         // SAFETY: as the caller promises.
         _ = unsafe { munmap(base.as_ptr().cast(), bytes) };
@@ -168,10 +152,6 @@ mod mapped {
     use std::ptr::NonNull;
 
     pub(super) const IS_POSSIBLE: bool = false;
-
-    pub(super) fn small(_bytes: usize) -> Option<NonNull<u8>> {
-        None
-    }
 
     pub(super) fn touch(_at: NonNull<u8>, _bytes: usize) {}
 

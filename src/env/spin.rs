@@ -1,27 +1,35 @@
 //! A lock for places where nobody else is.
 //!
-//! What it guards has one user at a time by its owner's design; the lock is there so that safety
-//! does not rest on that. Taking it is one atomic exchange and letting it go one store, half of
-//! what a mutex costs; who does find it taken yields until it is free, and sleeps if that takes
-//! long.
+//! What it guards has one user at a time nearly always; the lock is there so that safety does not
+//! rest on that. Taking it is one atomic exchange and letting it go one store, half of what a mutex
+//! costs, whose second exchange waits for all that its holder wrote. Who does find it taken tries
+//! again for a moment, then sleeps.
+//!
+//! A holder that lets go looks whether anybody sleeps. Without a fence between the two it may, very
+//! seldom, miss one who is just lying down: a sleeper therefore looks again after [`NAP`].
 
 #![expect(unsafe_code, reason = "hands out what is behind a lock")]
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a waiter yields before it sleeps, and how long it sleeps at first and at most.
-const YIELDS_MAX: usize = 100;
-const PAUSE_MIN: Duration = Duration::from_micros(50);
-const PAUSE_MAX: Duration = Duration::from_millis(1);
+/// How often a waiter tries again before it sleeps.
+const TRIES: usize = 100;
+/// The longest a sleeper that was missed sleeps on.
+const NAP: Duration = Duration::from_millis(1);
 
 /// A value that one thread at a time may use, for a moment.
 #[derive(Debug, Default)]
 pub struct Spin<T> {
     taken: AtomicBool,
+    /// Threads that sleep, or are about to.
+    sleepers: AtomicU32,
+    sleeping: Mutex<()>,
+    freed: Condvar,
     value: UnsafeCell<T>,
 }
 
@@ -39,10 +47,16 @@ pub struct SpinGuard<'a, T> {
 impl<T> Spin<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Spin<T> {
-        Spin { taken: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Spin {
+            taken: AtomicBool::new(false),
+            sleepers: AtomicU32::new(0),
+            sleeping: Mutex::new(()),
+            freed: Condvar::new(),
+            value: UnsafeCell::new(value),
+        }
     }
 
-    /// Takes the lock; yields while another has it. A holder that panicked has let it go.
+    /// Takes the lock; waits while another has it. A holder that panicked has let it go.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T> {
         if self.taken.swap(true, Ordering::Acquire) {
@@ -53,17 +67,26 @@ impl<T> Spin<T> {
 
     #[cold]
     fn wait(&self) {
-        let (mut yields, mut pause) = (0, PAUSE_MIN);
-        while self.taken.swap(true, Ordering::Acquire) {
-            if yields < YIELDS_MAX {
-                std::thread::yield_now();
-                yields += 1;
-            } else {
-                // tidy: sleeps because letting go wakes nobody, which is what makes it cheap
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(PAUSE_MAX);
+        for _ in 0..TRIES {
+            if !self.taken.load(Ordering::Relaxed) && !self.taken.swap(true, Ordering::Acquire) {
+                return;
             }
+            std::hint::spin_loop();
         }
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.taken.swap(true, Ordering::SeqCst) {
+            let woken = self.freed.wait_timeout(sleeping, NAP);
+            sleeping = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn wake(&self) {
+        // Who has found it taken sleeps once this is free.
+        drop(self.sleeping.lock().unwrap_or_else(PoisonError::into_inner));
+        self.freed.notify_one();
     }
 }
 
@@ -89,6 +112,9 @@ impl<T> Drop for SpinGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.lock.taken.store(false, Ordering::Release);
+        if self.lock.sleepers.load(Ordering::Relaxed) > 0 {
+            self.lock.wake();
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! Files in reading order:
 //! - this one: [`BlockCache`], and [`TableBlocks`], a slot for each block of a table.
 //! - `queue`: which block goes when one must.
-//! - [`slab`]: the memory.
 //!
 //! A table knows its blocks by number, so finding one is a load from its slot, and reading it
 //! counts nothing and locks nothing. A block enters checked and uncompressed: a hit checks
@@ -11,26 +10,20 @@
 //!
 //! Invariants owed to the tables:
 //! - A block that was found stays as it is until the finder lets go of it.
-//! - The blocks held take no more than the capacity, but for the one just entering, and with all
-//!   memory kept for blocks a sixteenth more.
+//! - The blocks held take no more than the capacity, but for the one just entering.
 
 mod queue;
-pub mod slab;
 
 use crate::lsm::sstable::Block;
 use arc_swap::{ArcSwapOption, Guard};
 use queue::{Entry, Queue};
-use slab::Slab;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const COUNTER_STRIPES: usize = 16;
-/// The part of the capacity that the slab's chunks may take beyond the blocks.
-const SLAB_SPARE_PART: u64 = 16;
 
 /// A cache of blocks, bounded by the bytes they hold. All methods may be called from many threads.
 pub struct BlockCache {
-    slab: Arc<Slab>,
     queue: Mutex<Queue>,
     /// Bytes that blocks may take now.
     room_bytes: AtomicU64,
@@ -83,7 +76,6 @@ impl BlockCache {
     /// A cache that holds at most `capacity_bytes` of blocks; with 0 it holds none.
     pub fn new(capacity_bytes: u64) -> Arc<BlockCache> {
         Arc::new(BlockCache {
-            slab: Slab::new(capacity_bytes / SLAB_SPARE_PART),
             queue: Mutex::new(Queue::new(capacity_bytes)),
             room_bytes: AtomicU64::new(capacity_bytes),
             capacity_bytes,
@@ -116,11 +108,6 @@ impl BlockCache {
         }
     }
 
-    /// Where blocks that are to enter are put.
-    pub fn slab(&self) -> &Arc<Slab> {
-        &self.slab
-    }
-
     /// What the cache has done and holds.
     pub fn stats(&self) -> CacheStats {
         let sum = |of: fn(&Counter) -> &AtomicU64| {
@@ -141,8 +128,7 @@ impl BlockCache {
 
     /// Lets blocks go until those held fit.
     fn make_room(&self, queue: &mut Queue) {
-        let taken = || self.held_bytes.load(Ordering::Relaxed) + self.slab.excess_bytes();
-        while taken() > self.room_bytes.load(Ordering::Relaxed) {
+        while self.held_bytes.load(Ordering::Relaxed) > self.room_bytes.load(Ordering::Relaxed) {
             if !queue.let_one_go() {
                 return;
             }

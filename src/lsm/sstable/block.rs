@@ -19,7 +19,6 @@ use super::block_writer::{BUCKET_EMPTY, BUCKET_SEVERAL, bucket_hash, bucket_of};
 use crate::base::Seq;
 use crate::base::codec::Reader;
 use crate::env::prefetch_for_read;
-use crate::lsm::cache::slab::Piece;
 use crate::lsm::key::Kind;
 use crate::lsm::stored::Stored;
 use std::cmp;
@@ -31,7 +30,7 @@ const TAIL_BYTES: usize = 8;
 /// A data block whose checksum was right.
 #[derive(Debug)]
 pub struct Block {
-    bytes: Piece,
+    bytes: Vec<u8>,
     /// Behind the last entry: where the offsets start.
     entries_end: u32,
     entries: u32,
@@ -76,11 +75,11 @@ pub(super) enum Found {
 
 impl Block {
     /// Reads a block's frame; its entries are checked as they are read.
-    pub fn new(bytes: impl Into<Piece>) -> Result<Block, Malformed> {
-        Block::parse(bytes.into()).ok_or(Malformed)
+    pub fn new(bytes: Vec<u8>) -> Result<Block, Malformed> {
+        Block::parse(bytes).ok_or(Malformed)
     }
 
-    fn parse(bytes: Piece) -> Option<Block> {
+    fn parse(bytes: Vec<u8>) -> Option<Block> {
         let tail = bytes.len().checked_sub(TAIL_BYTES)?;
         let mut r = Reader::new(&bytes[tail..]);
         let (entries, buckets) = (r.u32()? as usize, usize::from(r.u16()?));
@@ -109,7 +108,7 @@ impl Block {
 
     /// Memory it holds, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.bytes() + size_of::<Block>()
+        self.bytes.capacity() + size_of::<Block>()
     }
 
     /// Takes note that it was read, for the cache.

@@ -19,10 +19,8 @@ use crate::base::codec::Reader;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::File;
 use crate::env::disk::read_exact_at;
-use crate::lsm::cache::slab::{Piece, Slab};
 use std::cell::RefCell;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The format's version.
 pub const VERSION: u32 = 1;
@@ -219,51 +217,25 @@ pub fn read_block(file: &dyn File, path: &Path, handle: Handle) -> Result<Vec<u8
     unpack(bytes, path, handle.offset)
 }
 
-/// As [`read_block`], into memory of `slab`. `codec` is what the block is likely stored in.
-pub fn read_block_into(
+/// As [`read_block`], where `codec` is what the block is likely stored in: packed bytes are read
+/// into memory that the thread keeps for that.
+pub fn read_block_of(
     file: &dyn File,
     path: &Path,
     handle: Handle,
     codec: Codec,
-    slab: &Arc<Slab>,
-) -> Result<Piece> {
-    let offset = handle.offset;
+) -> Result<Vec<u8>> {
     let len = stored_bytes(handle);
-    if codec == Codec::None {
-        let mut piece = slab.take(len);
-        read_exact_at(file, path, &mut piece, offset)?;
-        return match check(&piece, path, offset)? {
-            Codec::None => {
-                piece.truncate(len - BLOCK_TRAILER_BYTES as usize);
-                Ok(piece)
-            }
-            Codec::Lz4 => unpack_slice(&piece, path, offset).map(Piece::from),
-        };
-    }
-    if len > SCRATCH_BYTES_MAX {
-        return read_block(file, path, handle).map(Piece::from);
+    if codec == Codec::None || len > SCRATCH_BYTES_MAX {
+        return read_block(file, path, handle);
     }
     SCRATCH.with_borrow_mut(|scratch| {
         if scratch.len() < len {
             scratch.resize(SCRATCH_BYTES_MAX, 0);
         }
         let bytes = &mut scratch[..len];
-        read_exact_at(file, path, bytes, offset)?;
-        let codec = check(bytes, path, offset)?;
-        let payload = &bytes[..len - BLOCK_TRAILER_BYTES as usize];
-        match codec {
-            Codec::None => {
-                let mut piece = slab.take(payload.len());
-                piece.copy_from_slice(payload);
-                Ok(piece)
-            }
-            Codec::Lz4 => {
-                let (raw_len, packed) = lz4_parts(payload, path, offset)?;
-                let mut piece = slab.take(raw_len);
-                unpack_lz4(packed, &mut piece, path, offset)?;
-                Ok(piece)
-            }
-        }
+        read_exact_at(file, path, bytes, handle.offset)?;
+        unpack_slice(bytes, path, handle.offset)
     })
 }
 
@@ -286,7 +258,7 @@ pub fn unpack(mut bytes: Vec<u8>, path: &Path, offset: u64) -> Result<Vec<u8>> {
     bytes.truncate(bytes.len().saturating_sub(BLOCK_TRAILER_BYTES as usize));
     match codec {
         Codec::None => Ok(bytes),
-        Codec::Lz4 => unpack_lz4_vec(&bytes, path, offset),
+        Codec::Lz4 => unpack_lz4(&bytes, path, offset),
     }
 }
 
@@ -296,7 +268,7 @@ pub fn unpack_slice(bytes: &[u8], path: &Path, offset: u64) -> Result<Vec<u8>> {
     let payload = &bytes[..bytes.len().saturating_sub(BLOCK_TRAILER_BYTES as usize)];
     match codec {
         Codec::None => Ok(payload.to_vec()),
-        Codec::Lz4 => unpack_lz4_vec(payload, path, offset),
+        Codec::Lz4 => unpack_lz4(payload, path, offset),
     }
 }
 
@@ -316,20 +288,8 @@ fn check(bytes: &[u8], path: &Path, offset: u64) -> Result<Codec> {
     }
 }
 
-fn unpack_lz4_vec(payload: &[u8], path: &Path, offset: u64) -> Result<Vec<u8>> {
-    let (raw_len, packed) = lz4_parts(payload, path, offset)?;
-    let mut raw = vec![0; raw_len];
-    unpack_lz4(packed, &mut raw, path, offset)?;
-    Ok(raw)
-}
-
-fn damaged_lz4(path: &Path, offset: u64, found: String) -> Error {
-    Error::corruption(path, offset, "an lz4 block", found)
-}
-
-/// The length of a block's bytes, and the bytes packed.
-fn lz4_parts<'a>(payload: &'a [u8], path: &Path, offset: u64) -> Result<(usize, &'a [u8])> {
-    let damaged = |found: String| damaged_lz4(path, offset, found);
+fn unpack_lz4(payload: &[u8], path: &Path, offset: u64) -> Result<Vec<u8>> {
+    let damaged = |found: String| Error::corruption(path, offset, "an lz4 block", found);
     let Some((raw_len, packed)) = payload.split_first_chunk::<4>() else {
         return Err(damaged(format!("{} bytes", payload.len())));
     };
@@ -338,15 +298,11 @@ fn lz4_parts<'a>(payload: &'a [u8], path: &Path, offset: u64) -> Result<(usize, 
     if raw_len > RAW_BYTES_MAX || raw_len > packed.len().saturating_mul(255) {
         return Err(damaged(format!("{} bytes said to hold {raw_len}", packed.len())));
     }
-    Ok((raw_len, packed))
-}
-
-/// Unpacks what fills `raw`.
-fn unpack_lz4(packed: &[u8], raw: &mut [u8], path: &Path, offset: u64) -> Result<()> {
-    match lz4_flex::block::decompress_into(packed, raw) {
-        Ok(n) if n == raw.len() => Ok(()),
-        Ok(n) => Err(damaged_lz4(path, offset, format!("{n} bytes instead of {}", raw.len()))),
-        Err(e) => Err(damaged_lz4(path, offset, e.to_string())),
+    let mut raw = vec![0; raw_len];
+    match lz4_flex::block::decompress_into(packed, &mut raw) {
+        Ok(n) if n == raw_len => Ok(raw),
+        Ok(n) => Err(damaged(format!("{n} bytes instead of {raw_len}"))),
+        Err(e) => Err(damaged(e.to_string())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::block::{Block, Found};
 use super::filter::{Filter, hash};
-use super::format::{Footer, Handle, read_block, read_block_into};
+use super::format::{Footer, Handle, read_block, read_block_of};
 use super::index::Index;
 use super::properties::Properties;
 use super::read_ahead::ReadAhead;
@@ -244,8 +244,8 @@ impl Table {
     /// Reads a data block and puts it into the cache.
     #[cold]
     fn read(&self, i: usize) -> Result<Arc<Block>> {
-        let (codec, slab) = (self.parts.properties.codec, self.cached.cache().slab());
-        let bytes = read_block_into(&*self.file, &self.path, self.handle(i), codec, slab)?;
+        let codec = self.parts.properties.codec;
+        let bytes = read_block_of(&*self.file, &self.path, self.handle(i), codec)?;
         let block = Arc::new(Block::new(bytes).map_err(|_| self.malformed(i))?);
         self.cached.insert(i, &block);
         Ok(block)
