@@ -136,19 +136,25 @@ impl SkipList {
         let mut before = writer.tail;
         // SAFETY: `tail` holds null or nodes of this list.
         let last = unsafe { NodeRef::new(before[0]) };
-        if last.is_some_and(|last| !target.is_above(last)) {
+        let in_order = last.is_none_or(|last| target.is_above(last));
+        let place = if in_order {
+            writer.samples.end()
+        } else {
             before = [ptr::null_mut(); HEIGHT_MAX];
-            let next = if height <= 2 {
-                // SAFETY: the samples are nodes of this list.
-                before[1] = unsafe { writer.samples.last_before(&target) };
-                self.walk_bottom(before[1], &target, &mut before[0])
-            } else {
-                self.search(&target, |level, node| before[level] = Position::of(node).0)
-            };
+            if height > 2 {
+                self.search(&target, 2, |level, node| before[level] = Position::of(node).0);
+            }
+            // SAFETY: the samples are nodes of this list.
+            let place = unsafe { writer.samples.place(&target) };
+            if height >= 2 {
+                before[1] = writer.samples.tall_before(place);
+            }
+            let next = self.walk_bottom(writer.samples.before(place), &target, &mut before[0]);
             if next.is_some_and(|next| target.compare(next) == Order::Equal) {
                 return None;
             }
-        }
+            place
+        };
         if height > self.height.load(Ordering::Relaxed) {
             self.height.store(height, Ordering::Relaxed);
         }
@@ -165,13 +171,14 @@ impl SkipList {
                 writer.tail[level] = new;
             }
         }
-        if height >= 2 {
+        let is_sampled = height >= 2 || !in_order;
+        if is_sampled {
             // SAFETY: all samples are nodes of this list.
-            unsafe { writer.samples.insert(node, &target) }
+            unsafe { writer.samples.insert(node, place) }
         }
         // SAFETY: the list has one arena; the lock admits one writer.
         let index_bytes = unsafe { self.index.insert(&mut writer.hash, &mut writer.arena, node) };
-        let sample_bytes = if height >= 2 { SAMPLE_BYTES } else { 0 };
+        let sample_bytes = if is_sampled { SAMPLE_BYTES } else { 0 };
         Some(node_bytes(&record, height) + index_bytes + sample_bytes)
     }
 
@@ -219,9 +226,9 @@ impl SkipList {
                 writer.tail[level] = node.as_ptr();
             }
             if height >= 2 {
-                let target = Target::new(node.user_key(), node.trailer());
+                let end = writer.samples.end();
                 // SAFETY: all samples are nodes of this list.
-                unsafe { writer.samples.insert(node, &target) }
+                unsafe { writer.samples.insert(node, end) }
             }
             // SAFETY: as in `insert`.
             unsafe { self.index.insert(&mut writer.hash, &mut writer.arena, node) };
@@ -267,13 +274,13 @@ impl SkipList {
 
     /// The first node at or behind the target.
     pub(super) fn seek(&self, target: &Target<'_>) -> Option<NodeRef<'_>> {
-        self.search(target, |_, _| {})
+        self.search(target, 0, |_, _| {})
     }
 
     /// The last node before the target.
     pub(super) fn before(&self, target: &Target<'_>) -> Option<NodeRef<'_>> {
         let mut last = None;
-        self.search(target, |_, node| last = node);
+        self.search(target, 0, |_, node| last = node);
         last
     }
 
@@ -296,17 +303,19 @@ impl SkipList {
         unsafe { NodeRef::new(at.0) }
     }
 
-    /// Walks down to the first node at or behind the target; tells `passed` of the last node
-    /// before it on each level, from the top (`None`: the start of the list).
+    /// Walks down to level `lowest`, to the first node there at or behind the target; tells
+    /// `passed` of the last node before it on each level, from the top (`None`: the start of the
+    /// list).
     fn search<'a>(
         &'a self,
         target: &Target<'_>,
+        lowest: usize,
         mut passed: impl FnMut(usize, Option<NodeRef<'a>>),
     ) -> Option<NodeRef<'a>> {
         let mut at = None;
         let mut next = None;
         let mut known_behind = ptr::null_mut();
-        for level in (0..self.height.load(Ordering::Relaxed)).rev() {
+        for level in (lowest..self.height.load(Ordering::Relaxed)).rev() {
             loop {
                 next = self.link_of(at, level).and_then(|link| self.follow(link));
                 match next {
