@@ -16,7 +16,8 @@
 //! - **Warmth.** The first touch of a page of a fresh file costs 2.2 µs: a fault, a page, its
 //!   zeros, its block. Zeros written by a plain write are put into large pages, 64 KiB at once, and
 //!   mapped by one more call, at a third of that; the file's bytes are the same before and after.
-//!   In a file that is used again the call alone is left.
+//!   In a file that is used again the call alone is left; it makes the pages dirty a little before
+//!   they would be.
 //!   A segment is warmed just ahead of what is written to it, and some of the first one before
 //!   anybody writes.
 //! - **Fallback.** Where mapping fails the plain file is used: slower, the same promises.

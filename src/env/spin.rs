@@ -1,12 +1,13 @@
 //! A lock for places where nobody else is.
 //!
-//! What it guards has one user at a time nearly always; the lock is there so that safety does not
-//! rest on that. Taking it is one atomic exchange and letting it go one store, half of what a mutex
+//! What it guards has one user at a time nearly always, for a moment nearly always: now and then a
+//! holder waits for the disk. Taking it is one atomic exchange and letting it go one store, half of what a mutex
 //! costs, whose second exchange waits for all that its holder wrote. Who does find it taken tries
 //! again for a moment, then sleeps.
 //!
 //! A holder that lets go looks whether anybody sleeps. Without a fence between the two it may, very
-//! seldom, miss one who is just lying down: a sleeper therefore looks again after [`NAP`].
+//! seldom, miss one who is just lying down: a sleeper therefore looks again after [`NAP_MIN`], and
+//! less and less often.
 
 #![expect(unsafe_code, reason = "hands out what is behind a lock")]
 
@@ -19,8 +20,9 @@ use std::time::Duration;
 
 /// How often a waiter tries again before it sleeps.
 const TRIES: usize = 100;
-/// The longest a sleeper that was missed sleeps on.
-const NAP: Duration = Duration::from_millis(1);
+/// How long a sleeper that was missed sleeps on, at first and at most.
+const NAP_MIN: Duration = Duration::from_millis(1);
+const NAP_MAX: Duration = Duration::from_millis(16);
 
 /// A value that one thread at a time may use, for a moment.
 #[derive(Debug, Default)]
@@ -75,8 +77,10 @@ impl<T> Spin<T> {
         }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let mut sleeping = self.sleeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nap = NAP_MIN;
         while self.taken.swap(true, Ordering::SeqCst) {
-            let woken = self.freed.wait_timeout(sleeping, NAP);
+            let woken = self.freed.wait_timeout(sleeping, nap);
+            nap = (nap * 2).min(NAP_MAX);
             sleeping = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         self.sleepers.fetch_sub(1, Ordering::Relaxed);

@@ -1,9 +1,10 @@
 //! Giving segments back that no group needs.
 //!
-//! The states that stand in them are appended anew, what must outlive them is made durable (those
-//! states, and truncations: an entry that one voids may go only when it is voided for good), and
-//! only then the files go, oldest first. What else was written need not be durable first: nobody
-//! needs what goes, and a log may end anywhere behind what was synced.
+//! The states that stand in them are appended anew, what must outlive them is made durable (states,
+//! for an older one of the slot may stand in what goes, and truncations: an entry that one voids
+//! may go only when it is voided for good), and only then the files go, oldest first. What else was
+//! written need not be durable first: nobody needs what goes, and a log may end anywhere behind
+//! what was synced.
 
 use crate::base::Result;
 use crate::log::record::{Position, Record, RecordRef};
@@ -29,12 +30,10 @@ impl Inner {
         for record in &records {
             self.append_locked(&mut writer, std::slice::from_ref(record), 0, None)?;
         }
-        let must_stay = writer.retention.last_truncation();
+        let must_stay = writer.retention.last_to_outlive();
         drop(writer);
-        if !records.is_empty() {
-            self.sync_to(self.written())?;
-        } else if let Some(truncation) = must_stay {
-            self.sync_to(truncation)?;
+        if let Some(position) = must_stay {
+            self.sync_to(position)?;
         }
         for number in unneeded {
             self.retire(number)?;
@@ -45,7 +44,9 @@ impl Inner {
     fn retire(&self, number: u32) -> Result<()> {
         let taken = self.segments_mut().remove(&number);
         if let Some(segment) = taken {
-            if let Err(e) = self.supply.retire(&segment) {
+            // What the device has not yet would be written to it only to be written over.
+            let is_clean = segment.number < self.durable().segment();
+            if let Err(e) = self.supply.retire(&segment, is_clean) {
                 // It stays, and so do those behind it: a log has no holes.
                 self.keep_segment(segment);
                 return Err(e);

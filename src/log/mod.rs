@@ -212,8 +212,9 @@ impl Log {
     }
 
     /// Says that `group` needs its entries up to `index` no more, and gives back the segments
-    /// that nobody needs. That takes a sync and a few changes of names when there are such
-    /// segments, and nothing otherwise. The floor is not kept over a restart.
+    /// that nobody needs. That takes a few changes of names when there are such segments, a sync
+    /// of the log besides if states or truncations stand in it that are not durable, and nothing
+    /// otherwise. The floor is not kept over a restart.
     pub fn set_floor(&self, group: GroupId, index: LogIndex) -> Result<()> {
         self.inner.writer.lock().retention.set_floor(group, index);
         self.inner.collect()

@@ -18,7 +18,7 @@ pub enum SyncLevel {
         ms: u64,
     },
     /// Written `os`: the operating system decides. A power cut loses what it had not yet written
-    /// (on Linux about 30 seconds), at most what has been appended since the last full segment.
+    /// (on Linux about 30 seconds), at most about the last six segments.
     Os,
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Retention {
     floors: BTreeMap<GroupId, LogIndex>,
     states: BTreeMap<(GroupId, u8), Place>,
     state_bytes: u64,
-    last_truncation: Option<Position>,
+    last_to_outlive: Option<Position>,
     // The span being extended, kept out of the maps: appends come in runs of one group.
     hot: Option<(u32, GroupId, Span)>,
 }
@@ -76,10 +76,11 @@ impl Retention {
                 self.note_entry(group, index, position.segment(), last_segment);
             }
             RecordKind::Truncate => {
-                self.last_truncation = Some(position);
+                self.last_to_outlive = Some(position);
                 self.truncate(group, index);
             }
             RecordKind::State => {
+                self.last_to_outlive = Some(position);
                 let slot = (index.0 & 0xFF) as u8;
                 let old = self.states.insert((group, slot), Place { position, bytes });
                 self.state_bytes += bytes;
@@ -206,9 +207,10 @@ impl Retention {
         out
     }
 
-    /// Where the last truncation noted stands.
-    pub(super) fn last_truncation(&self) -> Option<Position> {
-        self.last_truncation
+    /// Where the last record stands that must be durable before an older segment goes: what a
+    /// truncation voids and what a state replaces may go only with their successor there for good.
+    pub(super) fn last_to_outlive(&self) -> Option<Position> {
+        self.last_to_outlive
     }
 
     /// Bytes that it takes to append every state anew.

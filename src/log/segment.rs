@@ -194,12 +194,13 @@ impl Supply {
         (state.ready.len() + state.spares.len()) as u64 * self.options.segment_bytes
     }
 
-    /// Takes a segment out of the log: its file is kept to be used again if there is a use for it
-    /// and nobody reads it, or removed. After an error it is still there. The caller syncs the
+    /// Takes a segment out of the log: its file is kept to be used again if it `may_serve`, there
+    /// is a use for it and nobody reads it, or removed. After an error it is still there. The caller syncs the
     /// names ([`Supply::sync_names`]) before it takes out the next.
-    pub(super) fn retire(&self, segment: &Arc<Segment>) -> Result<()> {
+    pub(super) fn retire(&self, segment: &Arc<Segment>, may_serve: bool) -> Result<()> {
         let mut state = self.lock();
-        let keep = state.spares.len() < self.options.recycle_max
+        let keep = may_serve
+            && state.spares.len() < self.options.recycle_max
             && segment.bytes == self.options.segment_bytes
             && Arc::strong_count(segment) == 1;
         if keep {

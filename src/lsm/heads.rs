@@ -45,7 +45,12 @@ impl Heads {
         let top = self.tops.partition_point(|top| *top < head) * STRIDE;
         let (from, to) = (top.saturating_sub(STRIDE), top.min(n));
         let low = from + self.heads[from..to].partition_point(|h| *h < head);
-        let equal = self.heads[low..].iter().take_while(|h| **h == head).count();
+        let behind = &self.heads[low..];
+        // One at most, nearly always.
+        let equal = match behind.get(1) == Some(&head) {
+            true => behind.partition_point(|h| *h == head),
+            false => usize::from(behind.first() == Some(&head)),
+        };
         low..low + equal
     }
 

@@ -5,9 +5,11 @@ use bytes::Bytes;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A value from this length on keeps its block alive instead of being copied: the copy would cost
-/// more, and the block holds at most some of its like beside it.
+/// A value from this length on keeps its block alive instead of being copied, which would cost
+/// more, if it is [`SHARED_PART`] of the block at least: so much more memory than its own a value
+/// may hold, and no more.
 const SHARED_MIN: usize = 512;
+const SHARED_PART: usize = 8;
 
 /// A stored value, and what keeps it alive.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,9 @@ impl<'a> Stored<'a> {
     pub fn keep_from(&self, n: usize) -> Bytes {
         let kept = &self.bytes[n..];
         match self.block {
-            Some(block) if kept.len() >= SHARED_MIN => {
+            Some(block)
+                if kept.len() >= SHARED_MIN && kept.len() * SHARED_PART >= block.data().len() =>
+            {
                 let data = block.data();
                 // Both are parts of the block's bytes.
                 let start = kept.as_ptr().addr() - data.as_ptr().addr();

@@ -124,7 +124,13 @@ impl Db {
 
     /// Writes a batch of one operation, in memory that the thread keeps for that.
     fn write_one(&self, fill: impl FnOnce(&mut WriteBatch)) -> Result<()> {
-        SCRATCH.with_borrow_mut(|scratch| {
+        SCRATCH.with(|scratch| {
+            let Ok(mut scratch) = scratch.try_borrow_mut() else {
+                // Within another write of this thread.
+                let mut batch = WriteBatch::new();
+                fill(&mut batch);
+                return self.write_from(&mut batch).map(drop);
+            };
             let batch = scratch.get_or_insert_default();
             batch.clear();
             fill(batch);

@@ -2,10 +2,11 @@
 //! appended, whole batches only, with all that was durable (after a kill: all that was
 //! acknowledged), and the log goes on from there through further crashes.
 
-use crate::driver::{Driver, Kinds, entry, open, options};
+use crate::driver::{Driver, Kinds, entry, open, options, record};
+use arqondb::base::{GroupId, LogIndex};
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Rng, SimDisk};
-use arqondb::log::SyncLevel;
+use arqondb::log::{RecordKind, SyncLevel};
 
 const WORKLOADS: u64 = 80;
 const STEPS: usize = 25;
@@ -82,6 +83,24 @@ fn at_every_change_of_other_workloads() {
 fn at_every_change_where_segments_go_back_before_what_follows_is_durable() {
     at_every_change(WORKLOADS..WORKLOADS * 3 / 2, SyncLevel::Os, Kinds::Entries);
     at_every_change(WORKLOADS..WORKLOADS * 3 / 2, SyncLevel::Os, Kinds::NoStates);
+}
+
+#[test]
+fn a_state_outlives_its_segment_though_the_newer_one_was_not_durable() {
+    let disk = SimDisk::new();
+    let (log, _) = open(&disk, options(SyncLevel::Os)).unwrap();
+    let state = |value: &[u8]| record(2, RecordKind::State, 0, value);
+    log.append(&[state(b"older").as_ref()]).unwrap();
+    log.sync_to(log.written()).unwrap();
+    // Into the next segment.
+    for index in 1..=4 {
+        log.append(&[entry(1, index, &[7; 1200]).as_ref()]).unwrap();
+    }
+    log.append(&[state(b"newer").as_ref()]).unwrap();
+    log.set_floor(GroupId(1), LogIndex(4)).unwrap();
+    let (_, seen) = open(&disk.crash(Crash::PowerLostClean), options(SyncLevel::Os)).unwrap();
+    let states = seen.iter().filter(|(_, r)| r.kind == RecordKind::State);
+    assert!(states.count() >= 1, "no state is left of two");
 }
 
 #[test]

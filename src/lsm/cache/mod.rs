@@ -49,7 +49,7 @@ struct Counter {
 /// What a cache has done and holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheStats {
-    /// Lookups that found their block. Lookups at the same instant may count as one.
+    /// Lookups that found their block. Some may not be counted where threads look at once.
     pub hits: u64,
     /// Lookups that did not.
     pub misses: u64,

@@ -75,9 +75,10 @@ pub struct Filter<'a> {
     older_may_hold: Option<bool>,
 }
 
-/// A value: what stands beside it, itself, and both as they are stored.
+/// A value: what stands beside it, itself, and both as they are stored in a record of `kind`.
 #[derive(Clone, Copy)]
 struct Value<'v> {
+    kind: Kind,
     meta: Meta,
     value: &'v [u8],
     stored: &'v [u8],
@@ -134,7 +135,12 @@ impl<'a> Filter<'a> {
             Kind::Merge => self.push_operand(record.seq, reader, stored, out),
             Kind::Put | Kind::PutMeta => {
                 let (meta, value) = split_value(record.kind, stored).ok_or_else(malformed)?;
-                self.push_value(record.seq, reader, Value { meta, value, stored }, out)
+                self.push_value(
+                    record.seq,
+                    reader,
+                    Value { kind: record.kind, meta, value, stored },
+                    out,
+                )
             }
             Kind::Delete | Kind::RangeDelete => self.push_delete(record.seq, reader, out),
         }
@@ -231,11 +237,12 @@ impl<'a> Filter<'a> {
         let mut stored = Vec::with_capacity(meta.header_bytes() + value.len());
         meta.put_header(&mut stored);
         stored.extend_from_slice(&value);
-        self.emit_value(newest.seq, Value { meta, value: &value, stored: &stored }, out)
+        let value = Value { kind: meta.kind(), meta, value: &value, stored: &stored };
+        self.emit_value(newest.seq, value, out)
     }
 
     fn emit_value(&mut self, seq: Seq, value: Value<'_>, out: &mut Sink<'_>) -> Result<()> {
-        let Value { meta, value, stored } = value;
+        let Value { kind, meta, value, stored } = value;
         let unread = meta.is_expired(self.committed_ms) && !self.readers.snapshot_from(seq);
         if unread
             && !self.around.swept
@@ -248,7 +255,7 @@ impl<'a> Filter<'a> {
         }
         // Of a value that nobody can read what stands beside it is enough.
         let kept = if unread { stored.len() - value.len() } else { stored.len() };
-        self.emit(seq, meta.kind(), &stored[..kept], out)
+        self.emit(seq, kind, &stored[..kept], out)
     }
 
     fn emit_pending(&mut self, out: &mut Sink<'_>) -> Result<()> {

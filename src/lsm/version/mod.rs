@@ -159,11 +159,9 @@ impl Version {
     #[inline]
     pub fn find(&self, level: usize, key: &[u8]) -> Option<&Arc<TableFile>> {
         let (files, ends) = (self.levels.get(level)?, self.ends.get(level)?);
-        let Range { mut start, end } = ends.narrow(key);
-        while start < end && files[start].meta.ends_before(key) {
-            start += 1;
-        }
-        files.get(start).filter(|f| f.meta.smallest.as_slice() <= key)
+        let Range { start, end } = ends.narrow(key);
+        let at = start + files[start..end].partition_point(|f| f.meta.ends_before(key));
+        files.get(at).filter(|f| f.meta.smallest.as_slice() <= key)
     }
 
     /// The deepest level into which new files of `range` can go without lying below or beside
