@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often over deletes may make a suspect before the writer itself looks: so long a walk is what
 /// a reader has before it at most.
-const LAG_MAX: u64 = 8;
+const LAG_MAX: u64 = 4;
 /// Spans that are remembered; the oldest go.
 const SPANS_MAX: usize = 64;
 

@@ -203,7 +203,7 @@ impl Inner {
         }
         drop(applying);
         if self.options.background {
-            lagging.iter().for_each(|tree| self.lend(tree));
+            lagging.iter().for_each(|tree| self.catch_up(tree));
         }
     }
 

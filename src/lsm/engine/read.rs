@@ -126,6 +126,17 @@ impl Inner {
         }
     }
 
+    /// Has the searches for dead spans catch up with who deletes: waits for the one under way, and
+    /// if that was not enough searches. Deletes are faster than searches where many old versions
+    /// lie about, and the next walk would pay for all that is behind.
+    pub(super) fn catch_up(&self, tree: &Tree) {
+        if let Ok(_held) = self.take(tree.id, Slot::Dead)
+            && tree.dead.is_lagging()
+        {
+            _ = self.find_dead_span(tree);
+        }
+    }
+
     /// Looks from a suspect key on for the first live one, and enters what lies between.
     pub(super) fn find_dead_span(&self, tree: &Tree) -> Result<()> {
         let Some((number, start)) = tree.dead.suspect() else {
