@@ -4,10 +4,10 @@
 #     bash benches/redis_door.sh                    SET, GET and INCR at -P 1 and 16; SET at always
 #     OPS="set" PIPELINES=1 bash benches/redis_door.sh
 #
-# Both servers run at once on loopback and take turns; each round begins with new ones. CPU is user and system time
-# of the whole process: what a run leaves it to do in the background, and in children, counts until
-# it is done. A table goes to standard error, a JSON object a line to standard output. Ratios above
-# 1 are in our favour.
+# Both servers run at once on loopback and take turns; each round begins with new ones. CPU is user
+# and system time of the whole process: what a run leaves it to do in the background, and in
+# children, counts until it is done. A table goes to standard error, a JSON object a line to standard
+# output. Ratios above 1 are in our favour.
 #
 # ROUNDS (5), REQUESTS_P1 (100000), REQUESTS_PN (600000), OPS ("set get incr"), PIPELINES ("1 16"),
 # ALWAYS (1: measure `always` too), FILL (0: keys set beforehand, of 1,000,000), ARQON_BINARY.

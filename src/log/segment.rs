@@ -195,8 +195,8 @@ impl Supply {
     }
 
     /// Takes a segment out of the log: its file is kept to be used again if it `may_serve`, there
-    /// is a use for it and nobody reads it, or removed. After an error it is still there. The caller syncs the
-    /// names ([`Supply::sync_names`]) before it takes out the next.
+    /// is a use for it and nobody reads it, or removed. After an error it is still there. The
+    /// caller syncs the names ([`Supply::sync_names`]) before it takes out the next.
     pub(super) fn retire(&self, segment: &Arc<Segment>, may_serve: bool) -> Result<()> {
         let mut state = self.lock();
         let keep = may_serve

@@ -114,9 +114,9 @@ impl Inner {
     }
 
     /// At `os` nobody asks for syncs; a segment that has been full for a while is reason enough for
-    /// one, so that a power cut has a bound, and damage in old segments can be told from
-    /// a torn tail. What follows in the next segment is left alone: its pages would only have to be
-    /// touched anew.
+    /// one, so that a power cut has a bound, and damage in old segments can be told from a torn
+    /// tail. What follows in the next segment is left alone: its pages would only have to be touched
+    /// anew.
     pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {
         if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
             lock(&self.sync).filled = Some(end);

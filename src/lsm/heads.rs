@@ -76,12 +76,17 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 /// The 8 bytes of a key behind its first `prefix`, padded with zeros.
 #[inline]
 fn head_behind(prefix: usize, key: &[u8]) -> u64 {
-    let rest = key.get(prefix..).unwrap_or(&[]);
-    match rest.first_chunk::<8>() {
+    head(key.get(prefix..).unwrap_or(&[]))
+}
+
+/// The first 8 bytes of a key, padded with zeros, as an integer that sorts as they do.
+#[inline]
+pub(super) fn head(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
         Some(head) => u64::from_be_bytes(*head),
         None => {
             let mut padded = [0; 8];
-            padded[..rest.len()].copy_from_slice(rest);
+            padded[..key.len()].copy_from_slice(key);
             u64::from_be_bytes(padded)
         }
     }

@@ -4,8 +4,8 @@
 //! - this one: [`BlockCache`], and [`TableBlocks`], a slot for each block of a table.
 //! - `queue`: which block goes when one must.
 //!
-//! A table knows its blocks by number, so finding one is a load from its slot, and reading it
-//! counts nothing and locks nothing. A block enters checked and uncompressed: a hit checks
+//! A table knows its blocks by number, so finding one is a load from its slot, which takes no lock
+//! and counts no reference. A block enters checked and uncompressed: a hit checks
 //! nothing.
 //!
 //! Invariants owed to the tables:

@@ -12,6 +12,7 @@
 
 use super::arena::Arena;
 use crate::env::prefetch_for_read;
+use crate::lsm::heads::head;
 use crate::lsm::key::{TRAILER_BYTES, user_key};
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -46,19 +47,6 @@ pub(super) struct Record<'a> {
 pub(super) struct NodeRef<'a> {
     node: NonNull<Node>,
     list: PhantomData<&'a Node>,
-}
-
-/// The first 8 bytes of a user key as an integer that sorts as they do.
-#[inline]
-pub(super) fn head(user_key: &[u8]) -> u64 {
-    match user_key.first_chunk::<8>() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut padded = [0; 8];
-            padded[..user_key.len()].copy_from_slice(user_key);
-            u64::from_be_bytes(padded)
-        }
-    }
 }
 
 /// Bytes that a node takes in the arena.

@@ -9,8 +9,9 @@
 
 #![expect(unsafe_code, reason = "compares keys of nodes that the list's arena keeps alive")]
 
-use super::node::{Node, NodeRef, head};
+use super::node::{Node, NodeRef};
 use super::skiplist::Target;
+use crate::lsm::heads::head;
 use std::cmp::Ordering;
 
 const CHUNK_MAX: usize = 256;
@@ -158,6 +159,9 @@ impl Samples {
         let last = self.chunks.last().and_then(|c| c.samples.last()).map_or(&[][..], key_of);
         let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
         let prefix = first[..shared].to_vec();
+        if prefix == self.prefix {
+            return;
+        }
         for chunk in &mut self.chunks {
             for sample in &mut chunk.samples {
                 sample.head = head_behind(&prefix, key_of(sample));

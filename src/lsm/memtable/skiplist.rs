@@ -10,9 +10,10 @@
 use super::arena::{Arena, ArenaPool};
 use super::hash_index::{HashIndex, HashWriter, SLOT_BYTES};
 use super::loading::Loading;
-use super::node::{HEIGHT_MAX, Node, NodeRef, Record, head, node_bytes, write_node};
+use super::node::{HEIGHT_MAX, Node, NodeRef, Record, node_bytes, write_node};
 use super::samples::{SAMPLE_BYTES, Samples};
 use crate::env::{Rng, Spin, SpinGuard};
+use crate::lsm::heads::head;
 use std::cmp::Ordering as Order;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
