@@ -50,11 +50,12 @@ pub use recover::{Cut, Recovery, Replay};
 pub use sync::DurableFn;
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
-use crate::env::{Disk, Spin, rng};
+use crate::env::{Disk, RealClock, Spin, rng};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The log of a node. All methods may be called from many threads. Dropping it syncs what has
 /// been written, answers all who wait, and ends its threads.
@@ -74,6 +75,9 @@ struct Inner {
     segments: read::Segments,
     written: AtomicU64,
     durable: AtomicU64,
+    clock: RealClock,
+    /// How long a sync has taken of late, in ns; 0 as long as there was none.
+    sync_ns: AtomicU64,
     sync: Mutex<sync::SyncState>,
     synced: Condvar,
     wake: Condvar,
@@ -122,6 +126,8 @@ impl Log {
             segments: std::sync::RwLock::new(segments),
             written: AtomicU64::new(found.end.0),
             durable: AtomicU64::new(found.end.0),
+            clock: RealClock::new(),
+            sync_ns: AtomicU64::new(0),
             sync: Mutex::default(),
             synced: Condvar::new(),
             wake: Condvar::new(),
@@ -224,6 +230,14 @@ impl Log {
     pub fn remove_group(&self, group: GroupId) -> Result<()> {
         self.inner.writer.lock().retention.remove_group(group);
         self.inner.collect()
+    }
+
+    /// How long a sync has taken of late; nothing before the first one.
+    pub fn sync_time(&self) -> Option<Duration> {
+        match self.inner.sync_ns.load(Ordering::Relaxed) {
+            0 => None,
+            ns => Some(Duration::from_nanos(ns)),
+        }
     }
 
     /// Bytes of all files of the log, those ready for use included.

@@ -6,6 +6,7 @@
 //! a failed sync the kernel may call pages clean that never reached the device.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::env::Clock;
 use crate::log::options::SyncLevel;
 use crate::log::record::Position;
 use crate::log::segment::Segment;
@@ -77,6 +78,7 @@ impl Inner {
         // In this order: what is written now stands in segments that are listed now.
         let target = target();
         let from = self.durable().segment();
+        let begun_ns = self.clock.monotonic_ns();
         let synced = self
             .segments_between(from, target.segment())
             .iter()
@@ -84,6 +86,7 @@ impl Inner {
         let outcome = match synced {
             Ok(()) => {
                 self.durable.store(target.0, Ordering::Release);
+                self.note_sync_ns(self.clock.monotonic_ns() - begun_ns);
                 Ok(())
             }
             Err(e) => Err(self.poison(&e)),
@@ -95,6 +98,12 @@ impl Inner {
             self.wake.notify_one();
         }
         outcome.map(|()| state)
+    }
+
+    /// Slow ones count at once, and are forgotten by and by.
+    fn note_sync_ns(&self, ns: u64) {
+        let before = self.sync_ns.load(Ordering::Relaxed);
+        self.sync_ns.store(ns.max(before - before / 8).max(1), Ordering::Relaxed);
     }
 
     pub(super) fn on_durable(self: &Arc<Self>, position: Position, f: DurableFn) {

@@ -7,7 +7,7 @@ use crate::log::{Log, LogOptions, RecordKind};
 use crate::lsm::{BlockCache, Engine, EngineOptions};
 use crate::node::Options;
 use crate::node::local_log::LocalLog;
-use crate::shard::{self, Placed, Shard, ShardOptions};
+use crate::shard::{self, Placed, Shard, ShardOptions, Ticket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -54,9 +54,15 @@ impl shard::Log for LateLog {
         }
     }
 
-    fn drive(&self, shard: &Arc<Shard>, wait: bool) {
+    fn drive(&self, shard: &Arc<Shard>) {
         if let Some(log) = self.0.get() {
-            log.drive(shard, wait);
+            log.drive(shard);
+        }
+    }
+
+    fn drive_until(&self, shard: &Arc<Shard>, ticket: Ticket) {
+        if let Some(log) = self.0.get() {
+            log.drive_until(shard, ticket);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The node's own log as a shard's log.
 //!
 //! At `os` and `interval` an entry is committed as soon as it is in the page cache, which is when
-//! the append returns. At `always` it is committed when it is on the disk: whoever waits syncs for
-//! everyone (group commit), then commits through the index that was synced.
+//! the append returns. At `always` it is committed when it is on the disk: one who waits syncs for
+//! everyone (group commit) and commits through the index that was synced.
 
 use crate::base::{Error, GroupId, LogIndex, Result};
 use crate::log::{Log, Position, RecordKind, RecordRef, SyncLevel};
-use crate::shard::{self, Placed, Shard};
+use crate::node::turns::Turns;
+use crate::shard::{self, Placed, Shard, Ticket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,13 +20,20 @@ pub struct LocalLog {
     /// them the other way round syncs at least as far as the index says.
     last_position: AtomicU64,
     last_index: AtomicU64,
+    turns: Turns<Ticket>,
 }
 
 impl LocalLog {
     /// The group's stream, to go on behind `last` (the last index recovered).
     pub fn new(log: Arc<Log>, group: GroupId, sync: SyncLevel, last: LogIndex) -> LocalLog {
         let (last_position, last_index) = (log.written().0.into(), last.0.into());
-        LocalLog { log, group, sync, last_position, last_index }
+        LocalLog { log, group, sync, last_position, last_index, turns: Turns::default() }
+    }
+
+    /// The last batch placed: its index, and a position that is at least its.
+    fn last(&self) -> (LogIndex, Position) {
+        let index = LogIndex(self.last_index.load(Ordering::Acquire));
+        (index, Position(self.last_position.load(Ordering::Acquire)))
     }
 }
 
@@ -43,16 +51,19 @@ impl shard::Log for LocalLog {
         })
     }
 
-    fn drive(&self, shard: &Arc<Shard>, wait: bool) {
-        let index = LogIndex(self.last_index.load(Ordering::Acquire));
-        let position = Position(self.last_position.load(Ordering::Acquire));
-        if wait {
+    fn drive(&self, shard: &Arc<Shard>) {
+        let (index, position) = self.last();
+        let shard = shard.clone();
+        let done = move |outcome| settle(&shard, index, outcome);
+        self.log.on_durable(position, Box::new(done));
+    }
+
+    fn drive_until(&self, shard: &Arc<Shard>, ticket: Ticket) {
+        let sync = || {
+            let (index, position) = self.last();
             settle(shard, index, self.log.sync_to(position));
-        } else {
-            let shard = shard.clone();
-            let done = move |outcome| settle(&shard, index, outcome);
-            self.log.on_durable(position, Box::new(done));
-        }
+        };
+        self.turns.wait(ticket, |ticket| shard.is_pending(ticket), sync);
     }
 }
 

@@ -12,6 +12,7 @@
 //! In reading order:
 //! - [`options`]: how a database is opened, [`Options`].
 //! - [`local_log`]: the node's own log as a shard's [`crate::shard::Log`].
+//! - `turns`: one of the threads that wait for the disk syncs for all.
 //! - [`core`]: opening, recovery, upkeep, closing.
 //! - [`db`]: [`Db`], the embedded database, synchronous.
 //! - [`standalone`]: [`Standalone`], the same behind the doors, asynchronous.
@@ -25,6 +26,7 @@ pub mod db;
 pub mod local_log;
 pub mod options;
 pub mod standalone;
+mod turns;
 
 pub use core::check_format;
 pub use db::{Db, DbIter, Snapshot};

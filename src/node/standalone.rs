@@ -16,6 +16,9 @@ use tokio::sync::oneshot;
 
 /// Threads for requests that read a whole family or wait for room.
 const SLOW_THREADS: usize = 4;
+/// A log that syncs in less is waited for on the thread that serves the connections, as they would
+/// gain less from its going on than waking it costs.
+const SYNC_SHORT: Duration = Duration::from_micros(500);
 
 /// A database as a door sees it: requests in, answers out once they are committed. Clones share
 /// it.
@@ -101,7 +104,7 @@ impl Standalone {
 impl KvOps for Standalone {
     async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
         let core = &*self.core;
-        let mut answers = Answers::new(&core.shard, requests.len());
+        let mut answers = Answers::new(core, requests.len());
         let mut requests = requests.into_iter();
         while let Some(request) = requests.as_slice().first() {
             if !Shard::is_quick(request) || !self.has_room() {
@@ -125,19 +128,19 @@ impl KvOps for Standalone {
 
 /// Answers in order, and which of them rest on what is not yet committed.
 struct Answers<'a> {
-    shard: &'a Arc<Shard>,
+    core: &'a Core,
     responses: Vec<Result<Response>>,
     pending: Vec<(usize, Ticket)>,
 }
 
 impl Answers<'_> {
-    fn new(shard: &Arc<Shard>, expected: usize) -> Answers<'_> {
-        Answers { shard, responses: Vec::with_capacity(expected), pending: Vec::new() }
+    fn new(core: &Core, expected: usize) -> Answers<'_> {
+        Answers { core, responses: Vec::with_capacity(expected), pending: Vec::new() }
     }
 
     fn add(&mut self, answer: Result<Answer>) {
         self.responses.push(answer.map(|Answer { response, rests_on }| {
-            if !self.shard.is_committed(rests_on) {
+            if !self.core.shard.is_committed(rests_on) {
                 self.pending.push((self.responses.len(), rests_on));
             }
             response
@@ -148,13 +151,10 @@ impl Answers<'_> {
     async fn committed(mut self) -> Vec<Result<Response>> {
         if !self.pending.is_empty() {
             let all = self.pending.iter().fold(Ticket::default(), |all, (_, one)| all.and(*one));
-            let (send, receive) = oneshot::channel();
-            // The outcome of each is asked for below.
-            self.shard.when_committed(all, move |_| _ = send.send(()));
-            _ = receive.await;
+            self.core.commit(all).await;
         }
         for (at, ticket) in self.pending {
-            if let Err(error) = self.shard.outcome(ticket) {
+            if let Err(error) = self.core.shard.outcome(ticket) {
                 self.responses[at] = Err(error);
             }
         }
@@ -172,6 +172,20 @@ impl Core {
         calls: impl Iterator<Item = &'c RedisCall> + Clone,
     ) -> Vec<Result<Answer>> {
         self.shard.execute_together(calls, self.now_ms())
+    }
+
+    /// Waits until what the ticket names is committed or has failed.
+    async fn commit(&self, ticket: Ticket) {
+        if self.log.sync_time().is_some_and(|time| time < SYNC_SHORT) {
+            // Whatever else this thread has to do comes first: one sync then serves it all.
+            tokio::task::yield_now().await;
+            // Whoever waits asks for the outcome himself.
+            _ = self.shard.wait_committed(ticket);
+            return;
+        }
+        let (send, receive) = oneshot::channel();
+        self.shard.when_committed(ticket, move |_| _ = send.send(()));
+        _ = receive.await;
     }
 
     pub(crate) fn stats(&self) -> Result<Stats> {

@@ -76,7 +76,7 @@ impl Log for RaftLog {
     }
 
     /// The group commits by itself, and applies what it has committed.
-    fn drive(&self, _shard: &Arc<Shard>, _wait: bool) {}
+    fn drive(&self, _shard: &Arc<Shard>) {}
 }
 
 impl Proposer {

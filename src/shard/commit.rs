@@ -35,9 +35,15 @@ pub trait Log: Send + Sync + 'static {
     /// If it was not taken; nothing of it will then ever be committed.
     fn place(&self, batch: &[u8]) -> Result<Placed>;
 
-    /// Sees to it that what was placed is committed soon. With `wait` it returns when everything
-    /// placed before the call is committed and applied, or has failed.
-    fn drive(&self, shard: &Arc<Shard>, wait: bool);
+    /// Sees to it that what was placed is committed soon.
+    fn drive(&self, shard: &Arc<Shard>);
+
+    /// The same for a thread that can do nothing before `ticket` is committed or has failed: a log
+    /// that commits by such threads keeps it until then, others may let it go at once.
+    fn drive_until(&self, shard: &Arc<Shard>, ticket: Ticket) {
+        _ = ticket;
+        self.drive(shard);
+    }
 }
 
 /// What an answer rests on: everything up to a sequence number, as it was placed before any
@@ -328,7 +334,7 @@ impl Shard {
             if state.is_pending(ticket) {
                 state.waiters.entry(ticket.seq).or_default().push(Box::new(waiter));
                 drop(state);
-                self.log.drive(self, false);
+                self.log.drive(self);
                 return;
             }
             state.outcome(ticket)
@@ -341,10 +347,10 @@ impl Shard {
         if self.commits.is_applied(ticket) {
             return Ok(());
         }
-        if !self.commits.lock().is_pending(ticket) {
-            return self.commits.lock().outcome(ticket);
+        self.log.drive_until(self, ticket);
+        if self.commits.is_applied(ticket) {
+            return Ok(());
         }
-        self.log.drive(self, true);
         let mut sleeping = self.commits.sleeping();
         loop {
             let mut state = self.commits.lock();
@@ -369,6 +375,11 @@ impl Shard {
     /// As the barrier inside: after it, reads of the engine see everything answered so far.
     pub fn settle(self: &Arc<Self>) -> Result<()> {
         self.barrier()
+    }
+
+    /// Whether what the ticket names may still be committed, and is not.
+    pub fn is_pending(&self, ticket: Ticket) -> bool {
+        !self.commits.is_applied(ticket) && self.commits.lock().is_pending(ticket)
     }
 
     /// Whether any batch is placed and not yet applied.
