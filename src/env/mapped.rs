@@ -203,11 +203,7 @@ impl File for MappedFile {
         if bytes >= WARM_BYTES {
             // One call for so much costs less than the faults.
             mapping.warm = mapping.warm.max(at + bytes);
-            for part in parts {
-                self.file.write_at(part, at as u64)?;
-                at += part.len();
-            }
-            return Ok(());
+            return self.file.write_parts_at(parts, offset);
         }
         if mapping.warm < at + bytes {
             mapping.warm_to(&self.file, at + bytes);

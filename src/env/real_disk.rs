@@ -14,6 +14,8 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::{DirEntry, Disk, File, FileLock};
 use crate::env::mapped;
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -222,6 +224,25 @@ impl File for RealFile {
     }
 
     #[cfg(target_os = "linux")]
+    fn write_parts_at(&self, parts: &[&[u8]], mut offset: u64) -> Result<()> {
+        let mut parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = &mut parts[..];
+        // Empty parts at the front go; nothing written for what is left means no progress.
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let written = match rustix::io::pwritev(&self.file, rest, offset) {
+                Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
+                Err(rustix::io::Errno::INTR) => continue,
+                written => written.map_err(std::io::Error::from),
+            };
+            let n = written.map_err(|e| Error::io("write", &self.path, e))?;
+            offset += n as u64;
+            IoSlice::advance_slices(&mut rest, n);
+        }
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
     fn write_back(&self, offset: u64, bytes: u64) {
         crate::env::write_back::write_back(&self.file, offset, bytes);
     }
@@ -238,6 +259,17 @@ impl File for RealFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_written_one_behind_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("parts");
+        let file = RealDisk.create(&path).unwrap();
+        file.write_parts_at(&[b"", b"one", b"", b" and two", b""], 2).unwrap();
+        file.write_parts_at(&[b"", b""], 500).unwrap();
+        file.write_parts_at(&[], 500).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"\0\0one and two");
+    }
 
     #[test]
     fn a_second_locker_is_refused_until_the_first_lets_go() {

@@ -302,11 +302,7 @@ fn write_frame(
     };
     let (at, salt) = (active.at, active.segment.salt);
     let frame = frame_of(record, part.len(), active.synced, flags);
-    if large {
-        let header = encode_header(&frame, part, salt, at);
-        active.segment.file.write_at(&header, at)?;
-        active.segment.file.write_at(part, at + FRAME_HEADER as u64)?;
-    } else if flags & END != 0 && writer.gathered.is_empty() {
+    if large || flags & END != 0 && writer.gathered.is_empty() {
         let header = encode_header(&frame, part, salt, at);
         active.segment.file.write_parts_at(&[&header, part], at)?;
     } else {
