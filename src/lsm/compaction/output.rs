@@ -37,6 +37,8 @@ pub struct Target<'a> {
     pub table: TableOptions,
     /// Size in bytes at which a file is cut.
     pub file_bytes: u64,
+    /// Bytes of blocks that go straight to the cache, if they are not packed.
+    pub keep_bytes: usize,
     /// Gives the next file number.
     pub new_number: Box<dyn Fn() -> u64 + 'a>,
 }
@@ -121,7 +123,8 @@ impl<'a> Output<'a> {
             let path = self.target.dir.join(file_name(number));
             self.paths.push(path.clone());
             let (disk, options) = (self.target.disk.as_ref(), self.target.table);
-            let table = TableWriter::create(disk, &path, options, self.target.cf)?;
+            let mut table = TableWriter::create(disk, &path, options, self.target.cf)?;
+            table.keep_blocks(std::mem::take(&mut self.target.keep_bytes));
             self.writer = Some(Writing { number, path, table, bounds: None });
         }
         match &mut self.writer {
@@ -161,7 +164,7 @@ impl<'a> Output<'a> {
         let Some(bounds) = writing.bounds else {
             return Ok(());
         };
-        let info = writing.table.finish()?;
+        let (info, kept) = writing.table.finish_with_blocks()?;
         let meta = FileMeta {
             number: writing.number,
             size: info.file_bytes,
@@ -177,7 +180,9 @@ impl<'a> Output<'a> {
         };
         debug_assert_eq!(writing.path, self.target.dir.join(file_name(meta.number)));
         let target = &self.target;
-        self.done.push(TableFile::open(target.disk, target.dir, meta, target.cache)?);
+        let file = TableFile::open(target.disk, target.dir, meta, target.cache)?;
+        file.table().take_in(kept);
+        self.done.push(file);
         Ok(())
     }
 }

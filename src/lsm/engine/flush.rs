@@ -159,7 +159,10 @@ impl Inner {
                     self.closing.load(Ordering::Acquire) || tree.is_dropped()
                 },
             };
-            rewrite(inputs(&buffers), rules, self.target(tree, wanted))?
+            // What was just written is likely to be read.
+            let keep_bytes = (self.cache.stats().capacity_bytes / 8) as usize;
+            let target = Target { keep_bytes, ..self.target(tree, wanted) };
+            rewrite(inputs(&buffers), rules, target)?
         };
         let written: u64 = files.iter().map(|f| f.meta.size).sum();
         if self.others_need_log(tree, seal.last_index) {
@@ -233,6 +236,7 @@ impl Inner {
             cf: tree.id,
             table: self.options.table_for(level),
             file_bytes,
+            keep_bytes: 0,
             new_number: Box::new(|| lock(&self.manifest).new_file_number()),
         }
     }

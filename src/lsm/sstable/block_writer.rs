@@ -103,6 +103,14 @@ impl BlockWriter {
         }
     }
 
+    /// As [`BlockWriter::clear`], and gives the finished block away; the next one gets memory for
+    /// `bytes`.
+    pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
+        let block = std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes));
+        self.clear();
+        block
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.offsets.clear();

@@ -241,6 +241,15 @@ impl Table {
         }
     }
 
+    /// Puts the first data blocks, as they were written, into the cache.
+    pub fn take_in(&self, blocks: Vec<Vec<u8>>) {
+        // One that cannot be read is left to be found in the file.
+        let blocks = blocks.into_iter().map_while(|bytes| Block::new(bytes).ok());
+        for (i, block) in blocks.enumerate().take(self.parts.index.blocks()) {
+            self.cached.insert(i, &Arc::new(block));
+        }
+    }
+
     /// Reads a data block and puts it into the cache.
     #[cold]
     fn read(&self, i: usize) -> Result<Arc<Block>> {

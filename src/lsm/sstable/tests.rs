@@ -46,6 +46,38 @@ fn write(disk: &dyn Disk, path: &Path, options: TableOptions, rows: &Rows) -> Ta
     writer.finish().unwrap()
 }
 
+#[test]
+fn blocks_kept_while_a_table_was_written_are_those_of_the_file() {
+    let (disk, path) = disk();
+    let path = &*path;
+    let mut rng = Rng::new(11);
+    for (codec, keep_bytes) in [(Codec::None, 1 << 20), (Codec::None, 700), (Codec::Lz4, 1 << 20)] {
+        let rows = rows(&mut rng, 400);
+        let options = TableOptions { block_bytes: 200, codec, ..TableOptions::default() };
+        let mut writer = TableWriter::create(&disk, path, options, CfId(3)).unwrap();
+        writer.keep_blocks(keep_bytes);
+        rows.iter().for_each(|(key, value)| writer.add(key, value).unwrap());
+        let (info, kept) = writer.finish_with_blocks().unwrap();
+        let blocks = info.properties.data_blocks as usize;
+        match (codec, keep_bytes) {
+            (Codec::Lz4, _) => assert!(kept.is_empty()),
+            (_, 700) => assert!((1..blocks).contains(&kept.len()), "{} of {blocks}", kept.len()),
+            _ => assert_eq!(kept.len(), blocks),
+        }
+        let cache = BlockCache::new(1 << 20);
+        let table = Table::open(&disk, path, 1, cache.clone()).unwrap();
+        let as_read = Table::open(&disk, path, 2, BlockCache::new(1 << 20)).unwrap();
+        for (i, bytes) in kept.iter().enumerate() {
+            let read = as_read.block_ahead(i, &mut Default::default()).unwrap();
+            assert!(read.data() == &bytes[..], "block {i}");
+        }
+        let count = kept.len() as u64;
+        table.take_in(kept);
+        assert_eq!(cache.stats().blocks, count);
+        check(&table, &rows, &mut rng, false);
+    }
+}
+
 fn check(table: &Arc<Table>, rows: &Rows, rng: &mut Rng, fill: bool) {
     let mut cursor = table.cursor(fill);
     cursor.first().unwrap();

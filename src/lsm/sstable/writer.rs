@@ -76,6 +76,9 @@ pub struct TableWriter {
     hashes: Vec<u64>,
     range_deletes: Vec<RangeTombstone>,
     properties: Properties,
+    /// The first blocks, in the order of the file, and how many bytes of them are to be kept.
+    kept: Vec<Vec<u8>>,
+    keep_bytes: usize,
 }
 
 impl TableWriter {
@@ -119,7 +122,15 @@ impl TableWriter {
             hashes: Vec::new(),
             range_deletes: Vec::new(),
             properties,
+            kept: Vec::new(),
+            keep_bytes: 0,
         })
+    }
+
+    /// Has the first blocks, up to so many bytes together, be kept for whoever will read the table,
+    /// if they are written as they are: a packed one would have to be copied.
+    pub fn keep_blocks(&mut self, bytes: usize) {
+        self.keep_bytes = if self.options.codec == Codec::None { bytes } else { 0 };
     }
 
     /// Adds a point record.
@@ -189,7 +200,12 @@ impl TableWriter {
     ///
     /// # Errors
     /// `Internal` if nothing was added; what the disk answers. The file is then no table.
-    pub fn finish(mut self) -> Result<TableInfo> {
+    pub fn finish(self) -> Result<TableInfo> {
+        Ok(self.finish_with_blocks()?.0)
+    }
+
+    /// As [`TableWriter::finish`], and gives the blocks that were kept.
+    pub fn finish_with_blocks(mut self) -> Result<(TableInfo, Vec<Vec<u8>>)> {
         if self.is_empty() {
             return Err(self.misuse("a table without records"));
         }
@@ -216,7 +232,8 @@ impl TableWriter {
         self.out.extend_from_slice(&footer.encode());
         self.flush()?;
         self.file.sync_data()?;
-        Ok(TableInfo { file_bytes: self.written, properties: self.properties })
+        let info = TableInfo { file_bytes: self.written, properties: self.properties };
+        Ok((info, self.kept))
     }
 
     /// Removes the unfinished file.
@@ -244,7 +261,14 @@ impl TableWriter {
         let raw = self.block.finish();
         self.pending =
             Some(put_block(&mut self.out, offset, raw, self.options.codec, &mut self.encoder)?);
-        self.block.clear();
+        let bytes = self.block.bytes_len();
+        if self.keep_bytes >= bytes {
+            self.keep_bytes -= bytes;
+            self.kept.push(self.block.take(self.options.block_bytes));
+        } else {
+            self.keep_bytes = 0;
+            self.block.clear();
+        }
         if self.out.len() >= OUT_BYTES { self.flush() } else { Ok(()) }
     }
 
