@@ -3,16 +3,16 @@
 //! A walk down the levels visits some thirty nodes, most of them not in the processor's caches.
 //! The writer, which is alone, keeps a table of its own beside the list: all nodes that came out of
 //! order, and of those that came in order the ones of two levels and more (one in four). They
-//! stand in order, in chunks of at most 256. Halving it touches few cache lines, because each
-//! sample carries the 8 bytes of its key behind what the sampled keys begin with; between two
-//! samples at most a few nodes are left to walk over.
+//! stand in order, in chunks of at most 256. Halving it touches few cache lines and hardly a node:
+//! of a chunk's first key the table has 32 bytes, and of each sample the 8 bytes behind what the
+//! keys of its chunk begin with. Between two samples at most a few nodes are left to walk over.
 
 #![expect(unsafe_code, reason = "compares keys of nodes that the list's arena keeps alive")]
 
 use super::node::{Node, NodeRef};
 use super::skiplist::Target;
-use crate::lsm::heads::head;
-use std::cmp::Ordering;
+use crate::env::prefetch_for_read;
+use crate::lsm::heads::{common_prefix, head};
 
 const CHUNK_MAX: usize = 256;
 
@@ -20,18 +20,26 @@ const CHUNK_MAX: usize = 256;
 #[derive(Default)]
 pub(super) struct Samples {
     chunks: Vec<Chunk>,
-    count: usize,
-    /// What sampled keys began with when heads were last made.
-    prefix: Vec<u8>,
-    /// Samples at which heads are made anew.
-    renew_at: usize,
+    /// The first sample of each chunk.
+    firsts: Vec<First>,
 }
 
 /// Never empty.
 struct Chunk {
-    first: Sample,
     samples: Vec<Sample>,
+    /// What its keys began with when their heads were made.
+    prefix: Vec<u8>,
 }
+
+/// A node, and how its key begins.
+#[derive(Clone, Copy)]
+struct First {
+    start: Start,
+    node: *mut Node,
+}
+
+/// The first 32 bytes of a key, padded with zeros, as integers that sort as they do.
+type Start = [u64; 4];
 
 #[derive(Clone, Copy)]
 struct Sample {
@@ -97,10 +105,10 @@ impl Samples {
     /// # Safety
     /// The arena of all samples, this one included, is alive.
     pub(super) unsafe fn insert(&mut self, node: NodeRef<'_>, place: Place) {
-        let sample = Sample::new(&self.prefix, node);
-        self.count += 1;
         if self.chunks.is_empty() {
-            self.chunks.push(Chunk { first: sample, samples: vec![sample] });
+            let samples = vec![Sample::new(&[], node)];
+            self.chunks.push(Chunk { samples, prefix: Vec::new() });
+            self.firsts.push(First::new(node));
             return;
         }
         let Place { mut chunk, mut at } = place;
@@ -108,21 +116,38 @@ impl Samples {
             // At the very end keys come in order: full chunks are left full.
             let is_end = at == CHUNK_MAX && chunk + 1 == self.chunks.len();
             let split = if is_end { CHUNK_MAX } else { CHUNK_MAX / 2 };
-            let mut samples = Vec::with_capacity(CHUNK_MAX);
-            samples.extend(self.chunks[chunk].samples.drain(split..));
-            let first = samples.first().copied().unwrap_or(sample);
-            self.chunks.insert(chunk + 1, Chunk { first, samples });
+            // SAFETY: as the caller promises.
+            unsafe { self.split(chunk, split, node) }
             if at > split || is_end {
                 (chunk, at) = (chunk + 1, at - split);
             }
         }
-        let chunk = &mut self.chunks[chunk];
-        chunk.samples.insert(at, sample);
-        chunk.first = chunk.samples[0];
-        if self.count >= self.renew_at {
-            // SAFETY: as the caller promises.
-            unsafe { self.renew_heads() }
+        let Chunk { samples, prefix } = &mut self.chunks[chunk];
+        samples.insert(at, Sample::new(prefix, node));
+        if at == 0 {
+            self.firsts[chunk] = First::new(node);
         }
+    }
+
+    /// Moves the samples of a chunk from `at` on to a chunk of their own, behind it, which begins
+    /// with `next` if there are none.
+    ///
+    /// # Safety
+    /// As for [`Samples::insert`].
+    unsafe fn split(&mut self, chunk: usize, at: usize, next: NodeRef<'_>) {
+        let Chunk { samples, prefix } = &mut self.chunks[chunk];
+        let mut behind = Vec::with_capacity(CHUNK_MAX);
+        behind.extend(samples.drain(at..));
+        let mut behind = Chunk { samples: behind, prefix: prefix.clone() };
+        // SAFETY: a published node of a living arena, as the caller promises.
+        let first = behind.samples.first().and_then(|first| unsafe { NodeRef::new(first.node()) });
+        // SAFETY: as the caller promises.
+        unsafe {
+            self.chunks[chunk].renew_heads();
+            behind.renew_heads();
+        }
+        self.firsts.insert(chunk + 1, First::new(first.unwrap_or(next)));
+        self.chunks.insert(chunk + 1, behind);
     }
 
     /// Where the target belongs.
@@ -130,46 +155,69 @@ impl Samples {
     /// # Safety
     /// The arena of all samples is alive.
     pub(super) unsafe fn place(&self, target: &Target<'_>) -> Place {
-        let head = head_behind(&self.prefix, target.user_key());
-        let is_before = |sample: &Sample| match sample.head.cmp(&head) {
-            Ordering::Less => true,
-            Ordering::Greater => false,
-            Ordering::Equal => {
-                // SAFETY: a published node of a living arena, as the caller promises.
-                let node = unsafe { NodeRef::new(sample.node()) };
-                node.is_some_and(|node| target.is_above(node))
-            }
+        let start = start(target.user_key());
+        let is_before = |node: *mut Node| {
+            // SAFETY: a published node of a living arena, as the caller promises.
+            unsafe { NodeRef::new(node) }.is_some_and(|node| target.is_above(node))
         };
-        let chunk = self.chunks.partition_point(|c| is_before(&c.first)).saturating_sub(1);
-        let samples = self.chunks.get(chunk).map_or(&[][..], |c| &c.samples);
-        Place { chunk, at: samples.partition_point(is_before) }
+        // Nodes are looked at only where what the table has of them leaves it open.
+        let below = self.firsts.partition_point(|first| first.start < start);
+        let open = run_of(&self.firsts[below..], |first| first.start == start);
+        let chunk = below + open.partition_point(|first| is_before(first.node));
+        let chunk = chunk.saturating_sub(1);
+        let Some(Chunk { samples, prefix }) = self.chunks.get(chunk) else {
+            return Place { chunk, at: 0 };
+        };
+        // Halving would fetch these one after the other.
+        for eighth in 1..8 {
+            prefetch_for_read((&raw const samples[samples.len() * eighth / 8]).cast(), 1);
+        }
+        let head = head_behind(prefix, target.user_key());
+        let below = samples.partition_point(|sample| sample.head < head);
+        let open = run_of(&samples[below..], |sample| sample.head == head);
+        Place { chunk, at: below + open.partition_point(|sample| is_before(sample.node())) }
     }
+}
 
-    /// Makes all heads anew, with what the first and the last sampled key share.
+impl Chunk {
+    /// Makes the heads anew, if they do not even tell the first from the last.
     ///
     /// # Safety
     /// The arena of all samples is alive.
     unsafe fn renew_heads(&mut self) {
-        self.renew_at = (self.count * 2).max(32);
         let key_of = |sample: &Sample| {
             // SAFETY: a published node of a living arena, as the caller promises.
             unsafe { NodeRef::new(sample.node()) }.map_or(&[][..], |node| node.user_key())
         };
-        let first = self.chunks.first().map_or(&[][..], |c| key_of(&c.first));
-        let last = self.chunks.last().and_then(|c| c.samples.last()).map_or(&[][..], key_of);
-        let shared = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-        let prefix = first[..shared].to_vec();
-        if prefix == self.prefix {
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return };
+        if first.head != last.head {
             return;
         }
-        for chunk in &mut self.chunks {
-            for sample in &mut chunk.samples {
-                sample.head = head_behind(&prefix, key_of(sample));
-            }
-            chunk.first = chunk.samples[0];
+        let (first, last) = (key_of(first), key_of(last));
+        self.prefix = first[..common_prefix(first, last)].to_vec();
+        for sample in &mut self.samples {
+            sample.head = head_behind(&self.prefix, key_of(sample));
         }
-        self.prefix = prefix;
     }
+}
+
+impl First {
+    fn new(node: NodeRef<'_>) -> First {
+        First { start: start(node.user_key()), node: node.as_ptr() }
+    }
+}
+
+/// The first of the items, as far as `is_in` holds: for one at most, nearly always.
+fn run_of<T>(items: &[T], is_in: impl Fn(&T) -> bool) -> &[T] {
+    let n = match items.get(1).is_some_and(&is_in) {
+        true => items.partition_point(is_in),
+        false => usize::from(items.first().is_some_and(is_in)),
+    };
+    &items[..n]
+}
+
+fn start(user_key: &[u8]) -> Start {
+    [0, 8, 16, 24].map(|at| head(user_key.get(at..).unwrap_or(&[])))
 }
 
 /// The 8 bytes of a key behind `prefix`, as an integer; 0 and the largest for keys below and

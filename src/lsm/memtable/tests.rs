@@ -20,9 +20,11 @@ fn put<'a>(key: &'a [u8], seq: u64, value: &'a [u8]) -> Op<'a> {
 }
 
 fn random_key(rng: &mut Rng) -> Vec<u8> {
-    let prefix: &[u8] = [&b""[..], b"a", b"same-prefix-", b"\0\0", b"\xff"][rng.below(5) as usize];
-    let mut key = prefix.to_vec();
-    for _ in 0..rng.below(6) {
+    const LONG: &[u8] = b"what more than thirty-two bytes have in common, ";
+    let prefixes = [&b""[..], b"a", b"same-prefix-", b"\0\0", b"\xff", LONG, &LONG[..32]];
+    let mut key = prefixes[rng.below(7) as usize].to_vec();
+    let tail_max = if rng.one_in(2) { 6 } else { 14 };
+    for _ in 0..rng.below(tail_max) {
         key.push([0, b'a', 0xff][rng.below(3) as usize]);
     }
     key
