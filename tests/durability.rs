@@ -13,6 +13,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const DIR: &str = "/db";
 const KEYS: u64 = 12;
@@ -227,6 +228,32 @@ fn a_failed_sync_of_the_log_stops_writes_for_good_and_reads_go_on() {
     assert!(db.put(b"after", b"3").is_err());
     assert_eq!(db.get(b"before").unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(db.get(b"after").unwrap(), None);
+}
+
+#[test]
+fn everyone_who_waits_for_the_disk_hears_of_a_sync_that_failed() {
+    let disk = SimDisk::new();
+    let db = Db::open_with(DIR, options(&disk, SyncLevel::Always)).unwrap();
+    let written = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let (db, disk, written) = (&db, &disk, &written);
+            scope.spawn(move || {
+                for i in 0.. {
+                    let key = [thread.to_be_bytes(), u64::to_be_bytes(i)].concat();
+                    if db.put(&key, b"v").is_err() {
+                        break;
+                    }
+                    assert_eq!(db.get(&key).unwrap().as_deref(), Some(&b"v"[..]));
+                    if written.fetch_add(1, Ordering::Relaxed) == 200 {
+                        disk.fail(Fault::SyncError, 0);
+                    }
+                }
+            });
+        }
+    });
+    assert!(written.load(Ordering::Relaxed) > 200);
+    assert!(db.put(b"after", b"v").is_err());
 }
 
 #[test]

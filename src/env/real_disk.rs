@@ -242,6 +242,15 @@ impl File for RealFile {
         Ok(())
     }
 
+    #[cfg(not(target_os = "linux"))]
+    fn write_parts_at(&self, parts: &[&[u8]], mut offset: u64) -> Result<()> {
+        for part in parts {
+            self.write_at(part, offset)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
     #[cfg(target_os = "linux")]
     fn write_back(&self, offset: u64, bytes: u64) {
         crate::env::write_back::write_back(&self.file, offset, bytes);

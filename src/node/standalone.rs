@@ -12,19 +12,21 @@ use crate::shard::{Answer, Shard, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 /// Threads for requests that read a whole family or wait for room.
 const SLOW_THREADS: usize = 4;
-/// A log that syncs in less is waited for on the thread that serves the connections, as they would
-/// gain less from its going on than waking it costs.
+/// A log that syncs in less is waited for by a door's thread itself: its connections would gain
+/// less from its going on than waking it costs.
 const SYNC_SHORT: Duration = Duration::from_micros(500);
 
 /// A database as a door sees it: requests in, answers out once they are committed. Clones share
 /// it.
 ///
 /// Requests that touch a few keys run on the caller's thread; those that may read much, or must
-/// wait for room, cross to a pool of their own.
+/// wait for room, cross to a pool of their own. At `always` a runtime of one thread (the Redis
+/// door's) is held for a sync if syncs are short of late; what else it serves waits as long.
 #[derive(Clone)]
 pub struct Standalone {
     core: Arc<Core>,
@@ -176,7 +178,7 @@ impl Core {
 
     /// Waits until what the ticket names is committed or has failed.
     async fn commit(&self, ticket: Ticket) {
-        if self.log.sync_time().is_some_and(|time| time < SYNC_SHORT) {
+        if may_hold_thread(self.log.sync_time()) {
             // Whatever else this thread has to do comes first: one sync then serves it all.
             tokio::task::yield_now().await;
             // Whoever waits asks for the outcome himself.
@@ -202,6 +204,14 @@ impl Core {
     }
 }
 
+/// Whether this thread may wait for a sync, as long as syncs have taken of late: if it serves few
+/// others by then. A runtime of several threads would be left without one to watch its sockets.
+fn may_hold_thread(sync_time: Option<Duration>) -> bool {
+    let runtime = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    sync_time.is_some_and(|time| time < SYNC_SHORT)
+        && runtime.is_ok_and(|flavor| flavor == RuntimeFlavor::CurrentThread)
+}
+
 /// Whether a request may need more room than it gives back. Those that only read or remove go on
 /// when a device is full.
 pub(crate) fn adds(request: &Request) -> bool {
@@ -217,4 +227,61 @@ pub(crate) fn adds(request: &Request) -> bool {
 
 fn gave_no_answer() -> Error {
     Error::new(ErrorKind::Unavailable, "the node is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::CfId;
+    use crate::env::SimDisk;
+    use crate::op::kv::{Expiry, Write};
+
+    const SHORT: Option<Duration> = Some(Duration::from_micros(60));
+
+    fn write(i: u64) -> Request {
+        let key = i.to_be_bytes().to_vec().into();
+        let write = Write::Put { cf: CfId::DEFAULT, key, value: "v".into(), expiry: Expiry::Never };
+        Request::Write { writes: vec![write], id: None }
+    }
+
+    #[test]
+    fn a_door_thread_syncs_once_for_all_that_is_at_hand() {
+        let disk = SimDisk::new();
+        let options =
+            Options { sync: SyncLevel::Always, disk: disk.shared(), ..Options::default() };
+        let node = Standalone::open("/db", options).unwrap();
+        let door = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        door.block_on(async {
+            // Before the first sync nobody knows how long one takes.
+            assert!(node.core.log.sync_time().is_none());
+            assert!(node.pipeline(vec![write(0)]).await.iter().all(Result::is_ok));
+            assert!(node.core.log.sync_time().is_some_and(|time| time > Duration::ZERO));
+            let mut shared = false;
+            for i in 1..100 {
+                let before = disk.changes();
+                let (one, other) = tokio::join!(
+                    node.pipeline(vec![write(2 * i)]),
+                    node.pipeline(vec![write(2 * i + 1)])
+                );
+                assert!(one.iter().chain(&other).all(Result::is_ok));
+                assert!(!node.core.shard.has_pending());
+                // Two writes and a sync; upkeep may add to them.
+                shared |= disk.changes() - before == 3;
+            }
+            assert!(shared, "each write had a sync of its own");
+        });
+    }
+
+    #[test]
+    fn only_a_runtime_of_one_thread_is_held_and_only_for_short_syncs() {
+        assert!(!may_hold_thread(SHORT), "there is no runtime");
+        let door = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        door.block_on(async {
+            assert!(may_hold_thread(SHORT));
+            assert!(!may_hold_thread(Some(Duration::from_millis(5))));
+            assert!(!may_hold_thread(None));
+        });
+        let many = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        many.block_on(async { assert!(!may_hold_thread(SHORT)) });
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::execute::{Outcome, stop, string};
 use super::extended::Extended;
-use super::number::int;
+use super::number::{i64_text, int};
 use super::{Keyspace, STRING_TAG};
 use crate::op::Reply;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ pub(super) fn add(key: &[u8], by: i64, ks: &mut dyn Keyspace) -> Outcome {
     let Some(after) = before.checked_add(by) else {
         return stop("increment or decrement would overflow");
     };
-    ks.put(key, Bytes::from(after.to_string()), STRING_TAG, expire_at_ms)?;
+    ks.put(key, i64_text(after), STRING_TAG, expire_at_ms)?;
     Ok(Reply::Int(after))
 }
 

@@ -2,6 +2,7 @@
 
 use super::execute::Outcome;
 use crate::op::Reply;
+use bytes::Bytes;
 
 /// The longest an `i64` gets in decimal, with its sign.
 const I64_BYTES_MAX: usize = 20;
@@ -31,6 +32,22 @@ pub(super) fn parse_i64(bytes: &[u8]) -> Option<i64> {
     if negative { Some(value) } else { value.checked_neg() }
 }
 
+/// The decimal form of an integer, in one allocation.
+pub(super) fn i64_text(n: i64) -> Bytes {
+    let mut text = [b'-'; I64_BYTES_MAX];
+    let (mut at, mut left) = (text.len(), n.unsigned_abs());
+    loop {
+        at -= 1;
+        text[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    // An i64 has 19 digits at most, so there is a byte left, and it is a minus.
+    Bytes::copy_from_slice(&text[at - usize::from(n < 0)..])
+}
+
 /// An argument that must be an integer.
 pub(super) fn int(arg: &[u8]) -> Outcome<i64> {
     parse_i64(arg).ok_or_else(|| Reply::not_an_integer().into())
@@ -50,8 +67,9 @@ mod tests {
 
     #[test]
     fn only_the_one_form_of_an_integer_is_read() {
-        for n in [0, 1, -1, 10, i64::MAX, i64::MIN, i64::MIN + 1] {
+        for n in [0, 1, -1, 9, 10, -10, i64::MAX, i64::MIN, i64::MIN + 1] {
             assert_eq!(parse_i64(n.to_string().as_bytes()), Some(n));
+            assert_eq!(i64_text(n), n.to_string());
         }
         let none = [
             "",

@@ -107,7 +107,8 @@ struct State {
     epoch: u64,
     /// Why nothing more will be committed.
     failed: Option<Error>,
-    /// Threads in [`Shard::wait_committed`]: waking nobody would still be a system call.
+    /// Threads in [`Shard::wait_committed`] that the log has let go: waking nobody would still be a
+    /// system call.
     sleepers: usize,
 }
 

@@ -98,6 +98,8 @@ pub(crate) struct Transaction<'a> {
     cleared: Option<Cleared>,
     /// What the reads rest on.
     rests_on: Ticket,
+    /// See [`Transaction::written_bytes`].
+    written_bytes: usize,
     /// When the evaluation began.
     began: Epoch,
 }
@@ -123,6 +125,7 @@ impl<'a> Transaction<'a> {
             by_key: HashMap::new(),
             cleared: None,
             rests_on: Ticket::default(),
+            written_bytes: 0,
             began: shard.commits.epoch(),
         }
     }
@@ -202,7 +205,7 @@ impl<'a> Transaction<'a> {
             let base = self.touched[at].base.as_ref().and_then(Option::as_ref);
             check_operand(*op, base.map(|b| &b.value[..]), operand)?;
         }
-        self.touched[at].effect = effect;
+        self.note_write(at, effect);
         Ok(())
     }
 
@@ -240,9 +243,10 @@ impl<'a> Transaction<'a> {
         self.cleared.is_none() && self.touched.iter().all(|t| t.effect == Effect::None)
     }
 
-    /// Bytes that its writes take in a batch at most, without the expiry index.
+    /// Bytes that its writes take in a batch at most, without the expiry index; a key counts as
+    /// often as it was written.
     pub(crate) fn written_bytes(&self) -> usize {
-        self.touched.iter().map(Touched::bytes).sum()
+        self.written_bytes
     }
 
     /// When the evaluation began.
@@ -353,19 +357,17 @@ impl<'a> Transaction<'a> {
     }
 
     fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) {
-        match self.find(cf, key) {
-            Some(at) => self.touched[at].effect = effect,
-            None => {
-                let base = self.is_gone(cf).then_some(None);
-                self.push(Touched {
-                    cf,
-                    key: Bytes::copy_from_slice(key),
-                    base,
-                    effect,
-                    plan: None,
-                });
-            }
-        }
+        let at = self.find(cf, key).unwrap_or_else(|| {
+            let (base, key) = (self.is_gone(cf).then_some(None), Bytes::copy_from_slice(key));
+            self.push(Touched { cf, key, base, effect: Effect::None, plan: None })
+        });
+        self.note_write(at, effect);
+    }
+
+    fn note_write(&mut self, at: usize, effect: Effect) {
+        let touched = &mut self.touched[at];
+        touched.effect = effect;
+        self.written_bytes += touched.bytes();
     }
 
     /// Whether the family was cleared, so that nothing stood there before.
@@ -391,7 +393,8 @@ impl<'a> Transaction<'a> {
 
     fn find(&self, cf: CfId, key: &[u8]) -> Option<usize> {
         if self.touched.len() <= LINEAR_MAX {
-            return self.touched.iter().position(|t| t.cf == cf && t.key == key);
+            // What is written has mostly just been read.
+            return self.touched.iter().rposition(|t| t.cf == cf && t.key == key);
         }
         self.by_key.get(&(cf, Bytes::copy_from_slice(key))).copied()
     }

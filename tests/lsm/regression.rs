@@ -1,13 +1,15 @@
 //! Faults that were found and mended, each with what showed it.
 
-use super::world::{DIR, World, open_at};
+use super::world::{DIR, World, open_at, options};
 use arqondb::base::{CfId, LogIndex, Seq};
-use arqondb::env::Pool;
+use arqondb::env::{Pool, SimDisk};
 use arqondb::lsm::batch::{BatchView, Counts, WriteBatch};
 use arqondb::lsm::key::{Kind, Meta, put_internal};
-use arqondb::lsm::sstable::{TableOptions, TableWriter};
+use arqondb::lsm::sstable::{Codec, TableOptions, TableWriter};
 use arqondb::lsm::tombstone::RangeTombstone;
-use arqondb::lsm::{CfOptions, IterOptions, Pressure, ReadOptions};
+use arqondb::lsm::{
+    BlockCache, CfOptions, Engine, EngineOptions, IterOptions, Pressure, ReadOptions,
+};
 use arqondb::op::kv::MergeOp;
 use std::ops::Bound;
 use std::path::Path;
@@ -270,4 +272,32 @@ fn a_key_under_the_range_delete_of_its_own_ingested_file_is_walked() {
     assert!(iter.valid() && iter.key() == b"k2");
     iter.seek(b"k").unwrap();
     assert!(iter.valid() && iter.key() == b"k2");
+}
+
+#[test]
+fn what_a_flush_writes_unpacked_is_read_from_the_cache_at_once() {
+    let (disk, pool) = (SimDisk::new(), Pool::manual());
+    let table = TableOptions { codec: Codec::None, ..options().table };
+    let options = EngineOptions {
+        write_buffer_bytes: 1 << 20,
+        memtable_budget_bytes: 4 << 20,
+        table,
+        ..options()
+    };
+    let cache = BlockCache::new(1 << 20);
+    let engine = Engine::open(disk.shared(), pool, cache.clone(), options).unwrap();
+    for i in 0..100u64 {
+        let bytes = batch(i + 1, 1, |b| {
+            let one_more = Counts::Change { keys: 1, expires: 0 };
+            b.put_with(CfId::DEFAULT, &i.to_be_bytes(), b"value", Meta::default(), one_more);
+        });
+        engine.apply(LogIndex(i + 1), &BatchView::read(&bytes).unwrap()).unwrap();
+    }
+    engine.flush(CfId::DEFAULT).unwrap();
+    assert!(cache.stats().blocks > 1, "{:?}", cache.stats());
+    for i in 0..100u64 {
+        let found = engine.get(CfId::DEFAULT, &i.to_be_bytes(), &ReadOptions::default()).unwrap();
+        assert_eq!(found.unwrap().value, "value");
+    }
+    assert_eq!((cache.stats().hits, cache.stats().misses), (100, 0));
 }

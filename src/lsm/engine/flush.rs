@@ -159,8 +159,8 @@ impl Inner {
                     self.closing.load(Ordering::Acquire) || tree.is_dropped()
                 },
             };
-            // What was just written is likely to be read.
-            let keep_bytes = (self.cache.stats().capacity_bytes / 8) as usize;
+            // Less than the part of the cache where what is new has to prove itself.
+            let keep_bytes = (self.cache.stats().capacity_bytes / 16) as usize;
             let target = Target { keep_bytes, ..self.target(tree, wanted) };
             rewrite(inputs(&buffers), rules, target)?
         };

@@ -62,7 +62,13 @@ impl Cursor for MemtableCursor {
     }
 
     fn next(&mut self) -> Result<()> {
-        let next = self.node().and_then(|node| self.memtable.list.next(node));
+        let list = &self.memtable.list;
+        let next = self.node().and_then(|node| list.next(node));
+        // Where keys came in any order their nodes lie anywhere: the one behind is fetched while
+        // this one is looked at.
+        if let Some(behind) = next.and_then(|next| list.next(next)) {
+            behind.prefetch();
+        }
         self.at = Position::of(next);
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(super) struct Samples {
 /// Never empty.
 struct Chunk {
     samples: Vec<Sample>,
-    /// What its keys began with when their heads were made.
+    /// What the heads are behind: what its keys began with when it was last split.
     prefix: Vec<u8>,
 }
 

@@ -103,10 +103,13 @@ impl BlockWriter {
         }
     }
 
-    /// As [`BlockWriter::clear`], and gives the finished block away; the next one gets memory for
-    /// `bytes`.
+    /// As [`BlockWriter::clear`], and gives the finished block away, in hardly more memory than it
+    /// takes; the next one gets memory for `bytes`.
     pub(super) fn take(&mut self, bytes: usize) -> Vec<u8> {
-        let block = std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes));
+        let mut block = std::mem::replace(&mut self.bytes, Vec::with_capacity(bytes));
+        if block.capacity() > block.len() + block.len() / 8 {
+            block.shrink_to_fit();
+        }
         self.clear();
         block
     }

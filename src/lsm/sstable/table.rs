@@ -243,7 +243,7 @@ impl Table {
 
     /// Puts the first data blocks, as they were written, into the cache.
     pub fn take_in(&self, blocks: Vec<Vec<u8>>) {
-        // One that cannot be read is left to be found in the file.
+        // One that cannot be read is left to be found in the file, and what follows with it.
         let blocks = blocks.into_iter().map_while(|bytes| Block::new(bytes).ok());
         for (i, block) in blocks.enumerate().take(self.parts.index.blocks()) {
             self.cached.insert(i, &Arc::new(block));

@@ -52,7 +52,9 @@ fn blocks_kept_while_a_table_was_written_are_those_of_the_file() {
     let path = &*path;
     let mut rng = Rng::new(11);
     for (codec, keep_bytes) in [(Codec::None, 1 << 20), (Codec::None, 700), (Codec::Lz4, 1 << 20)] {
-        let rows = rows(&mut rng, 400);
+        let mut rows = rows(&mut rng, 400);
+        // One that its block does not fit.
+        rows[0].1 = vec![7; if keep_bytes == 700 { 30 } else { 20_000 }];
         let options = TableOptions { block_bytes: 200, codec, ..TableOptions::default() };
         let mut writer = TableWriter::create(&disk, path, options, CfId(3)).unwrap();
         writer.keep_blocks(keep_bytes);
@@ -71,9 +73,10 @@ fn blocks_kept_while_a_table_was_written_are_those_of_the_file() {
             let read = as_read.block_ahead(i, &mut Default::default()).unwrap();
             assert!(read.data() == &bytes[..], "block {i}");
         }
-        let count = kept.len() as u64;
+        let (count, bytes) = (kept.len() as u64, kept.iter().map(Vec::len).sum::<usize>() as u64);
         table.take_in(kept);
         assert_eq!(cache.stats().blocks, count);
+        assert!(cache.stats().bytes <= bytes + bytes / 8 + 200 * count, "{:?}", cache.stats());
         check(&table, &rows, &mut rng, false);
     }
 }

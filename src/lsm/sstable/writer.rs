@@ -261,10 +261,10 @@ impl TableWriter {
         let raw = self.block.finish();
         self.pending =
             Some(put_block(&mut self.out, offset, raw, self.options.codec, &mut self.encoder)?);
-        let bytes = self.block.bytes_len();
-        if self.keep_bytes >= bytes {
-            self.keep_bytes -= bytes;
-            self.kept.push(self.block.take(self.options.block_bytes));
+        if self.keep_bytes >= self.block.bytes_len() {
+            let block = self.block.take(self.options.block_bytes);
+            self.keep_bytes = self.keep_bytes.saturating_sub(block.capacity());
+            self.kept.push(block);
         } else {
             self.keep_bytes = 0;
             self.block.clear();

@@ -109,9 +109,10 @@ impl Connection<'_> {
         let found = self.commands.len();
         while !self.commands.is_empty() {
             self.session.execute(self.server, kv, &mut self.commands).await;
-            if found > 1 {
-                // Written one after the other at the end of the thread's turn: the client would
-                // fall asleep between replies that come one by one, and each would wake it anew.
+            if found > 1 && self.session.output.held_bytes() <= FLUSH_BYTES_PLAIN {
+                // At the end of the thread's turn the replies to all pipelines are written one
+                // after the other: a client with many connections would fall asleep between
+                // replies that come one by one, and each would wake it anew.
                 tokio::task::yield_now().await;
             }
             self.flush().await?;

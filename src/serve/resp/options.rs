@@ -28,9 +28,8 @@ pub struct RespOptions {
     /// How long commands in flight may take when the server stops, in milliseconds, before
     /// their connections are cut. Default 10,000.
     pub stop_grace_ms: u64,
-    /// Threads that serve connections. Default: one for two cores, as flushes, compactions and the
-    /// log's syncs have threads of their own. Fewer cost less CPU a command, for they wait less for
-    /// each other, and give less throughput at `always`.
+    /// Threads that serve connections. Default: one for two cores, as flushes and compactions have
+    /// threads of their own. Fewer cost less CPU a command, for they wait less for each other.
     pub threads: usize,
 }
 
