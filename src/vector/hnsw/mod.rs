@@ -1,0 +1,24 @@
+//! A graph in memory (HNSW: Malkov and Yashunin 2018): each node is linked with near ones in many
+//! directions, and a search walks along the links, always from the nearest node it knows.
+//!
+//! In reading order:
+//! - `config`: [`HnswConfig`].
+//! - `graph`: the tables.
+//! - `walk`: down the levels and along one.
+//! - `select`: which neighbours a node keeps.
+//! - `insert`: batches of new nodes; `connect`: none is lost; `repair`: dead ones leave.
+//! - `search`: which way a search takes.
+//! - `index`: [`HnswIndex`].
+
+mod config;
+mod connect;
+mod graph;
+mod index;
+mod insert;
+mod repair;
+mod search;
+mod select;
+mod walk;
+
+pub use config::HnswConfig;
+pub use index::HnswIndex;

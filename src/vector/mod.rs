@@ -1,0 +1,42 @@
+//! Floor 4: vectors, and indexes that find the nearest ones.
+//!
+//! Pure and synchronous: an index is memory and arithmetic. It knows no shard, no file and no
+//! clock; its owner keeps the records that are the truth, and the bytes an index is stored in.
+//!
+//! Words: the *distance* of two vectors is a number that is smaller the closer they are, under one
+//! of three [metrics](DistanceMetric). A *graph* links each vector's *node* with near ones; a *beam*
+//! is the nearest nodes a walk knows, `ef` of them at most. *Recall* is the share of the true
+//! nearest neighbours that a search returns.
+//!
+//! In reading order:
+//! - `metric`: [`DistanceMetric`], and which vectors are refused.
+//! - `kernel`: the inner loops, for each set of instructions.
+//! - `measure`: a metric and its kernels.
+//! - `rows`: tables in huge pages; `ids`: from ids to slots; `parallel`: one work on some threads.
+//! - `hit`: answers; `filter`: requests.
+//! - `beam`: what a walk remembers.
+//! - `hnsw`: [`HnswIndex`], the graph.
+//!
+//! Invariants owed to the floors above:
+//! - A vector with a NaN, an infinity, the wrong dimension, or no direction under cosine is an
+//!   error, and changes nothing.
+//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; with
+//!   a filter they hold `min(k, matches)` hits.
+//! - The same calls in the same order on the same machine give the same index and the same answers,
+//!   whatever the number of threads.
+
+mod beam;
+mod filter;
+mod hit;
+mod hnsw;
+mod ids;
+mod kernel;
+mod measure;
+mod metric;
+mod parallel;
+mod rows;
+
+pub use filter::{Filter, SearchRequest};
+pub use hit::{Answer, Hit, SearchStats};
+pub use hnsw::{HnswConfig, HnswIndex};
+pub use metric::{DIM_MAX, DistanceMetric};
