@@ -42,6 +42,8 @@ pub(in crate::vector) struct Graph {
     pub(super) links: Rows<u32>,
     /// Links of the levels above, `m` a node and level.
     pub(super) upper: Rows<u32>,
+    /// How many links at the start of a node's list are pinned.
+    pinned: Vec<u16>,
     pub(super) heights: Vec<Height>,
     pub(in crate::vector) ids: Vec<u64>,
     pub(super) states: Vec<State>,
@@ -63,6 +65,7 @@ impl Graph {
             vectors: Rows::new(Rows::<f32>::aligned_stride(dim)),
             links: Rows::new(2 * m),
             upper: Rows::new(m),
+            pinned: Vec::new(),
             heights: Vec::new(),
             ids: Vec::new(),
             states: Vec::new(),
@@ -130,18 +133,23 @@ impl Graph {
         &list[..len]
     }
 
-    /// Replaces a node's links on a level.
-    pub(super) fn set_neighbours(&mut self, slot: u32, level: u8, links: &[u32]) {
+    /// How many of a node's links on the lowest level, from the first on, are pinned.
+    pub(super) fn pinned_len(&self, slot: u32) -> usize {
+        usize::from(self.pinned[slot as usize])
+    }
+
+    /// Replaces a node's links on the lowest level; the first `pinned` of them are pinned.
+    pub(super) fn set_list(&mut self, slot: u32, pinned: usize, links: &[u32]) {
+        debug_assert!(pinned <= links.len() && pinned <= self.config.m + 1);
+        self.pinned[slot as usize] = pinned as u16;
+        fill(self.links.row_mut(slot), links);
+    }
+
+    /// Replaces a node's links on a level above the lowest.
+    pub(super) fn set_upper(&mut self, slot: u32, level: u8, links: &[u32]) {
         let height = self.heights[slot as usize];
-        let list = match level {
-            0 => self.links.row_mut(slot),
-            _ => {
-                assert!(level <= height.level);
-                self.upper.row_mut(height.upper + u32::from(level) - 1)
-            }
-        };
-        list[..links.len()].copy_from_slice(links);
-        list[links.len()..].fill(NONE);
+        assert!(level > 0 && level <= height.level);
+        fill(self.upper.row_mut(height.upper + u32::from(level) - 1), links);
     }
 
     /// Makes room for `more` nodes.
@@ -155,6 +163,7 @@ impl Graph {
         self.slots.reserve(more);
         self.ids.reserve(more);
         self.heights.reserve(more);
+        self.pinned.reserve(more);
         self.states.reserve(more);
         Ok(())
     }
@@ -179,6 +188,7 @@ impl Graph {
         let upper = self.upper.len() as u32;
         self.upper.extend_to(upper as usize + usize::from(level), NONE);
         self.heights.push(Height { level, upper });
+        self.pinned.push(0);
         self.ids.push(0);
         self.states.push(State::Free);
         slot
@@ -194,8 +204,9 @@ impl Graph {
 
     /// Takes the links of a dead slot away and lets a new vector have it.
     pub(super) fn release(&mut self, slot: u32) {
-        for level in 0..=self.level(slot) {
-            self.set_neighbours(slot, level, &[]);
+        self.set_list(slot, 0, &[]);
+        for level in 1..=self.level(slot) {
+            self.set_upper(slot, level, &[]);
         }
         self.states[slot as usize] = State::Free;
         self.free.push(slot);
@@ -208,9 +219,15 @@ impl Graph {
             + self.links.memory_bytes()
             + self.upper.memory_bytes()
             + self.slots.memory_bytes();
-        let each = size_of::<Height>() + size_of::<u64>() + size_of::<State>();
+        let each = size_of::<Height>() + size_of::<u16>() + size_of::<u64>() + size_of::<State>();
         tables + self.slot_count() * each + self.free.len() * size_of::<u32>()
     }
+}
+
+/// Writes a list of links.
+fn fill(list: &mut [u32], links: &[u32]) {
+    list[..links.len()].copy_from_slice(links);
+    list[links.len()..].fill(NONE);
 }
 
 /// A slot's level: `l` with a chance of 1 in `m^l`. It stays with the slot.

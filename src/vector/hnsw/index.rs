@@ -111,9 +111,6 @@ impl HnswIndex {
             slots.push(self.graph.place(id, &prepared));
         }
         self.graph.link_all(&slots, threads, &self.scratches);
-        if slots.len() > 1 {
-            self.graph.connect(&self.scratches);
-        }
         self.repair_if_due(threads);
         Ok(())
     }

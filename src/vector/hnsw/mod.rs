@@ -6,18 +6,18 @@
 //! - `graph`: the tables.
 //! - `walk`: down the levels and along one.
 //! - `select`: which neighbours a node keeps.
-//! - `insert`: batches of new nodes; `connect`: none is lost; `repair`: dead ones leave.
+//! - `insert`: batches of new nodes; `tree`: none is lost; `repair`: dead ones leave.
 //! - `search`: which way a search takes.
 //! - `index`: [`HnswIndex`].
 
 mod config;
-mod connect;
 mod graph;
 mod index;
 mod insert;
 mod repair;
 mod search;
 mod select;
+mod tree;
 mod walk;
 
 pub use config::HnswConfig;

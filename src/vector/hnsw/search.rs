@@ -32,13 +32,41 @@ impl Graph {
         if ef == 0 || ef > EF_MAX {
             return Err(Error::invalid(format!("ef is {ef}; it may be from 1 to {EF_MAX}")));
         }
-        let ef = ef.max(request.k);
-        let mut hits = match request.exact {
-            true => self.exact(&query, request, scratch),
-            false => self.by_best_way(&query, ef, request, scratch),
+        let mut hits = match request.distance_max {
+            _ if request.exact => self.exact(&query, request, scratch),
+            Some(limit) => self.within(&query, ef, limit, request, scratch),
+            None => self.by_best_way(&query, ef.max(request.k), request, scratch),
         };
+        if let Some(limit) = request.distance_max {
+            hits.retain(|hit| hit.distance <= limit);
+        }
         nearest(&mut hits, request.k);
         Ok(Answer { hits, stats: scratch.stats })
+    }
+
+    /// All within a distance, or the `k` nearest of them: with ever more candidates, until the
+    /// farthest lies beyond it.
+    fn within(
+        &self,
+        query: &[f32],
+        ef: usize,
+        limit: f32,
+        request: &SearchRequest<'_>,
+        scratch: &mut Scratch,
+    ) -> Vec<Hit> {
+        let mut ef = ef.min(request.k);
+        loop {
+            let request = SearchRequest { k: ef, ..*request };
+            let hits = self.by_best_way(query, ef, &request, scratch);
+            let has_all = hits.len() < ef || hits.iter().any(|hit| hit.distance > limit);
+            if has_all || scratch.stats.exact {
+                return hits;
+            }
+            ef = ef.saturating_mul(2).min(EF_MAX);
+            if ef > self.live() || ef == EF_MAX {
+                return self.exact(query, &request, scratch);
+            }
+        }
     }
 
     fn by_best_way(
@@ -48,19 +76,16 @@ impl Graph {
         request: &SearchRequest<'_>,
         scratch: &mut Scratch,
     ) -> Vec<Hit> {
-        let exact_cost = match request.filter {
+        // How many vectors match, and what comparing with all of them costs, in distances.
+        let (matches, exact_cost) = match request.filter {
             Filter::All if self.dead == 0 => return self.by_walk(query, ef, scratch),
-            Filter::All => self.live() as u64,
+            Filter::All => (self.live() as u64, self.live() as u64),
             // They need not be looked for.
-            Filter::Ids(ids) => ids.len() as u64,
+            Filter::Ids(ids) => (ids.len() as u64, ids.len() as u64),
             Filter::Where(accepts) => {
                 let matches = self.estimated_matches(accepts);
-                matches + self.live() as u64 / QUESTIONS_PER_DISTANCE
+                (matches, matches + self.live() as u64 / QUESTIONS_PER_DISTANCE)
             }
-        };
-        let matches = match request.filter {
-            Filter::Where(_) => exact_cost - self.live() as u64 / QUESTIONS_PER_DISTANCE,
-            _ => exact_cost,
         };
         let share = matches.max(1) as f64 / self.live().max(1) as f64;
         let walk_cost = (ef as u64 * DISTANCES_PER_EF) as f64 / share;

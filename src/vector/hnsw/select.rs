@@ -11,12 +11,12 @@ use crate::vector::beam::{Key, distance_of, slot_of};
 const AT_ONCE: usize = 4;
 
 impl Graph {
-    /// Chooses at most `max` of `candidates`, which are sorted by their distance from the node.
+    /// Chooses among `candidates`, which are sorted by their distance from the node, until `out`
+    /// has `max` links. What is in it counts as chosen.
     pub(super) fn select(&self, candidates: &[Key], max: usize, out: &mut Vec<u32>) {
-        out.clear();
         let mut distances = Vec::with_capacity(AT_ONCE);
         for candidate in candidates {
-            if out.len() == max {
+            if out.len() >= max {
                 return;
             }
             let limit = distance_of(*candidate);

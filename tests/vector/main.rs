@@ -1,0 +1,12 @@
+//! Vector indexes against exact search: random histories, filters, churn, recall on real
+//! embeddings, damaged bytes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod churn;
+mod data;
+mod filters;
+mod model;
+mod oracle;
+mod recall;
+mod refusals;
