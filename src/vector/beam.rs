@@ -33,6 +33,11 @@ pub(super) fn distance_of(key: Key) -> f32 {
     f32::from_bits(bits ^ flip)
 }
 
+/// A place is looked for node by node among so many.
+const WALKED_MAX: usize = 128;
+/// Nodes that are moved at once to make room.
+const STEP: usize = 8;
+
 /// The nearest nodes so far, in order, and which of them are still to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
@@ -80,8 +85,23 @@ impl Beam {
         if self.is_full() {
             self.keys.pop();
         }
-        let at = self.keys.partition_point(|other| *other < key);
-        self.keys.insert(at, key);
+        let mut at = self.keys.len();
+        if at > WALKED_MAX {
+            at = self.keys.partition_point(|other| *other < key);
+            self.keys.insert(at, key);
+        } else {
+            // Walking past those that are farther is faster than a search and a move.
+            self.keys.push(key);
+            while at >= STEP && self.keys[at - STEP] > key {
+                self.keys.copy_within(at - STEP..at, at - STEP + 1);
+                at -= STEP;
+            }
+            while at > 0 && self.keys[at - 1] > key {
+                self.keys[at] = self.keys[at - 1];
+                at -= 1;
+            }
+            self.keys[at] = key;
+        }
         self.cursor = self.cursor.min(at);
     }
 
@@ -130,6 +150,12 @@ impl Seen {
         let is_new = *mark != self.walk;
         *mark = self.walk;
         is_new
+    }
+
+    /// Whether a slot is marked.
+    #[inline(always)]
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.marks[slot as usize] == self.walk
     }
 }
 

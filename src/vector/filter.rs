@@ -1,4 +1,9 @@
-//! Which vectors a search may return.
+//! What a search is asked for, and which vectors it may return.
+
+use crate::base::{Error, Result};
+
+/// The most hits, and the widest beam.
+pub(super) const EF_MAX: usize = 1 << 20;
 
 /// Which vectors a search may return.
 #[derive(Clone, Copy, Default)]
@@ -44,5 +49,41 @@ impl<'a> SearchRequest<'a> {
     /// The `k` vectors nearest to `query`.
     pub fn new(query: &'a [f32], k: usize) -> SearchRequest<'a> {
         SearchRequest { query, k, ef: None, filter: Filter::All, distance_max: None, exact: false }
+    }
+
+    /// How many candidates to keep, where `ef_search` is the index's own setting.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`](crate::base::ErrorKind::InvalidArgument) if `k` or `ef` is 0
+    /// or above 2^20.
+    pub(super) fn width(&self, ef_search: usize) -> Result<usize> {
+        let ef = self.ef.unwrap_or(ef_search);
+        for (name, value) in [("k", self.k), ("ef", ef)] {
+            if value == 0 || value > EF_MAX {
+                let message = format!("{name} is {value}; it may be from 1 to {EF_MAX}");
+                return Err(Error::invalid(message));
+            }
+        }
+        Ok(ef)
+    }
+}
+
+impl Filter<'_> {
+    /// The same filter as a test of one id. Sorts a copy of listed ids.
+    pub(super) fn test(&self) -> impl Fn(u64) -> bool {
+        let listed = match self {
+            Filter::Ids(ids) => {
+                let mut ids = ids.to_vec();
+                ids.sort_unstable();
+                ids
+            }
+            _ => Vec::new(),
+        };
+        move |id| match self {
+            Filter::All => true,
+            Filter::Ids(_) => listed.binary_search(&id).is_ok(),
+            Filter::Where(accepts) => accepts(id),
+        }
     }
 }

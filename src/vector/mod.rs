@@ -26,6 +26,7 @@
 //!   whatever the number of threads.
 
 mod beam;
+mod code;
 mod filter;
 mod hit;
 mod hnsw;
@@ -33,10 +34,12 @@ mod ids;
 mod kernel;
 mod measure;
 mod metric;
+mod packed;
 mod parallel;
 mod rows;
 
 pub use filter::{Filter, SearchRequest};
 pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
+pub use packed::PackedIndex;
 pub use metric::{DIM_MAX, DistanceMetric};

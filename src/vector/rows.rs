@@ -147,6 +147,37 @@ impl<T: Plain> Rows<T> {
     }
 }
 
+impl Rows<u8> {
+    /// `len` numbers that stand `offset` bytes behind the start of a row. REQUIRES: the stride and
+    /// the offset are multiples of their size.
+    #[inline(always)]
+    pub(super) fn part<U: Plain>(&self, row: u32, offset: usize, len: usize) -> &[U] {
+        let bytes = &self.row(row)[offset..offset + len * size_of::<U>()];
+        // SAFETY: any bytes are numbers.
+        let (before, part, _) = unsafe { bytes.align_to::<U>() };
+        assert!(before.is_empty());
+        part
+    }
+
+    /// As [`Rows::part`], as many as an array holds.
+    #[inline(always)]
+    pub(super) fn array<U: Plain, const N: usize>(&self, row: u32, offset: usize) -> &[U; N] {
+        let part = self.part::<U>(row, offset, N);
+        assert!(part.len() == N);
+        // SAFETY: a slice of as many numbers.
+        unsafe { &*part.as_ptr().cast() }
+    }
+
+    /// As [`Rows::part`], to be written.
+    pub(super) fn part_mut<U: Plain>(&mut self, row: u32, offset: usize, len: usize) -> &mut [U] {
+        let bytes = &mut self.row_mut(row)[offset..offset + len * size_of::<U>()];
+        // SAFETY: any bytes are numbers, and any numbers are bytes.
+        let (before, part, _) = unsafe { bytes.align_to_mut::<U>() };
+        assert!(before.is_empty());
+        part
+    }
+}
+
 impl<T: Plain> Clone for Rows<T> {
     fn clone(&self) -> Rows<T> {
         let mut copy = Rows::new(self.stride);

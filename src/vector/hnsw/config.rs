@@ -1,12 +1,11 @@
 //! The settings of a graph.
 
 use crate::base::{Error, Result};
+use crate::vector::filter::EF_MAX;
 use crate::vector::metric::{DIM_MAX, DistanceMetric};
 
 /// The largest number of links of a node on an upper level.
 const M_MAX: usize = 512;
-/// The widest beam.
-pub(in crate::vector) const EF_MAX: usize = 1 << 20;
 
 /// The settings of an [`HnswIndex`](super::HnswIndex).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

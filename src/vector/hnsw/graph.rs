@@ -100,7 +100,7 @@ impl Graph {
         &self.vectors.row(slot)[..self.config.dim]
     }
 
-    pub(super) fn level(&self, slot: u32) -> u8 {
+    pub(in crate::vector) fn level(&self, slot: u32) -> u8 {
         self.heights[slot as usize].level
     }
 
@@ -134,7 +134,7 @@ impl Graph {
     }
 
     /// How many of a node's links on the lowest level, from the first on, are pinned.
-    pub(super) fn pinned_len(&self, slot: u32) -> usize {
+    pub(in crate::vector) fn pinned_len(&self, slot: u32) -> usize {
         usize::from(self.pinned[slot as usize])
     }
 

@@ -21,4 +21,5 @@ mod tree;
 mod walk;
 
 pub use config::HnswConfig;
+pub(super) use graph::Graph;
 pub use index::HnswIndex;

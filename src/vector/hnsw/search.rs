@@ -6,11 +6,10 @@
 //! is chosen; and a walk that has cost as much as the exact way gives up and the exact way is
 //! taken, which bounds the cost at twice that. With fewer than `k` matches all are returned.
 
-use super::config::EF_MAX;
 use super::graph::Graph;
-use crate::base::{Error, Result};
+use crate::base::Result;
 use crate::vector::beam::{Beam, Scratch, distance_of, slot_of};
-use crate::vector::filter::{Filter, SearchRequest};
+use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 
 /// Slots at which a filter is tried to estimate how many match.
@@ -25,13 +24,7 @@ const BLOCK: usize = 64;
 impl Graph {
     pub(super) fn search(&self, request: &SearchRequest<'_>, scratch: &mut Scratch) -> Result<Answer> {
         let query = self.measure.metric.prepare(request.query, self.config.dim)?;
-        if request.k == 0 || request.k > EF_MAX {
-            return Err(Error::invalid(format!("k is {}; it may be from 1 to {EF_MAX}", request.k)));
-        }
-        let ef = request.ef.unwrap_or(self.config.ef_search);
-        if ef == 0 || ef > EF_MAX {
-            return Err(Error::invalid(format!("ef is {ef}; it may be from 1 to {EF_MAX}")));
-        }
+        let ef = request.width(self.config.ef_search)?;
         let mut hits = match request.distance_max {
             _ if request.exact => self.exact(&query, request, scratch),
             Some(limit) => self.within(&query, ef, limit, request, scratch),
@@ -93,22 +86,8 @@ impl Graph {
             return self.exact(query, request, scratch);
         }
         let Some(start) = self.descend(query, 0, scratch) else { return Vec::new() };
-        let sorted = match request.filter {
-            Filter::Ids(ids) => {
-                let mut ids = ids.to_vec();
-                ids.sort_unstable();
-                ids
-            }
-            _ => Vec::new(),
-        };
-        let mut accept = |slot: u32| {
-            self.is_live(slot)
-                && match request.filter {
-                    Filter::All => true,
-                    Filter::Ids(_) => sorted.binary_search(&self.ids[slot as usize]).is_ok(),
-                    Filter::Where(accepts) => accepts(self.ids[slot as usize]),
-                }
-        };
+        let takes = request.filter.test();
+        let mut accept = |slot: u32| self.is_live(slot) && takes(self.ids[slot as usize]);
         let is_done = self.walk_where(query, start, ef, exact_cost, &mut accept, scratch);
         if !is_done || scratch.found.keys().len() < request.k {
             return self.exact(query, request, scratch);

@@ -273,6 +273,7 @@ fn scan_block(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
         at += 32;
     }
     let base = _mm256_set1_ps(scan.base);
+    let (shift, scale) = (_mm256_set1_ps(scan.shift), _mm256_set1_ps(scan.scale));
     let limit = _mm256_set1_ps(scan.limit);
     let mut below = 0;
     for (half, (even, odd)) in [(even, odd), (even_high, odd_high)].into_iter().enumerate() {
@@ -283,6 +284,7 @@ fn scan_block(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
         for (quarter, sums) in quarters.into_iter().enumerate() {
             let from = 16 * half + 8 * quarter;
             let sums = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sums));
+            let sums = _mm256_fmadd_ps(scale, sums, shift);
             // SAFETY: 8 floats of each array of 32, from its last quarter at most.
             unsafe {
                 let add = _mm256_loadu_ps(scan.add.as_ptr().add(from));

@@ -269,10 +269,12 @@ fn scan_block(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
     let low = in_order(even, odd);
     let high = in_order(even_high, odd_high);
     let base = _mm512_set1_ps(scan.base);
+    let (shift, scale) = (_mm512_set1_ps(scan.shift), _mm512_set1_ps(scan.scale));
     let limit = _mm512_set1_ps(scan.limit);
     let mut below = 0;
     for (half, sums) in [low, high].into_iter().enumerate() {
         let sums = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums));
+        let sums = _mm512_fmadd_ps(scale, sums, shift);
         // SAFETY: 16 floats of each array of 32, from its middle at most.
         unsafe {
             let add = _mm512_loadu_ps(scan.add.as_ptr().add(16 * half));

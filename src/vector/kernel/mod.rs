@@ -65,8 +65,8 @@ pub(super) struct Kernels {
 }
 
 /// What [`Kernels::scan`] computes from. For each neighbour it adds up one byte from each table of
-/// 16 that its code of 4 bits picks, and estimates `base + add[i] + mul[i] * sum`. The answer has
-/// a bit set for each neighbour whose estimate is below `limit`.
+/// 16 that its code of 4 bits picks, and estimates
+/// `base + add[i] + mul[i] * (shift + scale * sum)`. The answer has a bit set for each neighbour whose estimate is below `limit`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scan<'a> {
     /// Tables of 16 bytes; all sums stay below 2^16.
@@ -80,6 +80,10 @@ pub(super) struct Scan<'a> {
     pub(super) mul: &'a [f32; SCAN_WIDTH],
     /// What all estimates have in common.
     pub(super) base: f32,
+    /// What a sum of 0 stands for.
+    pub(super) shift: f32,
+    /// What each 1 of a sum stands for.
+    pub(super) scale: f32,
     /// Estimates at or above are of no interest.
     pub(super) limit: f32,
 }

@@ -105,7 +105,8 @@ fn scan(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
     }
     let mut below = 0;
     for i in 0..SCAN_WIDTH {
-        out[i] = scan.mul[i] * sums[i] as f32 + (scan.base + scan.add[i]);
+        let sum = scan.shift + scan.scale * sums[i] as f32;
+        out[i] = scan.mul[i] * sum + (scan.base + scan.add[i]);
         below |= u32::from(out[i] < scan.limit) << i;
     }
     below

@@ -133,8 +133,9 @@ fn a_scan_estimates_each_of_32_neighbours() {
             add[i] = rng.below(1000) as f32;
             mul[i] = -(rng.below(64) as f32) / 64.0;
         }
-        let scan =
-            Scan { tables: &tables, codes: &codes, add: &add, mul: &mul, base: 3.0, limit: 100.0 };
+        let (tables, codes, add, mul) = (&tables[..], &codes[..], &add, &mul);
+        let (base, shift, scale, limit) = (3.0, 17.0, 0.5, 100.0);
+        let scan = Scan { tables, codes, add, mul, base, shift, scale, limit };
         for k in all() {
             let mut out = [0.0; SCAN_WIDTH];
             let below = (k.scan)(&scan, &mut out);
@@ -143,8 +144,8 @@ fn a_scan_estimates_each_of_32_neighbours() {
                 let sum: u32 = (0..groups)
                     .map(|g| u32::from(tables[16 * g + usize::from(nibble(g))]))
                     .sum();
-                // All of it is exact in a float: 16 bits times 6, and a small constant.
-                let expected = add[i] + 3.0 + mul[i] * sum as f32;
+                // All of it is exact in a float: 17 bits times 6, and a small constant.
+                let expected = add[i] + 3.0 + mul[i] * (17.0 + 0.5 * sum as f32);
                 assert_eq!(out[i], expected, "{} with {groups}, {i}", k.name);
                 assert_eq!(below >> i & 1 == 1, expected < 100.0);
             }

@@ -1,0 +1,6 @@
+//! Short codes that stand for vectors.
+//!
+//! In reading order:
+//! - `rotation`: makes all dimensions alike.
+
+pub(super) mod rotation;
