@@ -168,6 +168,9 @@ pub(super) struct Scratch {
     /// Neighbours that were unseen, and their distances.
     pub(super) fresh: Vec<u32>,
     pub(super) distances: Vec<f32>,
+    /// What a query makes of itself to be compared with codes.
+    pub(super) table: Vec<f32>,
+    pub(super) rabit: super::code::rabitq::RabitQuery,
     pub(super) stats: super::hit::SearchStats,
 }
 
@@ -201,7 +204,10 @@ mod tests {
         }
         for distance in floats {
             let key = key(distance, 0x7fff_ffff);
-            assert_eq!((distance_of(key).to_bits(), slot_of(key)), (distance.to_bits(), 0x7fff_ffff));
+            assert_eq!(
+                (distance_of(key).to_bits(), slot_of(key)),
+                (distance.to_bits(), 0x7fff_ffff)
+            );
         }
         assert!(key(1.0, 3) < key(1.0, 4));
     }

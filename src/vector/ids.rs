@@ -33,12 +33,6 @@ impl IdMap {
     }
 }
 
-impl FromIterator<(u64, u32)> for IdMap {
-    fn from_iter<I: IntoIterator<Item = (u64, u32)>>(pairs: I) -> IdMap {
-        IdMap(pairs.into_iter().collect())
-    }
-}
-
 /// Mixes the bits of one number; ids are chosen by the owner of the data, whom it serves ill to
 /// make them collide.
 #[derive(Debug, Clone, Copy, Default)]

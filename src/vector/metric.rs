@@ -94,9 +94,7 @@ fn squared_length(vector: &[f32], dim: usize) -> Result<f64> {
         return Ok(squared);
     }
     match vector.iter().position(|x| !x.is_finite()) {
-        Some(at) => {
-            Err(Error::invalid(format!("the vector holds {} at place {at}", vector[at])))
-        }
+        Some(at) => Err(Error::invalid(format!("the vector holds {} at place {at}", vector[at]))),
         None => Err(Error::invalid("the vector is so long that its distances overflow")),
     }
 }

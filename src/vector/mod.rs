@@ -27,6 +27,7 @@
 
 mod beam;
 mod code;
+mod coded;
 mod filter;
 mod hit;
 mod hnsw;
@@ -38,8 +39,10 @@ mod packed;
 mod parallel;
 mod rows;
 
+pub use code::pq::PqConfig;
+pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
 pub use filter::{Filter, SearchRequest};
 pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
-pub use packed::PackedIndex;
 pub use metric::{DIM_MAX, DistanceMetric};
+pub use packed::PackedIndex;

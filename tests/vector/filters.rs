@@ -13,7 +13,8 @@ fn every_share_of_matches_gives_all_rows_at_a_bounded_cost() {
     let metric = DistanceMetric::L2;
     let set = clustered(5, 24, ROWS);
     let index = built(&set, metric);
-    let oracle = Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
+    let oracle =
+        Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
     // One in so many matches, and in one case those far from the query.
     for one_in in [1, 2, 10, 100, 1000, 5000] {
         let accept = |id: u64| id.wrapping_mul(0x9E37_79B9) >> 7 & 0xffff < 0x1_0000 / one_in;
@@ -40,7 +41,8 @@ fn matches_far_from_the_query_are_found() {
     let metric = DistanceMetric::L2;
     let set = clustered(6, 24, ROWS);
     let index = built(&set, metric);
-    let oracle = Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
+    let oracle =
+        Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
     for query in set.queries() {
         let far: Vec<u64> =
             oracle.nearest(metric, query, ROWS, |_| true)[ROWS / 2..].iter().map(|n| n.1).collect();
@@ -61,16 +63,15 @@ fn a_range_gives_all_within_it() {
     let metric = DistanceMetric::L2;
     let set = clustered(7, 24, ROWS);
     let index = built(&set, metric);
-    let oracle = Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
+    let oracle =
+        Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
     let (mut expected, mut found) = (0, 0);
     for query in set.queries() {
         let truth = oracle.nearest(metric, query, ROWS, |_| true);
         for within in [0, 1, 17, 300] {
             let limit = (truth[within].0 * 0.999_99) as f32;
-            let request = SearchRequest {
-                distance_max: Some(limit),
-                ..SearchRequest::new(query, ROWS)
-            };
+            let request =
+                SearchRequest { distance_max: Some(limit), ..SearchRequest::new(query, ROWS) };
             let hits = index.answer(&request).unwrap().hits;
             assert!(hits.len() <= within && hits.iter().all(|hit| hit.distance <= limit));
             expected += within;

@@ -24,8 +24,7 @@ impl World {
         let metric = DistanceMetric::ALL[rng.below(3) as usize];
         let dim = [1, 3, 16, 33][rng.below(4) as usize];
         let m = [2, 4, 16][rng.below(3) as usize];
-        let config =
-            HnswConfig { m, ef_construction: 60, seed, ..HnswConfig::new(dim, metric) };
+        let config = HnswConfig { m, ef_construction: 60, seed, ..HnswConfig::new(dim, metric) };
         let (index, oracle) = (HnswIndex::new(config), Oracle::default());
         World { rng, metric, dim, index, oracle, recall: Vec::new() }
     }

@@ -37,8 +37,7 @@ fn a_graph_finds_the_neighbours_of_real_embeddings() {
     ] {
         let index = built(&set, metric);
         for (ef, floor) in [(16, floor_at_16), (64, floor_at_64)] {
-            let found =
-                recall(&set, metric, |query| index.search(query, K, Some(ef)).unwrap());
+            let found = recall(&set, metric, |query| index.search(query, K, Some(ef)).unwrap());
             assert!(found >= floor, "{metric:?} with ef {ef}: {found}");
         }
         assert_eq!(recall(&set, metric, |query| index.exact(query, K).unwrap()), 1.0);
@@ -67,7 +66,6 @@ fn a_group_far_from_all_others_is_found_when_it_comes_in_one_batch() {
     }
     set.queries = set.base[1400 * 16..].to_vec();
     let index = built(&set, DistanceMetric::L2);
-    let found =
-        recall(&set, DistanceMetric::L2, |query| index.search(query, K, Some(32)).unwrap());
+    let found = recall(&set, DistanceMetric::L2, |query| index.search(query, K, Some(32)).unwrap());
     assert!(found >= 0.99, "{found}");
 }

@@ -84,7 +84,9 @@ impl HnswIndex {
                     "the vector has {} dimensions, the index {dim}",
                     vectors.len()
                 )),
-                n => Error::invalid(format!("{} floats are not {n} vectors of {dim}", vectors.len())),
+                n => {
+                    Error::invalid(format!("{} floats are not {n} vectors of {dim}", vectors.len()))
+                }
             });
         }
         let last: HashMap<u64, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
@@ -189,7 +191,11 @@ impl HnswIndex {
     /// # Errors
     ///
     /// The first error of a request.
-    pub fn answer_many(&self, requests: &[SearchRequest<'_>], threads: usize) -> Result<Vec<Answer>> {
+    pub fn answer_many(
+        &self,
+        requests: &[SearchRequest<'_>],
+        threads: usize,
+    ) -> Result<Vec<Answer>> {
         let answers = parallel::map(threads, requests.len(), |i| self.answer(&requests[i]));
         answers.into_iter().collect()
     }

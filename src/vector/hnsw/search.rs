@@ -22,7 +22,11 @@ const QUESTIONS_PER_DISTANCE: u64 = 8;
 const BLOCK: usize = 64;
 
 impl Graph {
-    pub(super) fn search(&self, request: &SearchRequest<'_>, scratch: &mut Scratch) -> Result<Answer> {
+    pub(super) fn search(
+        &self,
+        request: &SearchRequest<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Answer> {
         let query = self.measure.metric.prepare(request.query, self.config.dim)?;
         let ef = request.width(self.config.ef_search)?;
         let mut hits = match request.distance_max {
@@ -102,10 +106,8 @@ impl Graph {
     }
 
     fn hits(&self, beam: &Beam) -> Vec<Hit> {
-        let hit = |key: &u64| Hit {
-            id: self.ids[slot_of(*key) as usize],
-            distance: distance_of(*key),
-        };
+        let hit =
+            |key: &u64| Hit { id: self.ids[slot_of(*key) as usize], distance: distance_of(*key) };
         beam.keys().iter().map(hit).collect()
     }
 

@@ -8,7 +8,12 @@ use std::collections::BinaryHeap;
 impl Graph {
     /// Goes from the entry down to `level`, on each level above it to the node nearest to the
     /// query that greed finds. `None` if the graph is empty.
-    pub(super) fn descend(&self, query: &[f32], level: u8, scratch: &mut Scratch) -> Option<Key> {
+    pub(in crate::vector) fn descend(
+        &self,
+        query: &[f32],
+        level: u8,
+        scratch: &mut Scratch,
+    ) -> Option<Key> {
         let entry = self.entry?;
         let mut best = key(self.measure.pair(query, self.vector(entry)), entry);
         scratch.stats.distances += 1;

@@ -277,8 +277,7 @@ fn scan_block(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
     let limit = _mm256_set1_ps(scan.limit);
     let mut below = 0;
     for (half, (even, odd)) in [(even, odd), (even_high, odd_high)].into_iter().enumerate() {
-        let halves =
-            |v| _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+        let halves = |v| _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
         let (even, odd) = (halves(even), halves(odd));
         let quarters = [_mm_unpacklo_epi16(even, odd), _mm_unpackhi_epi16(even, odd)];
         for (quarter, sums) in quarters.into_iter().enumerate() {

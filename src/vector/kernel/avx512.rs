@@ -75,8 +75,8 @@ macro_rules! float_sum {
 #[inline]
 unsafe fn dot_at(a: *const f32, b: *const f32, len: usize) -> f32 {
     // SAFETY: lanes that are loaded lie below `len`.
-    let load = |p: *const f32| move |at: usize, mask| unsafe {
-        _mm512_maskz_loadu_ps(mask, p.wrapping_add(at))
+    let load = |p: *const f32| {
+        move |at: usize, mask| unsafe { _mm512_maskz_loadu_ps(mask, p.wrapping_add(at)) }
     };
     float_sum!(len, load(a), load(b), |a, b, sum| _mm512_fmadd_ps(a, b, sum))
 }
@@ -86,8 +86,8 @@ unsafe fn dot_at(a: *const f32, b: *const f32, len: usize) -> f32 {
 #[inline]
 unsafe fn l2_at(a: *const f32, b: *const f32, len: usize) -> f32 {
     // SAFETY: lanes that are loaded lie below `len`.
-    let load = |p: *const f32| move |at: usize, mask| unsafe {
-        _mm512_maskz_loadu_ps(mask, p.wrapping_add(at))
+    let load = |p: *const f32| {
+        move |at: usize, mask| unsafe { _mm512_maskz_loadu_ps(mask, p.wrapping_add(at)) }
     };
     float_sum!(len, load(a), load(b), |a, b, sum| {
         let apart = _mm512_sub_ps(a, b);
@@ -294,8 +294,7 @@ fn scan_block(scan: &Scan<'_>, out: &mut [f32; SCAN_WIDTH]) -> u32 {
 #[inline]
 fn in_order(even: __m512i, odd: __m512i) -> __m256i {
     let quarters = |v: __m512i| {
-        let halves =
-            _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
+        let halves = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
         _mm_add_epi16(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves))
     };
     let (even, odd) = (quarters(even), quarters(odd));

@@ -141,9 +141,8 @@ fn a_scan_estimates_each_of_32_neighbours() {
             let below = (k.scan)(&scan, &mut out);
             for i in 0..SCAN_WIDTH {
                 let nibble = |g: usize| codes[16 * g + i % 16] >> (4 * (i / 16)) & 15;
-                let sum: u32 = (0..groups)
-                    .map(|g| u32::from(tables[16 * g + usize::from(nibble(g))]))
-                    .sum();
+                let sum: u32 =
+                    (0..groups).map(|g| u32::from(tables[16 * g + usize::from(nibble(g))])).sum();
                 // All of it is exact in a float: 17 bits times 6, and a small constant.
                 let expected = add[i] + 3.0 + mul[i] * (17.0 + 0.5 * sum as f32);
                 assert_eq!(out[i], expected, "{} with {groups}, {i}", k.name);

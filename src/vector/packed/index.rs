@@ -9,7 +9,6 @@ use crate::vector::code::rotation::Rotation;
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{Graph, HnswConfig, HnswIndex};
-use crate::vector::ids::IdMap;
 use crate::vector::kernel::{Kernels, SCAN_WIDTH, kernels};
 use crate::vector::measure::Measure;
 use crate::vector::metric::DistanceMetric;
@@ -52,8 +51,8 @@ pub struct PackedIndex {
     pub(super) rows: Rows<u8>,
     pub(super) doors: Vec<u32>,
     rotation: Rotation,
+    /// In ascending order: a node's number is the rank of its id.
     ids: Vec<u64>,
-    slots: IdMap,
     /// By what vectors were multiplied, a power of two, so that 16 bits hold them well.
     scale: f32,
     walks: Mutex<Vec<Box<Walk>>>,
@@ -78,8 +77,9 @@ impl PackedIndex {
         let graph = &index.graph;
         let layout = Layout::new(config.dim);
         let rotation = Rotation::new(layout.code_dim, SEED);
-        let live: Vec<u32> =
-            (0..graph.slot_count() as u32).filter(|slot| graph.is_live(*slot)).collect();
+        let slots = 0..graph.slot_count() as u32;
+        let mut live: Vec<u32> = slots.filter(|slot| graph.is_live(*slot)).collect();
+        live.sort_unstable_by_key(|slot| graph.ids[*slot as usize]);
         let mut packed = PackedIndex {
             config,
             measure: graph.measure,
@@ -89,11 +89,9 @@ impl PackedIndex {
             doors: doors(graph, &live),
             rotation,
             ids: live.iter().map(|slot| graph.ids[*slot as usize]).collect(),
-            slots: IdMap::default(),
             scale: scale(graph, &live),
             walks: Mutex::default(),
         };
-        packed.slots = packed.ids.iter().copied().zip(0..).collect();
         packed.fill(graph, &live, threads);
         Ok(packed)
     }
@@ -143,7 +141,7 @@ impl PackedIndex {
 
     /// Whether a vector with this id is in the index.
     pub fn contains(&self, id: u64) -> bool {
-        self.slots.get(id).is_some()
+        self.ids.binary_search(&id).is_ok()
     }
 
     /// The `k` vectors nearest to `query`, or all if there are fewer. `ef` overrides the setting
@@ -228,7 +226,8 @@ impl PackedIndex {
         };
         match request.filter {
             Filter::Ids(ids) => {
-                let mut slots: Vec<u32> = ids.iter().filter_map(|id| self.slots.get(*id)).collect();
+                let slot = |id| self.ids.binary_search(id).ok().map(|rank| rank as u32);
+                let mut slots: Vec<u32> = ids.iter().filter_map(slot).collect();
                 slots.sort_unstable();
                 slots.dedup();
                 slots.into_iter().for_each(&mut compare);
@@ -245,10 +244,8 @@ impl PackedIndex {
     }
 
     fn hits(&self, walk: &Walk) -> Vec<Hit> {
-        let hit = |key: &u64| Hit {
-            id: self.ids[slot_of(*key) as usize],
-            distance: distance_of(*key),
-        };
+        let hit =
+            |key: &u64| Hit { id: self.ids[slot_of(*key) as usize], distance: distance_of(*key) };
         walk.found.keys().iter().map(hit).collect()
     }
 
@@ -265,8 +262,7 @@ impl PackedIndex {
 
     /// Bytes of memory that its rows and ids take.
     pub fn memory_bytes(&self) -> usize {
-        let each = size_of::<u64>();
-        self.rows.memory_bytes() + self.ids.len() * each + self.slots.memory_bytes()
+        self.rows.memory_bytes() + self.ids.len() * size_of::<u64>()
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) fn full_list(graph: &Graph, slot: u32) -> Vec<u32> {
     others.retain(|link| *link != slot && !list.contains(link));
     let mut distances = Vec::new();
     graph.measure.rows(graph.vector(slot), &graph.vectors, &others, &mut distances);
-    let mut keys: Vec<Key> = distances.iter().zip(&others).map(|(d, slot)| key(*d, *slot)).collect();
+    let mut keys: Vec<Key> =
+        distances.iter().zip(&others).map(|(d, slot)| key(*d, *slot)).collect();
     keys.sort_unstable();
     let mut passed_over = Vec::new();
     for candidate in keys {
