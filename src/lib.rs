@@ -76,7 +76,8 @@ pub mod engine {
     /// Indexes that find the nearest vectors.
     pub mod vector {
         pub use crate::vector::{
-            Answer, DistanceMetric, Filter, Hit, HnswConfig, HnswIndex, SearchRequest, SearchStats,
+            Answer, CompactIndex, DistanceMetric, Fetch, Filter, Hit, HnswConfig, HnswIndex,
+            PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest, SearchStats,
         };
     }
 }

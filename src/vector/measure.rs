@@ -16,6 +16,11 @@ impl Measure {
         Measure { metric, kernels: kernels() }
     }
 
+    /// The instructions that distances are computed with.
+    pub(super) fn instructions(self) -> &'static str {
+        self.kernels.name
+    }
+
     /// The distance that an inner product, or a squared distance under L2, amounts to.
     #[inline]
     pub(super) fn distance(self, sum: f32) -> f32 {
@@ -32,14 +37,6 @@ impl Measure {
         self.distance(match self.metric {
             DistanceMetric::L2 => (self.kernels.l2)(a, b),
             _ => (self.kernels.dot)(a, b),
-        })
-    }
-
-    /// The distance of a vector and one of 16-bit floats.
-    pub(super) fn pair_f16(self, a: &[f32], b: &[u16]) -> f32 {
-        self.distance(match self.metric {
-            DistanceMetric::L2 => (self.kernels.l2_f16)(a, b),
-            _ => (self.kernels.dot_f16)(a, b),
         })
     }
 

@@ -38,6 +38,7 @@ mod metric;
 mod packed;
 mod parallel;
 mod rows;
+mod segment;
 
 pub use code::pq::PqConfig;
 pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};

@@ -8,5 +8,7 @@ mod data;
 mod filters;
 mod model;
 mod oracle;
+mod quantised;
 mod recall;
 mod refusals;
+mod stored;

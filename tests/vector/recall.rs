@@ -10,10 +10,21 @@ const K: usize = 10;
 pub(crate) fn recall(
     set: &Set,
     metric: DistanceMetric,
+    search: impl FnMut(&[f32]) -> Vec<Hit>,
+) -> f64 {
+    recall_within(set, metric, 0.0, search)
+}
+
+/// As [`recall`], where distances may be off by `slack`.
+pub(crate) fn recall_within(
+    set: &Set,
+    metric: DistanceMetric,
+    slack: f64,
     mut search: impl FnMut(&[f32]) -> Vec<Hit>,
 ) -> f64 {
     let rows = set.rows().map(<[f32]>::to_vec);
-    let oracle = Oracle::of(rows.enumerate().map(|(id, row)| (id as u64, row)));
+    let mut oracle = Oracle::of(rows.enumerate().map(|(id, row)| (id as u64, row)));
+    oracle.slack = slack;
     let each = set.queries().map(|query| {
         let hits = search(query);
         oracle.judge(metric, query, K, |_| true, &hits)

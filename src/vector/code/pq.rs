@@ -1,7 +1,7 @@
 //! Product quantisation (Jégou et al. 2011): a vector is cut into parts of equal length, and each
 //! part is replaced by the number of the nearest of up to 256 centroids.
 
-use super::kmeans::Centroids;
+pub(in crate::vector) use super::kmeans::Centroids;
 use crate::base::{Error, Result};
 use crate::env::Rng;
 use crate::vector::metric::{DIM_MAX, DistanceMetric};

@@ -228,7 +228,7 @@ mod tests {
         for (metric, bits, dim, off_max) in [
             (DistanceMetric::L2, 4, 96, 0.02),
             (DistanceMetric::Cosine, 4, 100, 0.02),
-            (DistanceMetric::InnerProduct, 4, 61, 0.03),
+            (DistanceMetric::InnerProduct, 4, 61, 0.12),
             (DistanceMetric::L2, 8, 96, 0.003),
             (DistanceMetric::Cosine, 8, 7, 0.02),
         ] {

@@ -15,14 +15,14 @@ use crate::vector::rows::Rows;
 /// Ends a list of links that is not full.
 pub(super) const NONE: u32 = u32::MAX;
 /// The highest level a node can have.
-const LEVEL_MAX: u8 = 15;
+pub(super) const LEVEL_MAX: u8 = 15;
 
-/// What a slot holds.
+/// What a slot holds. The numbers are those of stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    Live,
-    Dead,
-    Free,
+    Live = 0,
+    Dead = 1,
+    Free = 2,
 }
 
 /// Where a slot's links above the lowest level stand, and how many levels of them there are.
@@ -74,6 +74,15 @@ impl Graph {
             free: Vec::new(),
             entry: None,
         }
+    }
+
+    pub(in crate::vector) fn config(&self) -> &HnswConfig {
+        &self.config
+    }
+
+    /// Notes how many links of the next slot are pinned.
+    pub(super) fn push_pinned(&mut self, len: usize) {
+        self.pinned.push(len as u16);
     }
 
     /// Nodes that are not dead.

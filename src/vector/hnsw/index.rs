@@ -7,6 +7,7 @@ use crate::vector::beam::Scratches;
 use crate::vector::filter::SearchRequest;
 use crate::vector::hit::{Answer, Hit};
 use crate::vector::parallel;
+use crate::vector::segment::{Kind, SegmentReader, SegmentWriter};
 use std::collections::HashMap;
 
 /// Vectors in memory that are found by their nearness.
@@ -38,7 +39,11 @@ pub struct HnswIndex {
 impl HnswIndex {
     /// An empty index. Settings out of bounds are refused by the first insertion and search.
     pub fn new(config: HnswConfig) -> HnswIndex {
-        HnswIndex { graph: Graph::new(config), scratches: Scratches::default() }
+        HnswIndex::of(Graph::new(config))
+    }
+
+    pub(in crate::vector) fn of(graph: Graph) -> HnswIndex {
+        HnswIndex { graph, scratches: Scratches::default() }
     }
 
     /// The settings.
@@ -200,8 +205,34 @@ impl HnswIndex {
         answers.into_iter().collect()
     }
 
+    /// The instructions that distances are computed with: `avx512`, `avx2`, `neon` or `scalar`.
+    pub fn instructions(&self) -> &'static str {
+        self.graph.measure.instructions()
+    }
+
     /// Bytes of memory that its vectors, links and ids take.
     pub fn memory_bytes(&self) -> usize {
         self.graph.memory_bytes()
+    }
+
+    /// The index in its stored form, with checksums. Costs a copy of all its memory.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = SegmentWriter::new(Kind::Hnsw);
+        self.graph.write(&mut out);
+        out.finish()
+    }
+
+    /// The index of these bytes: it answers as the one that wrote them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corruption`](crate::base::ErrorKind::Corruption), with the offset, if they are
+    /// not what [`HnswIndex::to_bytes`] wrote; [`ErrorKind::Unsupported`](crate::base::ErrorKind)
+    /// if a newer version wrote them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<HnswIndex> {
+        let mut from = SegmentReader::new(bytes, Kind::Hnsw)?;
+        let graph = Graph::read(&mut from)?;
+        from.finish()?;
+        Ok(HnswIndex::of(graph))
     }
 }

@@ -8,6 +8,7 @@
 //! - `select`: which neighbours a node keeps.
 //! - `insert`: batches of new nodes; `tree`: none is lost; `repair`: dead ones leave.
 //! - `search`: which way a search takes.
+//! - `stored`: the graph's sections in a segment.
 //! - `index`: [`HnswIndex`].
 
 mod config;
@@ -17,6 +18,7 @@ mod insert;
 mod repair;
 mod search;
 mod select;
+mod stored;
 mod tree;
 mod walk;
 

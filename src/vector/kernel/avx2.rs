@@ -18,7 +18,6 @@ static KERNELS: Kernels = Kernels {
     l2_f16: |a, b| unsafe { l2_f16(a, b) },
     dot_u8: |codes, query| unsafe { dot_u8(codes, query) },
     dot_u4: |codes, query| unsafe { dot_u4(codes, query) },
-    hamming: |a, b| unsafe { hamming(a, b) },
     lookup: |table, codes| unsafe { lookup(table, codes) },
     scan: |scan, out| unsafe { scan_block(scan, out) },
 };
@@ -215,12 +214,6 @@ fn dot_u4(codes: &[u8], query: &[i8]) -> i32 {
         rest += i32::from(codes[at] >> 4) * i32::from(second[at]);
     }
     add_up_integers(sum) + rest
-}
-
-#[target_feature(enable = "avx2,popcnt")]
-fn hamming(a: &[u64], b: &[u64]) -> u32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
 #[target_feature(enable = "avx2")]

@@ -1,5 +1,5 @@
-//! The kernels with 512-bit vectors. The processors that have them have VNNI and VPOPCNTDQ too, or
-//! run the 256-bit kernels.
+//! The kernels with 512-bit vectors. A processor that has them without VNNI runs the
+//! 256-bit kernels.
 
 #![expect(unsafe_code, reason = "loads vectors from slices whose lengths are checked")]
 
@@ -18,7 +18,6 @@ static KERNELS: Kernels = Kernels {
     l2_f16: |a, b| unsafe { l2_f16(a, b) },
     dot_u8: |codes, query| unsafe { dot_u8(codes, query) },
     dot_u4: |codes, query| unsafe { dot_u4(codes, query) },
-    hamming: |a, b| unsafe { hamming(a, b) },
     lookup: |table, codes| unsafe { lookup(table, codes) },
     scan: |scan, out| unsafe { scan_block(scan, out) },
 };
@@ -29,7 +28,6 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni")
-        && is_x86_feature_detected!("avx512vpopcntdq")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c");
     has.then_some(&KERNELS)
@@ -203,22 +201,6 @@ fn dot_u4(codes: &[u8], query: &[i8]) -> i32 {
         sums[1] = _mm512_dpbusd_epi32(sums[1], high, r);
     }
     _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
-}
-
-#[target_feature(enable = "avx512f,avx512vpopcntdq")]
-fn hamming(a: &[u64], b: &[u64]) -> u32 {
-    assert_eq!(a.len(), b.len());
-    let mut sum = _mm512_setzero_si512();
-    for at in (0..a.len()).step_by(8) {
-        let mask = first16((a.len() - at).min(8)) as __mmask8;
-        // SAFETY: lanes that are loaded lie within both slices.
-        let (x, y) = unsafe {
-            let x = _mm512_maskz_loadu_epi64(mask, a.as_ptr().add(at).cast());
-            (x, _mm512_maskz_loadu_epi64(mask, b.as_ptr().add(at).cast()))
-        };
-        sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_xor_si512(x, y)));
-    }
-    _mm512_reduce_add_epi64(sum) as u32
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]

@@ -7,7 +7,9 @@ pub(crate) fn to_f32(half: u16) -> f32 {
     let fraction = u32::from(half & 0x3ff);
     let magnitude = match exponent {
         0 => {
-            return f32::from_bits(sign | (fraction as f32 * f32::from_bits(0x3380_0000)).to_bits());
+            return f32::from_bits(
+                sign | (fraction as f32 * f32::from_bits(0x3380_0000)).to_bits(),
+            );
         }
         0x1f => 0x7f80_0000 | fraction << 13,
         _ => (exponent + 112) << 23 | fraction << 13,

@@ -56,8 +56,6 @@ pub(super) struct Kernels {
     /// As `dot_u8` with two codes of 4 bits in a byte: the low halves belong to the first half of
     /// the query, the high ones to the second.
     pub(super) dot_u4: fn(&[u8], &[i8]) -> i32,
-    /// Bits that differ.
-    pub(super) hamming: fn(&[u64], &[u64]) -> u32,
     /// The sum of one entry from each row of 256: `table[256 * i + codes[i]]`.
     pub(super) lookup: fn(&[f32], &[u8]) -> f32,
     /// Estimates for 32 neighbours at once; see [`Scan`].

@@ -17,7 +17,6 @@ pub(super) const TABLE: Kernels = Kernels {
     l2_f16,
     dot_u8,
     dot_u4,
-    hamming,
     lookup,
     scan,
 };
@@ -81,11 +80,6 @@ fn dot_u4(codes: &[u8], query: &[i8]) -> i32 {
     let low: i32 = codes.iter().zip(first).map(|(c, q)| i32::from(c & 15) * i32::from(*q)).sum();
     let high: i32 = codes.iter().zip(second).map(|(c, q)| i32::from(c >> 4) * i32::from(*q)).sum();
     low + high
-}
-
-fn hamming(a: &[u64], b: &[u64]) -> u32 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
 fn lookup(table: &[f32], codes: &[u8]) -> f32 {
