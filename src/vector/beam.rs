@@ -176,7 +176,7 @@ pub(super) struct Scratch {
 
 /// Scratches that nobody uses.
 #[derive(Debug, Default)]
-pub(super) struct Scratches(Mutex<Vec<Box<Scratch>>>);
+pub(super) struct Scratches(Mutex<Vec<Scratch>>);
 
 impl Scratches {
     /// Runs `work` with a scratch of its own, with fresh counts.

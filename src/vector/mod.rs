@@ -5,8 +5,19 @@
 //!
 //! Words: the *distance* of two vectors is a number that is smaller the closer they are, under one
 //! of three [metrics](DistanceMetric). A *graph* links each vector's *node* with near ones; a *beam*
-//! is the nearest nodes a walk knows, `ef` of them at most. *Recall* is the share of the true
-//! nearest neighbours that a search returns.
+//! is the nearest nodes a walk knows, `ef` of them at most. A *code* stands for a vector in fewer
+//! bytes and gives an *estimate* of its distance; to *rerank* is to compare the nearest by their
+//! estimates exactly. *Recall* is the share of the true nearest neighbours that a search returns. A
+//! *segment* is an index as bytes.
+//!
+//! Which index:
+//!
+//! | | changes | bytes a vector at 384 floats | for |
+//! |---|---|---|---|
+//! | [`HnswIndex`] | yes | 1,720 | what is fresh; up to 100,000 vectors |
+//! | [`PqHnswIndex`] | yes | as above and the codes | many searches on vectors of some hundred floats |
+//! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
+//! | [`CompactIndex`] | sealed | 340, vectors elsewhere | more vectors than memory |
 //!
 //! In reading order:
 //! - `metric`: [`DistanceMetric`], and which vectors are refused.
@@ -16,14 +27,20 @@
 //! - `hit`: answers; `filter`: requests.
 //! - `beam`: what a walk remembers.
 //! - `hnsw`: [`HnswIndex`], the graph.
+//! - `code`: product codes, rotations, RaBitQ.
+//! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
+//! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
+//! - `segment`: the frame of stored bytes.
 //!
 //! Invariants owed to the floors above:
 //! - A vector with a NaN, an infinity, the wrong dimension, or no direction under cosine is an
 //!   error, and changes nothing.
-//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; with
-//!   a filter they hold `min(k, matches)` hits.
+//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; they
+//!   hold `min(k, matches)` hits, with a filter as without.
+//! - Every vector can be reached: with `ef` as large as the index a graph's answer is exact.
 //! - The same calls in the same order on the same machine give the same index and the same answers,
 //!   whatever the number of threads.
+//! - Stored bytes are never trusted: any bytes give an index that can be used, or a typed error.
 
 mod beam;
 mod code;

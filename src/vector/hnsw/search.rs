@@ -121,7 +121,7 @@ impl Graph {
             asked += 1;
             taken += u64::from(accepts(self.ids[slot]));
         }
-        if asked == 0 { 0 } else { self.live() as u64 * taken / asked }
+        (self.live() as u64 * taken).checked_div(asked).unwrap_or(0)
     }
 
     /// Every live vector that may be returned, with its distance; of many only the nearest.

@@ -55,7 +55,7 @@ pub struct PackedIndex {
     ids: Vec<u64>,
     /// By what vectors were multiplied, a power of two, so that 16 bits hold them well.
     scale: f32,
-    walks: Mutex<Vec<Box<Walk>>>,
+    walks: Mutex<Vec<Walk>>,
 }
 
 impl PackedIndex {
