@@ -76,8 +76,9 @@ pub mod engine {
     /// Indexes that find the nearest vectors.
     pub mod vector {
         pub use crate::vector::{
-            Answer, CompactIndex, DistanceMetric, Fetch, Filter, Hit, HnswConfig, HnswIndex,
-            PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest, SearchStats,
+            Answer, CompactIndex, DistanceMetric, Fetch, Filter, FlatIndex, Hit, HnswConfig,
+            HnswIndex, PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
+            SearchStats,
         };
     }
 }

@@ -14,6 +14,7 @@
 //!
 //! | | changes | bytes a vector at 384 floats | for |
 //! |---|---|---|---|
+//! | [`FlatIndex`] | yes | 1,970 | exact answers; up to some thousand vectors |
 //! | [`HnswIndex`] | yes | 1,720 | what is fresh; up to 100,000 vectors |
 //! | [`PqHnswIndex`] | yes | as above and the codes | many searches on vectors of some hundred floats |
 //! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
@@ -30,6 +31,7 @@
 //! - `code`: product codes, rotations, RaBitQ.
 //! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
 //! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
+//! - `flat`: [`FlatIndex`], without a graph.
 //! - `segment`: the frame of stored bytes.
 //!
 //! Invariants owed to the floors above:
@@ -46,6 +48,7 @@ mod beam;
 mod code;
 mod coded;
 mod filter;
+mod flat;
 mod hit;
 mod hnsw;
 mod ids;
@@ -60,6 +63,7 @@ mod segment;
 pub use code::pq::PqConfig;
 pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
 pub use filter::{Filter, SearchRequest};
+pub use flat::FlatIndex;
 pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
 pub use metric::{DIM_MAX, DistanceMetric};

@@ -117,6 +117,13 @@ impl<T: Plain> Rows<T> {
         at
     }
 
+    /// Removes a row; the last one takes its place.
+    pub(super) fn swap_remove(&mut self, row: u32) {
+        let last = self.row(self.rows as u32 - 1).to_vec();
+        self.row_mut(row).copy_from_slice(&last);
+        self.rows -= 1;
+    }
+
     /// Where a row starts. It is followed by `stride` numbers.
     #[inline(always)]
     pub(super) fn at(&self, row: u32) -> *const T {

@@ -3,6 +3,7 @@
 //! In reading order:
 //! - `kmeans`: centroids among points.
 //! - `pq`: a number of a centroid for each part of a vector.
+//! - `sq8`: a byte for each number, with bounds that always hold.
 //! - `rotation`: makes all dimensions alike.
 //! - `rabitq`: some bits for each dimension of a rotated vector.
 
@@ -10,3 +11,4 @@ mod kmeans;
 pub(super) mod pq;
 pub(super) mod rabitq;
 pub(super) mod rotation;
+pub(super) mod sq8;
