@@ -6,6 +6,7 @@
 mod churn;
 mod data;
 mod filters;
+mod flat;
 mod model;
 mod oracle;
 mod quantised;

@@ -21,8 +21,11 @@ use crate::vector::rows::Rows;
 const FACTORS: usize = 3;
 /// What stands for 0.
 const ZERO: f32 = 128.0;
-/// Lengths are made longer by this share, and bounds wider, for what rounding may have taken.
+/// Lengths are made longer by this share, for what rounding may have taken.
 const ROUNDING: f32 = 1e-5;
+/// Bounds are made wider by this share of the squares that go into a distance: twice that of a
+/// length, and what the sums of floats may be off.
+const SQUARES_ROUNDING: f32 = 4e-5;
 
 /// Codes of vectors.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl ByteCodes {
             DistanceMetric::Cosine => (1.0 - product, off, 2.0),
             DistanceMetric::InnerProduct => (-product, off, length * query.length),
         };
-        let off = off + ROUNDING * size;
+        let off = off + SQUARES_ROUNDING * size;
         (distance - off, distance + off)
     }
 
@@ -128,7 +131,7 @@ mod tests {
     fn every_distance_lies_within_its_bounds() {
         let mut rng = Rng::new(12);
         for metric in DistanceMetric::ALL {
-            for (dim, size) in [(1, 1.0f32), (3, 1e-18), (50, 1e12), (384, 1.0)] {
+            for (dim, size) in [(1, 1.0f32), (1, 1e-15), (1, 1e12), (2, 1e12), (3, 1e-18), (50, 1e12), (384, 1.0)] {
                 let mut vector = |rng: &mut Rng| -> Vec<f32> {
                     let one = |rng: &mut Rng| (rng.below(2001) as f32 - 1000.3) / 1000.0;
                     let v: Vec<f32> = (0..dim).map(|_| size * one(rng) * one(rng)).collect();

@@ -1,8 +1,8 @@
 //! Dead nodes leave the graph.
 //!
 //! A removed vector's node stays as a stepping stone until so many are dead that a search pays for
-//! them. Then every node that has links to dead ones is given new ones, chosen among its living
-//! neighbours and those of the dead, as if they were the candidates of an insertion (Singh et al.
+//! them. Then every node that has links to dead ones is given others in their place, chosen among
+//! the neighbours of the dead as if they were the candidates of an insertion (after Singh et al.
 //! 2021, section 4.3); the slots of the dead become free.
 
 use super::graph::{Graph, State};
@@ -62,11 +62,12 @@ impl Graph {
     fn without_dead(&self, slot: u32, level: u8) -> (usize, Vec<u32>) {
         let before = if level == 0 { self.pinned_len(slot) } else { 0 };
         let links = self.neighbours(slot, level);
-        let pinned: Vec<u32> =
-            links[..before].iter().copied().filter(|link| !self.is_dead(*link)).collect();
+        let pinned = links[..before].iter().filter(|link| !self.is_dead(**link)).count();
+        let live: Vec<u32> = links.iter().copied().filter(|link| !self.is_dead(*link)).collect();
         let mut among = self.behind_the_dead(links, level);
-        among.retain(|link| *link != slot && !pinned.contains(link));
-        (pinned.len(), self.selected(slot, pinned, &among, self.links_max(level)))
+        among.retain(|link| *link != slot && !live.contains(link));
+        // Choosing among all again would thin the lists out, round after round.
+        (pinned, self.selected(slot, live, &among, self.links_max(level)))
     }
 
     /// The live ones of `links`, and the live neighbours of the dead ones. Where most neighbours of
