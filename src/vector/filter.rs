@@ -14,7 +14,8 @@ pub enum Filter<'a> {
     /// Those with these ids. Ids that are not in the index, or named twice, do no harm. The
     /// fastest, if there are few of them.
     Ids(&'a [u64]),
-    /// Those whose id it says yes to. It is asked up to once for every vector.
+    /// Those whose id it says yes to. It may be asked about every vector, about some twice, and has
+    /// to give the same answer each time.
     Where(&'a (dyn Fn(u64) -> bool + Sync)),
 }
 

@@ -62,24 +62,40 @@ fn matches_far_from_the_query_are_found() {
 fn a_range_gives_all_within_it() {
     let metric = DistanceMetric::L2;
     let set = clustered(7, 24, ROWS);
-    let index = built(&set, metric);
-    let oracle =
-        Oracle::of(set.rows().map(<[f32]>::to_vec).enumerate().map(|(i, r)| (i as u64, r)));
-    let (mut expected, mut found) = (0, 0);
-    for query in set.queries() {
-        let truth = oracle.nearest(metric, query, ROWS, |_| true);
-        for within in [0, 1, 17, 300] {
-            let limit = (truth[within].0 * 0.999_99) as f32;
-            let request =
-                SearchRequest { distance_max: Some(limit), ..SearchRequest::new(query, ROWS) };
-            let hits = index.answer(&request).unwrap().hits;
-            assert!(hits.len() <= within && hits.iter().all(|hit| hit.distance <= limit));
-            expected += within;
-            found += hits.len();
-            let few = SearchRequest { k: 5, ..request };
-            let hits = index.answer(&few).unwrap().hits;
-            assert!(hits.len() <= within.min(5) && hits.iter().all(|hit| hit.distance <= limit));
+    let mut index = built(&set, metric);
+    let rows = set.rows().map(<[f32]>::to_vec);
+    let mut oracle = Oracle::of(rows.enumerate().map(|(i, r)| (i as u64, r)));
+    let all = |_: u64| true;
+    let half = |id: u64| id % 2 == 0;
+    for has_dead in [false, true] {
+        if has_dead {
+            for id in 0..50 {
+                assert!(index.remove(id) && oracle.vectors.remove(&id).is_some());
+            }
+        }
+        for (filter, accept) in [
+            (Filter::All, &all as &(dyn Fn(u64) -> bool + Sync)),
+            (Filter::Where(&all), &all),
+            (Filter::Where(&half), &half),
+        ] {
+            let (mut expected, mut found) = (0, 0);
+            for query in set.queries() {
+                let truth = oracle.nearest(metric, query, ROWS, accept);
+                for within in [0, 1, 17, 300, 1500] {
+                    let limit = (truth[within].0 * 0.999_99) as f32;
+                    let plain = SearchRequest::new(query, ROWS);
+                    let request = SearchRequest { distance_max: Some(limit), filter, ..plain };
+                    let hits = index.answer(&request).unwrap().hits;
+                    assert!(hits.iter().all(|hit| hit.distance <= limit && accept(hit.id)));
+                    assert!(hits.len() <= within);
+                    expected += within;
+                    found += hits.len();
+                    let hits = index.answer(&SearchRequest { k: 5, ..request }).unwrap().hits;
+                    assert!(hits.iter().all(|hit| hit.distance <= limit));
+                    assert!(hits.len() <= within.min(5));
+                }
+            }
+            assert!(found as f64 >= 0.99 * expected as f64, "{filter:?}: {found} of {expected}");
         }
     }
-    assert!(found as f64 >= 0.99 * expected as f64, "{found} of {expected}");
 }

@@ -1,7 +1,10 @@
 //! What is refused, and that it changes nothing.
 
 use arqondb::ErrorKind;
-use arqondb::engine::vector::{DistanceMetric, HnswConfig, HnswIndex};
+use arqondb::engine::vector::{
+    CompactIndex, DistanceMetric, FlatIndex, HnswConfig, HnswIndex, PackedIndex, PqConfig,
+    PqHnswConfig, PqHnswIndex,
+};
 
 fn kind<T: std::fmt::Debug>(result: arqondb::Result<T>) -> ErrorKind {
     result.unwrap_err().kind()
@@ -88,4 +91,36 @@ fn equal_vectors_are_answered_in_order_of_their_ids() {
     }
     let hits = index.exact(&[0.0; 3], 20).unwrap();
     assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_settings_that_users_are_told_are_accepted() {
+    let l2 = DistanceMetric::L2;
+    for (dim, metric, m, ef_construction, ef_search, num_sub, rerank_k) in [
+        (1536, DistanceMetric::Cosine, 16, 200, 100, 192, 200),
+        (384, DistanceMetric::Cosine, 16, 200, 64, 48, 100),
+        (512, DistanceMetric::InnerProduct, 24, 300, 128, 64, 200),
+        (96, l2, 8, 100, 32, 24, 50),
+        (128, l2, 16, 200, 64, 32, 100),
+    ] {
+        let hnsw = HnswConfig { m, ef_construction, ef_search, ..HnswConfig::new(dim, metric) };
+        let pq = PqConfig { num_sub, ..PqConfig::new(dim, metric) };
+        PqHnswConfig { hnsw, pq, rerank_k }.check().unwrap();
+    }
+    let defaults = PqHnswConfig::new(128, l2);
+    let HnswConfig { m, ef_construction, ef_search, .. } = defaults.hnsw;
+    assert_eq!((m, ef_construction, ef_search), (16, 200, 64));
+    let PqConfig { num_sub, num_centroids, max_iter, .. } = defaults.pq;
+    assert_eq!((num_sub, num_centroids, max_iter, defaults.rerank_k), (32, 256, 20, 100));
+}
+
+/// Many threads may search one index.
+#[test]
+fn indexes_may_be_shared() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<HnswIndex>();
+    is_shared::<PqHnswIndex>();
+    is_shared::<PackedIndex>();
+    is_shared::<CompactIndex>();
+    is_shared::<FlatIndex>();
 }

@@ -10,6 +10,16 @@ use crate::vector::kernel::{Kernels, kernels};
 use crate::vector::rows::Rows;
 
 /// The settings of a [`PqHnswIndex`].
+///
+/// Settings to begin with:
+///
+/// | vectors | dim | metric | m | ef_construction | ef_search | num_sub | rerank_k |
+/// |---|---|---|---|---|---|---|---|
+/// | large text embeddings | 1536 | cosine | 16 | 200 | 100 | 192 | 200 |
+/// | sentence embeddings | 384 | cosine | 16 | 200 | 64 | 48 | 100 |
+/// | images and text | 512 | inner product | 24 | 300 | 128 | 64 | 200 |
+/// | quick answers | any | L2 | 8 | 100 | 32 | dim / 4 | 50 |
+/// | a million and more | 128 | L2 | 16 | 200 | 64 | 32 | 100 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PqHnswConfig {
     /// Those of the graph.

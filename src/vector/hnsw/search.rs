@@ -32,7 +32,7 @@ impl Graph {
         let mut hits = match request.distance_max {
             _ if request.exact => self.exact(&query, request, scratch),
             Some(limit) => self.within(&query, ef, limit, request, scratch),
-            None => self.by_best_way(&query, ef.max(request.k), request, scratch),
+            None => self.by_best_way(&query, ef.max(request.k), request.k, request, scratch),
         };
         if let Some(limit) = request.distance_max {
             hits.retain(|hit| hit.distance <= limit);
@@ -53,23 +53,25 @@ impl Graph {
     ) -> Vec<Hit> {
         let mut ef = ef.min(request.k);
         loop {
-            let request = SearchRequest { k: ef, ..*request };
-            let hits = self.by_best_way(query, ef, &request, scratch);
+            let hits = self.by_best_way(query, ef, ef, request, scratch);
             let has_all = hits.len() < ef || hits.iter().any(|hit| hit.distance > limit);
             if has_all || scratch.stats.exact {
                 return hits;
             }
             ef = ef.saturating_mul(2).min(EF_MAX);
             if ef > self.live() || ef == EF_MAX {
-                return self.exact(query, &request, scratch);
+                return self.exact(query, request, scratch);
             }
         }
     }
 
+    /// The `ef` nearest that match, or so; at least `wanted` if as many match. An exact search
+    /// gives as many as the request says.
     fn by_best_way(
         &self,
         query: &[f32],
         ef: usize,
+        wanted: usize,
         request: &SearchRequest<'_>,
         scratch: &mut Scratch,
     ) -> Vec<Hit> {
@@ -93,7 +95,7 @@ impl Graph {
         let takes = request.filter.test();
         let mut accept = |slot: u32| self.is_live(slot) && takes(self.ids[slot as usize]);
         let is_done = self.walk_where(query, start, ef, exact_cost, &mut accept, scratch);
-        if !is_done || scratch.found.keys().len() < request.k {
+        if !is_done || scratch.found.keys().len() < wanted {
             return self.exact(query, request, scratch);
         }
         self.hits(&scratch.found)

@@ -138,7 +138,7 @@ impl Graph {
         upper: Section<'_>,
     ) -> Result<()> {
         let m = self.config.m;
-        let all = self.read_rows(links, 2 * m, |_, _| true)?;
+        let all = self.read_rows(links, 2 * m, |row, link| link as usize != row)?;
         self.links = all;
         for (slot, len) in pinned.bytes.as_chunks::<2>().0.iter().enumerate() {
             let len = usize::from(u16::from_le_bytes(*len));
@@ -147,12 +147,15 @@ impl Graph {
             }
             self.push_pinned(len);
         }
-        // A link of a level leads to nodes that have it.
-        let mut levels: Vec<u8> = Vec::new();
-        for height in &self.heights {
-            levels.extend(1..=height.level);
+        // A link of a level leads to another node that has it.
+        let mut owners: Vec<(u32, u8)> = Vec::new();
+        for (slot, height) in (0..).zip(&self.heights) {
+            owners.extend((1..=height.level).map(|level| (slot, level)));
         }
-        let has_level = |row: usize, link: u32| self.level(link) >= levels[row];
+        let has_level = |row: usize, link: u32| {
+            let (owner, level) = owners[row];
+            link != owner && self.level(link) >= level
+        };
         self.upper = self.read_rows(upper, m, has_level)?;
         Ok(())
     }

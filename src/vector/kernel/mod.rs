@@ -28,6 +28,7 @@ use std::sync::OnceLock;
 pub(super) const SCAN_WIDTH: usize = 32;
 
 /// How many rows ahead of the one that is read the memory is asked for.
+#[cfg(target_arch = "x86_64")]
 const ROWS_AHEAD: usize = 3;
 
 /// Sums over a query and many rows: `out[i]` is that of the row `slots[i]`. Rows are at least as

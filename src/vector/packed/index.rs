@@ -27,9 +27,8 @@ const SEED: u64 = 0x7061_636b;
 /// do not change: the graph of one, with short codes of each node's neighbours beside it.
 ///
 /// Vectors are kept as floats of 16 bits, which are exact for embeddings of that precision and for
-/// small integers; distances are computed from these. Takes `2.5 * dim` bytes for the vector and
-/// the codes, 8 times `dim` in rounding up, and 384 bytes for each vector: 2,688 bytes at 384
-/// dimensions.
+/// small integers; distances are computed from these. A vector takes 6 bytes for each dimension, two
+/// for the vector and four for the codes of 32 neighbours, and 392 bytes: 2,696 at 384 dimensions.
 ///
 /// ```
 /// use arqondb::engine::vector::{DistanceMetric, HnswConfig, HnswIndex, PackedIndex};
