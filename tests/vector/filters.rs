@@ -66,7 +66,7 @@ fn a_range_gives_all_within_it() {
     let rows = set.rows().map(<[f32]>::to_vec);
     let mut oracle = Oracle::of(rows.enumerate().map(|(i, r)| (i as u64, r)));
     let all = |_: u64| true;
-    let half = |id: u64| id % 2 == 0;
+    let half = |id: u64| id.is_multiple_of(2);
     for has_dead in [false, true] {
         if has_dead {
             for id in 0..50 {

@@ -134,7 +134,7 @@ mod tests {
             for (dim, size) in
                 [(1, 1.0f32), (1, 1e-15), (1, 1e12), (2, 1e12), (3, 1e-18), (50, 1e12), (384, 1.0)]
             {
-                let mut vector = |rng: &mut Rng| -> Vec<f32> {
+                let vector = |rng: &mut Rng| -> Vec<f32> {
                     let one = |rng: &mut Rng| (rng.below(2001) as f32 - 1000.3) / 1000.0;
                     let v: Vec<f32> = (0..dim).map(|_| size * one(rng) * one(rng)).collect();
                     metric.prepare(&v, dim).unwrap()

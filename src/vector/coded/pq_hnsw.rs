@@ -236,20 +236,24 @@ impl PqHnswIndex {
         self.config.check()?;
         let is_plain = matches!(request.filter, Filter::All)
             && request.distance_max.is_none()
-            && !request.exact
-            && self.index.graph.dead() == 0;
+            && !request.exact;
         let Some(codes) = self.codes.as_ref().filter(|_| is_plain) else {
             return self.index.answer(request);
         };
         let query = self.config.hnsw.metric.prepare(request.query, self.config.hnsw.dim)?;
         let ef = request.width(self.config.hnsw.ef_search.max(self.config.rerank_k))?;
-        Ok(self.scratches.with(|scratch| {
+        let answer = self.scratches.with(|scratch| {
             self.walk(codes, &query, ef.max(request.k), scratch);
             let rerank = self.config.rerank_k.max(request.k);
             let mut hits = self.compare(&query, rerank, scratch);
             nearest(&mut hits, request.k);
             Answer { hits, stats: scratch.stats }
-        }))
+        });
+        // Removed ones may have taken the places of others.
+        if answer.hits.len() < request.k.min(self.len()) {
+            return self.index.answer(request);
+        }
+        Ok(answer)
     }
 
     /// Fills the beam with the nearest nodes by their codes.
@@ -284,9 +288,9 @@ impl PqHnswIndex {
     /// The exact distances of the nearest `rerank` nodes of the beam.
     fn compare(&self, query: &[f32], rerank: usize, scratch: &mut Scratch) -> Vec<Hit> {
         let graph = &self.index.graph;
-        let near = scratch.beam.keys().iter().take(rerank);
+        let near = scratch.beam.keys().iter().map(|key: &Key| slot_of(*key));
         scratch.fresh.clear();
-        scratch.fresh.extend(near.map(|key: &Key| slot_of(*key)));
+        scratch.fresh.extend(near.filter(|slot| graph.is_live(*slot)).take(rerank));
         graph.measure.rows(query, &graph.vectors, &scratch.fresh, &mut scratch.distances);
         scratch.stats.distances += scratch.fresh.len() as u64;
         let hits = scratch.fresh.iter().zip(&scratch.distances);

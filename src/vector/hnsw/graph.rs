@@ -90,11 +90,6 @@ impl Graph {
         self.slots.len()
     }
 
-    /// Nodes that are dead.
-    pub(in crate::vector) fn dead(&self) -> usize {
-        self.dead
-    }
-
     /// The length of every table.
     pub(in crate::vector) fn slot_count(&self) -> usize {
         self.ids.len()
