@@ -13,6 +13,7 @@
 //! | 2 | [`log`] | the node's one append-only log |
 //! | 3 | [`lsm`] | memtables, sstables, manifest, compaction, iterators |
 //! | 4 | [`redis`] | Redis data types and commands on top of keys |
+//! | 4 | [`vector`] | indexes that find the nearest vectors |
 //! | 5 | [`shard`] | the state machine: evaluate, place, apply |
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
@@ -60,6 +61,7 @@ pub mod repl;
 pub mod rpc;
 pub mod serve;
 pub mod shard;
+pub mod vector;
 
 pub use base::{CfId, Error, ErrorKind, Result, Seq};
 pub use log::SyncLevel;
@@ -68,6 +70,18 @@ pub use lsm::{Codec, IterOptions, ReadOptions};
 /// The embedded database, under the name it was promised.
 pub use node::Db as DBImpl;
 pub use node::{Db, Options};
+
+/// Parts of the engine that are of use alone, under the names they were promised.
+pub mod engine {
+    /// Indexes that find the nearest vectors.
+    pub mod vector {
+        pub use crate::vector::{
+            Answer, CompactIndex, DistanceMetric, Fetch, Filter, FlatIndex, Hit, HnswConfig,
+            HnswIndex, PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
+            SearchStats,
+        };
+    }
+}
 
 /// The README's Rust is compiled with the other examples.
 #[cfg(doctest)]

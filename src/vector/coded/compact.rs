@@ -1,0 +1,276 @@
+//! Links and codes in memory, and the vectors wherever their owner keeps them.
+
+use crate::base::{Error, Result};
+use crate::vector::beam::{Scratch, Scratches, distance_of, key, slot_of};
+use crate::vector::code::rabitq::{RabitCodes, RabitQuery};
+use crate::vector::filter::{Filter, SearchRequest};
+use crate::vector::hit::{Answer, Hit, nearest};
+use crate::vector::hnsw::{HnswConfig, HnswIndex};
+use crate::vector::kernel::{Kernels, kernels};
+use crate::vector::measure::Measure;
+use crate::vector::parallel;
+use crate::vector::rows::Rows;
+
+/// Nodes from which the walk begins at the nearest.
+const DOORS: usize = 8;
+/// Vectors fetched at once.
+const FETCHED_AT_ONCE: usize = 16;
+/// Seed of the rotation.
+const SEED: u64 = 0x636f_6d70;
+/// Fills up a list of links.
+const NONE: u32 = u32::MAX;
+
+/// Where the vectors are: appends the vector of each id, as it was inserted, to the floats.
+pub type Fetch<'a> = dyn FnMut(&[u64], &mut Vec<f32>) -> Result<()> + 'a;
+
+/// A sealed graph in little memory: codes of 4 or 8 bits for each dimension, links and ids. A
+/// search walks by the codes and then fetches the vectors that may belong to the answer, as far as
+/// the error bound of their codes says so, from wherever their owner keeps them.
+///
+/// At 384 dimensions, 4 bits and `m` 16 it takes 340 bytes a vector: 204 of code, 128 of links, 8
+/// of id.
+#[derive(Debug)]
+pub struct CompactIndex {
+    config: HnswConfig,
+    measure: Measure,
+    kernels: &'static Kernels,
+    codes: RabitCodes,
+    links: Rows<u32>,
+    /// In ascending order: a node's number is the rank of its id.
+    ids: Vec<u64>,
+    doors: Vec<u32>,
+    scratches: Scratches,
+}
+
+impl CompactIndex {
+    /// Seals a graph on up to `threads` threads, with codes of `bits` a dimension, 4 or 8.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`](crate::base::ErrorKind::InvalidArgument) for other bits.
+    pub fn from_hnsw(mut index: HnswIndex, bits: u8, threads: usize) -> Result<CompactIndex> {
+        let config = *index.config();
+        config.check()?;
+        if !matches!(bits, 4 | 8) {
+            return Err(Error::invalid(format!("a code has 4 or 8 bits a dimension, not {bits}")));
+        }
+        index.repair(threads);
+        let graph = &index.graph;
+        let slots = 0..graph.slot_count() as u32;
+        let mut live: Vec<u32> = slots.filter(|slot| graph.is_live(*slot)).collect();
+        live.sort_unstable_by_key(|slot| graph.ids[*slot as usize]);
+        let mut sums = vec![0.0f64; config.dim];
+        for slot in &live {
+            let sums = sums.iter_mut().zip(graph.vector(*slot));
+            sums.for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        let count = live.len().max(1) as f64;
+        let center = sums.iter().map(|sum| (sum / count) as f32).collect();
+        let mut codes = RabitCodes::new(config.metric, bits, center, SEED);
+        codes.reserve(live.len());
+        let encoded = parallel::map(threads, live.len(), |i| codes.encode(graph.vector(live[i])));
+        encoded.iter().for_each(|row| codes.push(row));
+        let mut ranks = vec![NONE; graph.slot_count()];
+        live.iter().zip(0..).for_each(|(slot, rank)| ranks[*slot as usize] = rank);
+        let mut links = Rows::new(2 * config.m);
+        links.extend_to(live.len(), NONE);
+        for (slot, rank) in live.iter().zip(0..) {
+            let list = graph.neighbours(*slot, 0).iter().map(|link| ranks[*link as usize]);
+            links.row_mut(rank).iter_mut().zip(list).for_each(|(place, link)| *place = link);
+        }
+        let mut doors: Vec<u32> = (0..live.len() as u32).collect();
+        doors.sort_by_key(|rank| std::cmp::Reverse(graph.level(live[*rank as usize])));
+        doors.truncate(DOORS);
+        Ok(CompactIndex {
+            config,
+            measure: graph.measure,
+            kernels: kernels(),
+            codes,
+            links,
+            ids: live.iter().map(|slot| graph.ids[*slot as usize]).collect(),
+            doors,
+            scratches: Scratches::default(),
+        })
+    }
+
+    /// The settings of the graph it was made of.
+    pub fn config(&self) -> &HnswConfig {
+        &self.config
+    }
+
+    /// Vectors in the index.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Answers a request; `fetch` brings the vectors that are compared.
+    ///
+    /// # Errors
+    ///
+    /// As [`HnswIndex::search`], those of `fetch`, and if what it brings is no vector.
+    pub fn answer(&self, request: &SearchRequest<'_>, fetch: &mut Fetch<'_>) -> Result<Answer> {
+        let query = self.measure.metric.prepare(request.query, self.config.dim)?;
+        let ef = request.width(self.config.ef_search)?.max(request.k);
+        self.scratches.with(|scratch| {
+            let mut ready = std::mem::take(&mut scratch.rabit);
+            self.codes.prepare(&query, &mut ready);
+            let is_few = match request.filter {
+                Filter::Ids(ids) => ids.len() <= ef,
+                _ => false,
+            };
+            let mut compared = Compared { query: &query, hits: Vec::new(), floats: Vec::new() };
+            if !request.exact && !is_few {
+                self.walk(&ready, ef, request, scratch);
+                self.compare(&ready, request, &mut compared, fetch, scratch)?;
+            }
+            let limit = request.distance_max.unwrap_or(f32::INFINITY);
+            let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
+            let is_short = found < request.k.min(self.len()) && compared.hits.len() == found;
+            if request.exact || is_few || is_short {
+                self.compare_all(request, &mut compared, fetch, scratch)?;
+            }
+            let mut hits = compared.hits;
+            hits.retain(|hit| hit.distance <= limit);
+            nearest(&mut hits, request.k);
+            scratch.rabit = ready;
+            Ok(Answer { hits, stats: scratch.stats })
+        })
+    }
+
+    /// Fills `scratch.found` with the nearest nodes that match, by their codes.
+    fn walk(
+        &self,
+        query: &RabitQuery,
+        ef: usize,
+        request: &SearchRequest<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let takes = request.filter.test();
+        let is_filtered = !matches!(request.filter, Filter::All);
+        scratch.seen.begin(self.len());
+        scratch.beam.reset(ef);
+        scratch.found.reset(ef);
+        scratch.fresh.clear();
+        scratch.fresh.extend(self.doors.iter().filter(|door| scratch.seen.insert(**door)));
+        loop {
+            for slot in &scratch.fresh {
+                let key = key(self.codes.estimate(self.kernels, query, *slot), *slot);
+                scratch.beam.offer(key);
+                if is_filtered && takes(self.ids[*slot as usize]) {
+                    scratch.found.offer(key);
+                }
+            }
+            scratch.stats.estimates += scratch.fresh.len() as u64;
+            let Some(next) = scratch.beam.next() else { break };
+            scratch.stats.hops += 1;
+            scratch.fresh.clear();
+            for link in self.links.row(slot_of(next)) {
+                if *link == NONE {
+                    break;
+                }
+                if scratch.seen.insert(*link) {
+                    self.codes.prefetch(*link);
+                    scratch.fresh.push(*link);
+                }
+            }
+            if let Some(later) = scratch.beam.peek() {
+                self.links.prefetch(slot_of(later), self.links.stride() * 4);
+            }
+        }
+        if !is_filtered {
+            std::mem::swap(&mut scratch.beam, &mut scratch.found);
+        }
+    }
+
+    /// Compares those that may be among the `k` nearest, from the nearest estimate on.
+    fn compare(
+        &self,
+        query: &RabitQuery,
+        request: &SearchRequest<'_>,
+        compared: &mut Compared<'_>,
+        fetch: &mut Fetch<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let mut limit = f32::INFINITY;
+        let mut wanted: Vec<u64> = Vec::new();
+        let found = scratch.found.keys();
+        for (at, key) in found.iter().enumerate() {
+            let slot = slot_of(*key);
+            if distance_of(*key) - self.codes.error(query, slot) <= limit {
+                wanted.push(self.ids[slot as usize]);
+            }
+            if wanted.len() == FETCHED_AT_ONCE || at + 1 == found.len() {
+                scratch.stats.distances += wanted.len() as u64;
+                compared.fetch(self, &wanted, fetch)?;
+                wanted.clear();
+                if compared.hits.len() >= request.k {
+                    nearest(&mut compared.hits, request.k);
+                    limit = compared.hits[request.k - 1].distance;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares with all that match.
+    fn compare_all(
+        &self,
+        request: &SearchRequest<'_>,
+        compared: &mut Compared<'_>,
+        fetch: &mut Fetch<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        scratch.stats.exact = true;
+        compared.hits.clear();
+        let takes = request.filter.test();
+        let matching: Vec<u64> = self.ids.iter().copied().filter(|id| takes(*id)).collect();
+        for ids in matching.chunks(FETCHED_AT_ONCE) {
+            scratch.stats.distances += ids.len() as u64;
+            compared.fetch(self, ids, fetch)?;
+            if compared.hits.len() > 4 * request.k {
+                nearest(&mut compared.hits, request.k);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of memory that its codes, links and ids take.
+    pub fn memory_bytes(&self) -> usize {
+        let ids = self.ids.len() * size_of::<u64>();
+        self.codes.memory_bytes() + self.links.memory_bytes() + ids
+    }
+}
+
+/// Vectors that were fetched, and their distances.
+struct Compared<'a> {
+    query: &'a [f32],
+    hits: Vec<Hit>,
+    floats: Vec<f32>,
+}
+
+impl Compared<'_> {
+    fn fetch(&mut self, index: &CompactIndex, ids: &[u64], fetch: &mut Fetch<'_>) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let dim = index.config.dim;
+        self.floats.clear();
+        fetch(ids, &mut self.floats)?;
+        if self.floats.len() != ids.len() * dim {
+            let message =
+                format!("{} floats were fetched for {} vectors", self.floats.len(), ids.len());
+            return Err(Error::invalid(message));
+        }
+        for (id, vector) in ids.iter().zip(self.floats.chunks_exact(dim)) {
+            let vector = index.measure.metric.prepare(vector, dim)?;
+            let distance = index.measure.pair(self.query, &vector);
+            self.hits.push(Hit { id: *id, distance });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Floor 4: vectors, and indexes that find the nearest ones.
+//!
+//! Pure and synchronous: an index is memory and arithmetic. It knows no shard, no file and no
+//! clock; its owner keeps the records that are the truth, and the bytes an index is stored in.
+//!
+//! Words: the *distance* of two vectors is a number that is smaller the closer they are, under one
+//! of three [metrics](DistanceMetric). A *graph* links each vector's *node* with near ones; a *beam*
+//! is the nearest nodes a walk knows, `ef` of them at most. A *code* stands for a vector in fewer
+//! bytes and gives an *estimate* of its distance; to *rerank* is to compare the nearest by their
+//! estimates exactly. *Recall* is the share of the true nearest neighbours that a search returns. A
+//! *segment* is an index as bytes.
+//!
+//! Which index:
+//!
+//! | | changes | bytes a vector at 384 floats | for |
+//! |---|---|---|---|
+//! | [`FlatIndex`] | yes | 1,970 | exact answers; up to some thousand vectors |
+//! | [`HnswIndex`] | yes | 1,720 | what is fresh; up to 100,000 vectors |
+//! | [`PqHnswIndex`] | yes | as above and the codes | many searches on vectors of some hundred floats |
+//! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
+//! | [`CompactIndex`] | sealed | 340, vectors elsewhere | more vectors than memory |
+//!
+//! In reading order:
+//! - `metric`: [`DistanceMetric`], and which vectors are refused.
+//! - `kernel`: the inner loops, for each set of instructions.
+//! - `measure`: a metric and its kernels.
+//! - `rows`: tables in huge pages; `ids`: from ids to slots; `parallel`: one work on some threads.
+//! - `hit`: answers; `filter`: requests.
+//! - `beam`: what a walk remembers.
+//! - `hnsw`: [`HnswIndex`], the graph.
+//! - `code`: product codes, rotations, RaBitQ.
+//! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
+//! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
+//! - `flat`: [`FlatIndex`], without a graph.
+//! - `segment`: the frame of stored bytes.
+//!
+//! Invariants owed to the floors above:
+//! - A vector with a NaN, an infinity, the wrong dimension, or no direction under cosine is an
+//!   error, and changes nothing.
+//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; they
+//!   hold `min(k, matches)` hits, with a filter as without.
+//! - Every vector can be reached: with `ef` as large as the index a graph's answer is exact.
+//! - The same calls in the same order on the same machine give the same index and the same answers,
+//!   whatever the number of threads.
+//! - Stored bytes are never trusted: any bytes give an index that can be used, or a typed error.
+
+mod beam;
+mod code;
+mod coded;
+mod filter;
+mod flat;
+mod hit;
+mod hnsw;
+mod ids;
+mod kernel;
+mod measure;
+mod metric;
+mod packed;
+mod parallel;
+mod rows;
+mod segment;
+
+pub use code::pq::PqConfig;
+pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
+pub use filter::{Filter, SearchRequest};
+pub use flat::FlatIndex;
+pub use hit::{Answer, Hit, SearchStats};
+pub use hnsw::{HnswConfig, HnswIndex};
+pub use metric::{DIM_MAX, DistanceMetric};
+pub use packed::PackedIndex;

@@ -1,0 +1,15 @@
+//! Vector indexes against exact search: random histories, filters, churn, recall on real
+//! embeddings, damaged bytes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod churn;
+mod data;
+mod filters;
+mod flat;
+mod model;
+mod oracle;
+mod quantised;
+mod recall;
+mod refusals;
+mod stored;

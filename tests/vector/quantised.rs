@@ -1,0 +1,223 @@
+//! Graphs that are walked by codes: recall on real embeddings with stated floors, the promises of
+//! every answer, filters, and what is refused.
+
+use crate::data::{Set, clustered, real};
+use crate::oracle::Oracle;
+use crate::recall::{built, recall, recall_within};
+use arqondb::engine::vector::{
+    Answer, CompactIndex, DistanceMetric, Filter, HnswConfig, HnswIndex, PackedIndex, PqConfig,
+    PqHnswConfig, PqHnswIndex, SearchRequest,
+};
+use arqondb::{Error, ErrorKind, Result};
+
+const K: usize = 10;
+
+/// Brings vectors out of a set whose ids are row numbers.
+fn fetch_from(set: &Set) -> impl FnMut(&[u64], &mut Vec<f32>) -> Result<()> {
+    |ids, floats| {
+        for id in ids {
+            floats.extend_from_slice(&set.base[*id as usize * set.dim..][..set.dim]);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_packed_graph_finds_the_neighbours_of_real_embeddings() {
+    let set = real();
+    for metric in DistanceMetric::ALL {
+        let packed = PackedIndex::from_hnsw(built(&set, metric), 2).unwrap();
+        // Under the inner product distances are negative, and "clearly nearer" means only nearer.
+        let floor_at_24 = if metric == DistanceMetric::InnerProduct { 0.83 } else { 0.88 };
+        for (ef, floor) in [(24, floor_at_24), (64, 0.96), (200, 0.99)] {
+            let found =
+                recall_within(&set, metric, 3e-5, |q| packed.search(q, K, Some(ef)).unwrap());
+            assert!(found >= floor, "{metric:?} with ef {ef}: {found}");
+        }
+        assert!(packed.memory_bytes() <= packed.len() * 2700);
+    }
+}
+
+#[test]
+fn a_compact_graph_finds_them_in_340_bytes_a_vector() {
+    let set = real();
+    for metric in DistanceMetric::ALL {
+        for (bits, bytes) in [(4, 340), (8, 540)] {
+            let compact = CompactIndex::from_hnsw(built(&set, metric), bits, 2).unwrap();
+            for (ef, floor) in [(24, 0.92), (64, 0.985)] {
+                let found = recall(&set, metric, |query| {
+                    let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(query, K) };
+                    let answer = compact.answer(&request, &mut fetch_from(&set)).unwrap();
+                    assert!(answer.stats.distances <= ef as u64);
+                    answer.hits
+                });
+                assert!(found >= floor, "{metric:?}, {bits} bits, ef {ef}: {found}");
+            }
+            assert!(compact.memory_bytes() <= compact.len() * bytes);
+        }
+    }
+}
+
+#[test]
+fn product_codes_of_32_bytes_and_a_hundred_comparisons_find_them() {
+    let (real, flat) = (real(), clustered(31, 128, 2000));
+    for (set, num_sub, floor) in [(&flat, 32, 0.95), (&real, 48, 0.97)] {
+        for metric in DistanceMetric::ALL {
+            let pq = PqConfig { num_sub, max_iter: 4, ..PqConfig::new(set.dim, metric) };
+            let mut index = PqHnswIndex::from_hnsw(built(set, metric), pq, 100).unwrap();
+            let found = recall(set, metric, |query| index.search(query, K, None).unwrap());
+            assert!(found >= floor, "{metric:?} in {num_sub} bytes: {found}");
+            // What comes and goes afterwards is found and not found.
+            index.insert(9_000, &set.queries[..set.dim]).unwrap();
+            assert!(index.remove(3));
+            let hits = index.search(&set.queries[..set.dim], 50, None).unwrap();
+            assert!(hits.iter().any(|hit| hit.id == 9_000) && hits.iter().all(|hit| hit.id != 3));
+        }
+    }
+}
+
+#[test]
+fn codes_trained_twice_are_the_same() {
+    let set = clustered(32, 24, 700);
+    let metric = DistanceMetric::L2;
+    let config = PqHnswConfig {
+        hnsw: HnswConfig::new(24, metric),
+        pq: PqConfig { dim: 24, num_sub: 6, num_centroids: 64, metric, max_iter: 10 },
+        rerank_k: 20,
+    };
+    let mut one = PqHnswIndex::new(config);
+    one.insert_many(&set.ids(), &set.base, 1).unwrap();
+    one.train().unwrap();
+    let mut two = PqHnswIndex::new(config);
+    two.insert_many(&set.ids(), &set.base, 2).unwrap();
+    two.train_on(2).unwrap();
+    for query in set.queries() {
+        let request = SearchRequest { ef: Some(20), ..SearchRequest::new(query, K) };
+        assert_eq!(one.answer(&request).unwrap(), two.answer(&request).unwrap());
+    }
+}
+
+/// An index as what it answers.
+type Search<'a> = Box<dyn Fn(&SearchRequest<'_>) -> Answer + 'a>;
+
+/// Every kind of sealed graph under every kind of request.
+fn answers(set: &Set, metric: DistanceMetric) -> Vec<(&'static str, Search<'_>)> {
+    let mut graph = built(set, metric);
+    // A hole where something was removed must not come back.
+    graph.insert(77_777, &set.base[..set.dim]).unwrap();
+    assert!(graph.remove(77_777));
+    let packed = PackedIndex::from_hnsw(graph, 2).unwrap();
+    let compact = CompactIndex::from_hnsw(built(set, metric), 4, 1).unwrap();
+    let pq = PqConfig { max_iter: 4, ..PqConfig::new(set.dim, metric) };
+    let pq = PqHnswIndex::from_hnsw(built(set, metric), pq, 100).unwrap();
+    vec![
+        ("packed", Box::new(move |request| packed.answer(request).unwrap())),
+        (
+            "compact",
+            Box::new(move |request| compact.answer(request, &mut fetch_from(set)).unwrap()),
+        ),
+        ("pq", Box::new(move |request| pq.answer(request).unwrap())),
+    ]
+}
+
+#[test]
+fn filters_ranges_and_exact_searches_keep_their_promises() {
+    let mut set = clustered(33, 32, 1500);
+    // Numbers that 16 bits hold exactly, so that all kinds have the same distances.
+    set.base.iter_mut().chain(&mut set.queries).for_each(|x| *x = (*x * 64.0).round());
+    let oracle = Oracle::of((0..).zip(set.rows().map(<[f32]>::to_vec)));
+    for metric in [DistanceMetric::L2, DistanceMetric::InnerProduct] {
+        for (name, answer) in answers(&set, metric) {
+            let mut found = Vec::new();
+            for query in set.queries().take(20) {
+                let plain = SearchRequest { ef: Some(64), ..SearchRequest::new(query, K) };
+                for one_in in [1u64, 3, 40, 400, 5000] {
+                    let accept = |id: u64| id % one_in == 1 % one_in && id < 1500;
+                    let ids: Vec<u64> = (0..1600).filter(|id| accept(*id)).collect();
+                    for filter in [Filter::Where(&accept), Filter::Ids(&ids)] {
+                        let exact = SearchRequest { filter, exact: true, ..plain };
+                        let hits = answer(&exact).hits;
+                        assert_eq!(oracle.judge(metric, query, K, accept, &hits), 1.0, "{name}");
+                        let hits = answer(&SearchRequest { filter, ..plain }).hits;
+                        found.push(oracle.judge(metric, query, K, accept, &hits));
+                    }
+                }
+                let within = oracle.nearest(metric, query, 31, |_| true);
+                // Between the 30th and the 31st.
+                let limit = ((within[29].0 + within[30].0) / 2.0) as f32;
+                let all_within =
+                    SearchRequest { distance_max: Some(limit), k: 200, ef: Some(256), ..plain };
+                let hits = answer(&all_within).hits;
+                assert!(hits.len() <= 30 && hits.iter().all(|hit| hit.distance <= limit), "{name}");
+                assert!(hits.len() >= 27, "{name}: {} of 30", hits.len());
+                let all = answer(&SearchRequest { k: 2000, ef: None, ..plain }).hits;
+                assert_eq!(oracle.judge(metric, query, 2000, |_| true, &all), 1.0, "{name}");
+            }
+            let mean = found.iter().sum::<f64>() / found.len() as f64;
+            assert!(mean >= 0.97, "{name} {metric:?}: {mean}");
+        }
+    }
+}
+
+#[test]
+fn small_and_odd_indexes_work() {
+    for count in [0, 1, 2, 40] {
+        for dim in [1, 3, 5, 64, 65] {
+            let mut set = clustered(34, dim, 40);
+            set.base.truncate(count * dim);
+            for metric in DistanceMetric::ALL {
+                let packed = PackedIndex::from_hnsw(built(&set, metric), 1).unwrap();
+                let compact = CompactIndex::from_hnsw(built(&set, metric), 8, 1).unwrap();
+                assert_eq!((packed.len(), compact.len()), (count, count));
+                for query in set.queries().take(3) {
+                    let request = SearchRequest::new(query, 7);
+                    let fetched = compact.answer(&request, &mut fetch_from(&set)).unwrap();
+                    for hits in [packed.search(query, 7, None).unwrap(), fetched.hits] {
+                        assert_eq!(hits.len(), count.min(7));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_that_do_not_fit_are_refused() {
+    let metric = DistanceMetric::L2;
+    let kind = |result: Result<PqHnswIndex>| result.unwrap_err().kind();
+    let graph = |count: usize| {
+        let mut set = clustered(35, 12, 40);
+        set.base.truncate(count * 12);
+        built(&set, metric)
+    };
+    let good = PqConfig::new(12, metric);
+    assert_eq!(good.num_sub, 12);
+    for bad in [
+        PqConfig { num_sub: 5, ..good },
+        PqConfig { num_sub: 0, ..good },
+        PqConfig { num_centroids: 257, ..good },
+        PqConfig { num_centroids: 0, ..good },
+        PqConfig { max_iter: 0, ..good },
+        PqConfig { dim: 24, ..good },
+        PqConfig { metric: DistanceMetric::Cosine, ..good },
+    ] {
+        let refused = kind(PqHnswIndex::from_hnsw(graph(40), bad, 100));
+        assert_eq!(refused, ErrorKind::InvalidArgument, "{bad:?}");
+    }
+    assert_eq!(kind(PqHnswIndex::from_hnsw(graph(40), good, 0)), ErrorKind::InvalidArgument);
+    assert_eq!(kind(PqHnswIndex::from_hnsw(graph(0), good, 100)), ErrorKind::Refused);
+    let wide = HnswIndex::new(HnswConfig { m: 32, ..HnswConfig::new(12, metric) });
+    assert_eq!(PackedIndex::from_hnsw(wide, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+    let compact = CompactIndex::from_hnsw(graph(40), 5, 1);
+    assert_eq!(compact.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    // What the owner of the vectors says is passed on, and too few floats are noticed.
+    let compact = CompactIndex::from_hnsw(graph(40), 4, 1).unwrap();
+    let request = SearchRequest::new(&[1.0; 12], 3);
+    let gone = compact.answer(&request, &mut |_, _| Err(Error::new(ErrorKind::Io, "gone")));
+    assert_eq!(gone.unwrap_err().kind(), ErrorKind::Io);
+    let short = compact.answer(&request, &mut |_, floats| {
+        floats.push(1.0);
+        Ok(())
+    });
+    assert_eq!(short.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
