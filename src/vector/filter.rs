@@ -14,8 +14,8 @@ pub enum Filter<'a> {
     /// Those with these ids. Ids that are not in the index, or named twice, do no harm. The
     /// fastest, if there are few of them.
     Ids(&'a [u64]),
-    /// Those whose id it says yes to. It may be asked about every vector, about some twice, and has
-    /// to give the same answer each time.
+    /// Those whose id it says yes to. It may be asked about every vector, about some several
+    /// times, and has to give the same answer each time.
     Where(&'a (dyn Fn(u64) -> bool + Sync)),
 }
 
@@ -57,7 +57,8 @@ impl<'a> SearchRequest<'a> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidArgument`](crate::base::ErrorKind::InvalidArgument) if `k` or `ef` is 0
-    /// or above 2^20.
+    /// or above 2^20, or if
+    /// `distance_max` is no number.
     pub(super) fn width(&self, ef_search: usize) -> Result<usize> {
         let ef = self.ef.unwrap_or(ef_search);
         for (name, value) in [("k", self.k), ("ef", ef)] {
@@ -65,6 +66,9 @@ impl<'a> SearchRequest<'a> {
                 let message = format!("{name} is {value}; it may be from 1 to {EF_MAX}");
                 return Err(Error::invalid(message));
             }
+        }
+        if self.distance_max.is_some_and(f32::is_nan) {
+            return Err(Error::invalid("distance_max is not a number"));
         }
         Ok(ef)
     }

@@ -37,9 +37,10 @@
 //! Invariants owed to the floors above:
 //! - A vector with a NaN, an infinity, the wrong dimension, or no direction under cosine is an
 //!   error, and changes nothing.
-//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; they
-//!   hold `min(k, matches)` hits, with a filter as without.
-//! - Every vector can be reached: with `ef` as large as the index a graph's answer is exact.
+//! - Answers are sorted by distance, then id, and hold no id twice and none that was removed; without
+//!   `distance_max` they hold `min(k, matches)` hits, with a filter as without.
+//! - Every vector of an [`HnswIndex`] can be reached, and with `ef` as large as the index its answer
+//!   is exact.
 //! - The same calls in the same order on the same machine give the same index and the same answers,
 //!   whatever the number of threads.
 //! - Stored bytes are never trusted: any bytes give an index that can be used, or a typed error.

@@ -66,7 +66,8 @@ impl<T: Plain> Rows<T> {
         self.stride
     }
 
-    /// Bytes taken from the system, whether they hold rows or not.
+    /// Bytes of the rows. What is taken from the system is up to half as much again, and whole
+    /// large pages.
     pub(super) fn memory_bytes(&self) -> usize {
         self.rows * self.stride * size_of::<T>()
     }
@@ -109,7 +110,7 @@ impl<T: Plain> Rows<T> {
         }
     }
 
-    /// Appends a row, cut or filled up with zeros.
+    /// Appends a row, filled up with zeros. REQUIRES: it is not longer than the table is wide.
     pub(super) fn push(&mut self, row: &[T]) -> u32 {
         let at = self.rows as u32;
         self.extend_to(self.rows + 1, T::default());

@@ -52,6 +52,7 @@ fn settings_out_of_bounds_are_refused_at_first_use() {
     for bad in [
         HnswConfig { dim: 0, ..good },
         HnswConfig { dim: 1 << 20, ..good },
+        HnswConfig { dim: usize::MAX, ..good },
         HnswConfig { m: 1, ..good },
         HnswConfig { m: usize::MAX, ..good },
         HnswConfig { ef_construction: 0, ..good },

@@ -10,6 +10,7 @@ use crate::env::Rng;
 use crate::vector::beam::SLOTS_MAX;
 use crate::vector::ids::IdMap;
 use crate::vector::measure::Measure;
+use crate::vector::metric::DIM_MAX;
 use crate::vector::rows::Rows;
 
 /// Ends a list of links that is not full.
@@ -58,7 +59,7 @@ impl Graph {
     pub(super) fn new(config: HnswConfig) -> Graph {
         // Settings out of bounds are refused before the first vector; tables need some width.
         let m = config.m.clamp(1, 1 << 16);
-        let dim = config.dim.max(1);
+        let dim = config.dim.clamp(1, DIM_MAX);
         Graph {
             config,
             measure: Measure::new(config.metric),

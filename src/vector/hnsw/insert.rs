@@ -90,7 +90,7 @@ impl Graph {
             links.retain(|link| *link != parent);
             links.insert(0, parent);
             links.truncate(self.links_max(0));
-            *pending.entry(parent).or_default() += 1;
+            pending.entry(parent).or_default().push(new);
         }
         self.set_list(new, usize::from(parent.is_some()), links);
         parent

@@ -51,10 +51,11 @@ impl Graph {
         request: &SearchRequest<'_>,
         scratch: &mut Scratch,
     ) -> Vec<Hit> {
-        let mut ef = ef.min(request.k);
+        let mut ef = ef;
         loop {
-            let hits = self.by_best_way(query, ef, ef, request, scratch);
-            let has_all = hits.len() < ef || hits.iter().any(|hit| hit.distance > limit);
+            let hits = self.by_best_way(query, ef, ef.min(request.k), request, scratch);
+            // A filter may match fewer than are kept.
+            let has_all = hits.len() >= request.k || hits.iter().any(|hit| hit.distance > limit);
             if has_all || scratch.stats.exact {
                 return hits;
             }
@@ -77,7 +78,6 @@ impl Graph {
     ) -> Vec<Hit> {
         // How many vectors match, and what comparing with all of them costs, in distances.
         let (matches, exact_cost) = match request.filter {
-            Filter::All if self.dead == 0 => return self.by_walk(query, ef, scratch),
             Filter::All => (self.live() as u64, self.live() as u64),
             // They need not be looked for.
             Filter::Ids(ids) => (ids.len() as u64, ids.len() as u64),
@@ -90,6 +90,13 @@ impl Graph {
         let walk_cost = (ef as u64 * DISTANCES_PER_EF) as f64 / share;
         if exact_cost as f64 <= walk_cost {
             return self.exact(query, request, scratch);
+        }
+        if matches!(request.filter, Filter::All) && self.dead == 0 {
+            let hits = self.by_walk(query, ef, scratch);
+            return match hits.len() < wanted.min(self.live()) {
+                true => self.exact(query, request, scratch),
+                false => hits,
+            };
         }
         let Some(start) = self.descend(query, 0, scratch) else { return Vec::new() };
         let takes = request.filter.test();

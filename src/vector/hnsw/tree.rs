@@ -10,13 +10,13 @@ use super::graph::Graph;
 use crate::vector::beam::{Scratches, slot_of};
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Children given out in a batch whose links are not written yet.
-pub(super) type Pending = HashMap<u32, usize>;
+/// Children given out in a batch whose links are not written yet, by their parents.
+pub(super) type Pending = HashMap<u32, Vec<u32>>;
 
 impl Graph {
     /// Whether a node may have one more pinned link.
     fn has_room(&self, node: u32, pending: &Pending) -> bool {
-        let taken = self.pinned_len(node) + pending.get(&node).copied().unwrap_or(0);
+        let taken = self.pinned_len(node) + pending.get(&node).map_or(0, Vec::len);
         taken < self.config.m + 1
     }
 
@@ -33,6 +33,7 @@ impl Graph {
                 return Some(node);
             }
             let tree = self.neighbours(node, 0)[..self.pinned_len(node)].iter();
+            let tree = tree.chain(pending.get(&node).into_iter().flatten());
             ahead.extend(tree.filter(|link| met.insert(**link)));
         }
         None
@@ -118,5 +119,47 @@ impl Parts {
     fn join(&mut self, a: u32, b: u32) {
         let (a, b) = (self.of(a), self.of(b));
         self.0[a.max(b) as usize] = a.min(b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::env::Rng;
+    use crate::vector::{DistanceMetric, HnswConfig, HnswIndex};
+
+    /// Nodes that pinned links lead to from the entry.
+    fn reached(index: &HnswIndex) -> usize {
+        let graph = &index.graph;
+        let mut ahead: Vec<u32> = graph.entry.into_iter().collect();
+        let mut met: std::collections::HashSet<u32> = ahead.iter().copied().collect();
+        while let Some(node) = ahead.pop() {
+            let tree = &graph.neighbours(node, 0)[..graph.pinned_len(node)];
+            ahead.extend(tree.iter().filter(|link| met.insert(**link)));
+        }
+        met.len()
+    }
+
+    #[test]
+    fn a_vector_that_all_others_choose_loses_none_of_them() {
+        use DistanceMetric::{InnerProduct, L2};
+        let dim = 32;
+        for (metric, hub, n) in [(L2, 0.0, 100), (L2, 0.0, 1000), (InnerProduct, 10.0, 1000)] {
+            let mut rng = Rng::new(3);
+            // Near the hub, or with it under the inner product, and far from each other.
+            let mut rows: Vec<f32> =
+                (0..n * dim).map(|_| rng.below(1000) as f32 / 1000.0).collect();
+            rows[..dim].fill(hub);
+            if metric == L2 {
+                rows.iter_mut().skip(dim).enumerate().for_each(|(i, x)| {
+                    *x = if (i / dim) % dim == i % dim { 1.0 + *x } else { 0.0 };
+                });
+            }
+            let ids: Vec<u64> = (0..n as u64).collect();
+            let mut index = HnswIndex::new(HnswConfig::new(dim, metric));
+            index.insert_many(&ids, &rows, 2).unwrap();
+            assert_eq!(reached(&index), n, "{metric:?}");
+            let all = index.search(&rows[dim..2 * dim], n, Some(2 * n)).unwrap();
+            assert_eq!(all.len(), n, "{metric:?}");
+        }
     }
 }

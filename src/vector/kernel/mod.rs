@@ -65,7 +65,8 @@ pub(super) struct Kernels {
 
 /// What [`Kernels::scan`] computes from. For each neighbour it adds up one byte from each table of
 /// 16 that its code of 4 bits picks, and estimates
-/// `base + add[i] + mul[i] * (shift + scale * sum)`. The answer has a bit set for each neighbour whose estimate is below `limit`.
+/// `base + add[i] + mul[i] * (shift + scale * sum)`. The answer has a bit set for each neighbour
+/// whose estimate is below `limit`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scan<'a> {
     /// Tables of 16 bytes; all sums stay below 2^16.
