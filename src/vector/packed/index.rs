@@ -193,7 +193,7 @@ impl PackedIndex {
         let wanted = request.k.min(self.len());
         let (mut k, mut ef) = match request.distance_max {
             // The nearest few tell whether more lie within the distance.
-            Some(_) => (request.k.min(ef), request.k.min(ef)),
+            Some(_) => (request.k.min(ef), ef),
             None => (request.k, ef.max(request.k)),
         };
         loop {
