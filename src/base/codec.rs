@@ -126,6 +126,28 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The longest an `i64` gets in decimal, with its sign.
+pub const DECIMAL_BYTES_MAX: usize = 20;
+
+/// Writes `n` in decimal into `text` so that it ends before `end`; gives where it begins.
+/// REQUIRES: there are [`DECIMAL_BYTES_MAX`] bytes before `end`.
+pub fn decimal_before(text: &mut [u8], end: usize, n: i64) -> usize {
+    let (mut at, mut rest) = (end, n.unsigned_abs());
+    loop {
+        at -= 1;
+        text[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if n < 0 {
+        at -= 1;
+        text[at] = b'-';
+    }
+    at
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! A lock for places where nobody else is.
 //!
 //! What it guards has one user at a time nearly always, for a moment nearly always: now and then a
-//! holder waits for the disk. Taking it is one atomic exchange and letting it go one store, half of what a mutex
-//! costs, whose second exchange waits for all that its holder wrote. Who does find it taken tries
+//! holder waits for the disk. Taking it is one atomic exchange and letting it go one store, half of
+//! what a mutex costs, whose second exchange waits for all that its holder wrote. Who does find it taken tries
 //! again for a moment, then sleeps.
 //!
 //! A holder that lets go looks whether anybody sleeps. Without a fence between the two it may, very

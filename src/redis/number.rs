@@ -1,15 +1,13 @@
 //! Integers as strictly as Redis reads them: no spaces, no `+`, no leading zeros, no `-0`.
 
 use super::execute::Outcome;
+use crate::base::codec::{DECIMAL_BYTES_MAX, decimal_before};
 use crate::op::Reply;
 use bytes::Bytes;
 
-/// The longest an `i64` gets in decimal, with its sign.
-const I64_BYTES_MAX: usize = 20;
-
 /// The integer that `bytes` is the one decimal form of; `None` if it is the form of none.
 pub(super) fn parse_i64(bytes: &[u8]) -> Option<i64> {
-    if bytes.is_empty() || bytes.len() > I64_BYTES_MAX {
+    if bytes.is_empty() || bytes.len() > DECIMAL_BYTES_MAX {
         return None;
     }
     let (negative, digits) = match bytes.split_first() {
@@ -34,18 +32,9 @@ pub(super) fn parse_i64(bytes: &[u8]) -> Option<i64> {
 
 /// The decimal form of an integer, in one allocation.
 pub(super) fn i64_text(n: i64) -> Bytes {
-    let mut text = [b'-'; I64_BYTES_MAX];
-    let (mut at, mut left) = (text.len(), n.unsigned_abs());
-    loop {
-        at -= 1;
-        text[at] = b'0' + (left % 10) as u8;
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    // An i64 has 19 digits at most, so there is a byte left, and it is a minus.
-    Bytes::copy_from_slice(&text[at - usize::from(n < 0)..])
+    let mut text = [0; DECIMAL_BYTES_MAX];
+    let at = decimal_before(&mut text, DECIMAL_BYTES_MAX, n);
+    Bytes::copy_from_slice(&text[at..])
 }
 
 /// An argument that must be an integer.

@@ -14,6 +14,7 @@
 //! answer never stands in memory twice.
 
 use super::output::Chunks;
+use crate::base::codec::{DECIMAL_BYTES_MAX, decimal_before};
 use crate::op::Reply;
 use bytes::Bytes;
 use std::io::Write;
@@ -148,22 +149,10 @@ fn bulk(bytes: Bytes, out: &mut Chunks) {
 
 /// A head of one letter and a number.
 fn number(kind: u8, n: i64, out: &mut Chunks) {
-    let mut text = [0; 24];
-    let mut at = text.len() - 2;
-    text[at..].copy_from_slice(b"\r\n");
-    let mut rest = n.unsigned_abs();
-    loop {
-        at -= 1;
-        text[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if n < 0 {
-        at -= 1;
-        text[at] = b'-';
-    }
+    let mut text = [0; DECIMAL_BYTES_MAX + 3];
+    let end = text.len() - 2;
+    text[end..].copy_from_slice(b"\r\n");
+    let mut at = decimal_before(&mut text, end, n);
     at -= 1;
     text[at] = kind;
     out.put(&text[at..]);
