@@ -20,6 +20,9 @@
 //!   they would be.
 //!   A segment is warmed just ahead of what is written to it, and some of the first one before
 //!   anybody writes.
+//! - **Letting go.** A sync makes each page that is mapped read-only first, and has every processor
+//!   that runs the process stop to forget it, page by page. What is full is therefore unmapped
+//!   before a sync, all at once: nobody writes there again.
 //! - **Fallback.** Where mapping fails the plain file is used: slower, the same promises.
 
 #![expect(unsafe_code, reason = "a mapping is a raw pointer: two calls and one copy")]
@@ -30,6 +33,8 @@ use crate::env::prefetch::prefetch_for_write;
 use crate::env::real_disk::RealFile;
 use crate::env::spin::Spin;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+#[cfg(target_os = "linux")]
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -46,6 +51,9 @@ pub(super) struct MappedFile {
 const PAGE_BYTES: usize = 4096;
 /// What is warmed at once; what is written by a call of its own from here on.
 const WARM_BYTES: usize = 64 << 10;
+/// Full pages that a sync finds mapped one by one; more are let go first.
+#[cfg(target_os = "linux")]
+const FULL_BYTES_MAX: usize = 64 << 10;
 static ZEROS: [u8; WARM_BYTES] = [0; WARM_BYTES];
 
 /// `file`, mapped over its present length if that is possible. `is_fresh` says that its bytes are
@@ -70,6 +78,10 @@ struct Mapping {
     warm: usize,
     /// Whether what lies behind is as the file was made: zeros, none of them written.
     is_fresh: bool,
+    /// Where the last copy ended.
+    end: usize,
+    /// Full pages before this offset are unmapped.
+    gone: usize,
 }
 
 // SAFETY: the mapping belongs to no thread; its bytes are only changed by `copy_in` (which needs
@@ -94,7 +106,14 @@ impl Mapping {
             )
         };
         let is_fresh = is_fresh && cfg!(target_os = "linux");
-        Some(Mapping { base: NonNull::new(base.ok()?.cast())?, len, warm: 0, is_fresh })
+        Some(Mapping {
+            base: NonNull::new(base.ok()?.cast())?,
+            len,
+            warm: 0,
+            is_fresh,
+            end: 0,
+            gone: 0,
+        })
     }
 
     /// Warms the pages up to `end`, and some more.
@@ -139,22 +158,27 @@ impl Mapping {
                 bytes.len(),
             );
         }
+        self.end = offset + bytes.len();
+        self.gone = self.gone.min(offset);
+    }
+
+    /// Full pages that are still mapped, if they are many; they count as gone from here on.
+    #[cfg(target_os = "linux")]
+    fn full(&mut self) -> Option<Range<usize>> {
+        let (from, to) = (self.gone.next_multiple_of(PAGE_BYTES), self.end - self.end % PAGE_BYTES);
+        let is_much = to.saturating_sub(from) > FULL_BYTES_MAX;
+        is_much.then(|| {
+            self.gone = to;
+            from..to
+        })
     }
 
     /// Takes the pages out of the process's memory. They are the kernel's, changed or not, and
     /// come back when they are touched.
     #[cfg(target_os = "linux")]
     fn let_go(&mut self) {
-        (self.warm, self.is_fresh) = (0, false);
-        // SAFETY: the range is exactly the live mapping, which is shared and of a file: its bytes
-        // are not lost. No reference into it exists.
-        _ = unsafe {
-            rustix::mm::madvise(
-                self.base.as_ptr().cast(),
-                self.len,
-                rustix::mm::Advice::LinuxDontNeed,
-            )
-        };
+        (self.warm, self.is_fresh, self.end, self.gone) = (0, false, 0, 0);
+        unmap(self.base, 0..self.len);
     }
 
     /// Hands dirty pages to the file where the sync of the file does not do so by itself.
@@ -166,6 +190,15 @@ impl Mapping {
         }
         Ok(())
     }
+}
+
+/// Takes a part of the mapping at `base` out of the process's memory. REQUIRES: it is mapped.
+#[cfg(target_os = "linux")]
+fn unmap(base: NonNull<u8>, part: Range<usize>) {
+    use rustix::mm::{Advice, madvise};
+    // SAFETY: within a live mapping, which is shared and of a file: its bytes are not lost, and who
+    // writes to it meanwhile has the page back. No reference into it exists.
+    _ = unsafe { madvise(base.as_ptr().add(part.start).cast(), part.len(), Advice::LinuxDontNeed) };
 }
 
 impl Drop for Mapping {
@@ -229,6 +262,15 @@ impl File for MappedFile {
     }
 
     fn sync_data(&self) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let (base, full) = {
+                let mut mapping = self.mapping.lock();
+                (mapping.base, mapping.full())
+            };
+            // Without the lock, which who appends would wait for; `self` keeps the mapping.
+            full.into_iter().for_each(|full| unmap(base, full));
+        }
         #[cfg(not(target_os = "linux"))]
         self.mapping
             .lock()
@@ -268,6 +310,9 @@ mod tests {
             rng.fill(&mut model[at..at + len]);
             let (head, tail) = model[at..at + len].split_at(rng.below(len as u64 + 1) as usize);
             mapped.write_parts_at(&[head, tail], at as u64).unwrap();
+            if rng.one_in(20) {
+                mapped.sync_data().unwrap();
+            }
         }
         mapped.rest();
         mapped.sync_data().unwrap();
@@ -279,6 +324,29 @@ mod tests {
         again.write_at(b"again", 100).unwrap();
         mapped.read_at(&mut seen[..5], 100).unwrap();
         assert_eq!(&seen[..5], b"again");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_sync_lets_go_of_what_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let mapped = RealDisk.create_log(&path, 4 << 20).unwrap();
+        let resident = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let own = maps.split_once(path.to_str().unwrap()).unwrap().1;
+            let rss = own.split_once("Rss:").unwrap().1.split_whitespace().next().unwrap();
+            rss.parse::<usize>().unwrap() << 10
+        };
+        for i in 0..1024 {
+            mapped.write_at(&[7; 1024], i * 1024).unwrap();
+        }
+        assert!(resident() >= 1 << 20);
+        mapped.sync_data().unwrap();
+        // What was warmed ahead stays.
+        assert!(resident() <= 128 << 10, "{} bytes", resident());
+        mapped.write_at(&[8; 1024], 0).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap()[..1025], [&[8; 1024][..], &[7]].concat());
     }
 
     #[test]

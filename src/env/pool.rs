@@ -35,13 +35,25 @@ struct Threads {
 impl Pool {
     /// A pool of `threads` threads called `name`-0, `name`-1...
     pub fn threads(name: &str, threads: usize) -> Pool {
+        Pool::started(name, threads, || {})
+    }
+
+    /// The same for work that nobody waits for: where threads are more than processors, these
+    /// make way for the others (on Linux; elsewhere they are as all).
+    pub fn background(name: &str, threads: usize) -> Pool {
+        Pool::started(name, threads, yield_to_others)
+    }
+
+    fn started(name: &str, threads: usize, begin: fn()) -> Pool {
         let pool = Pool::manual();
         let mut handles = Vec::new();
         for i in 0..threads {
             let shared = pool.shared.clone();
-            let spawned = std::thread::Builder::new()
-                .name(format!("{name}-{i}"))
-                .spawn(move || while shared.run_next(true) {});
+            let spawned =
+                std::thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
+                    begin();
+                    while shared.run_next(true) {}
+                });
             // A machine that cannot start a thread runs the pool with fewer; with none at all
             // jobs wait for `run_one`.
             if let Ok(handle) = spawned {
@@ -125,6 +137,19 @@ impl Shared {
     }
 }
 
+/// A fifth of a processor's time for each whole one of another thread. Not less: background work
+/// pays off what writers wait for in the end.
+const NICENESS: i32 = 7;
+
+/// Lowers this thread's priority. On Linux that is a thread's own; POSIX has it the process's.
+fn yield_to_others() {
+    #[cfg(target_os = "linux")]
+    {
+        // Refused by a sandbox: then it goes without.
+        _ = rustix::process::nice(NICENESS);
+    }
+}
+
 /// Counts a running job off even if it panics.
 struct Running<'a>(&'a Shared);
 
@@ -181,5 +206,19 @@ mod tests {
             assert_eq!(count.load(Ordering::SeqCst), 100);
             assert_eq!(pool.pending(), 0);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn background_threads_make_way_and_others_do_not() {
+        let nice = |pool: Pool| {
+            let (send, receive) = std::sync::mpsc::channel();
+            pool.spawn(move || _ = send.send(std::fs::read_to_string("/proc/thread-self/stat")));
+            let stat = receive.recv().unwrap().unwrap();
+            let fields = stat.rsplit_once(')').unwrap().1;
+            fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
+        };
+        let own = nice(Pool::threads("test", 1));
+        assert_eq!(nice(Pool::background("test", 1)), (own + NICENESS).min(19));
     }
 }

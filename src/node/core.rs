@@ -353,7 +353,7 @@ fn open_engine(disk: &Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Ar
             options.memory_budget_bytes
         )));
     }
-    let pool = Pool::threads("arqon-bg", options.background_threads.max(1));
+    let pool = Pool::background("arqon-bg", options.background_threads.max(1));
     // Of sixteen parts seven are for what is being written, six for what is being read, filters and
     // indexes among it, and three for all else: the mapped part of the log, the buffers of flushes
     // and compactions, connections, the program itself.

@@ -25,15 +25,27 @@ pub struct ArenaPool(Arc<Pool>);
 #[derive(Debug)]
 struct Pool {
     chunk_bytes: usize,
-    chunks_max: usize,
+    bytes_max: usize,
     free: Mutex<Free>,
 }
 
 #[derive(Debug, Default)]
 struct Free {
+    /// Of the pool's size, or a multiple of it.
     chunks: Vec<Chunk>,
-    /// Chunks that memtables have.
+    /// Bytes of them.
+    bytes: usize,
+    /// Bytes of those that memtables have.
     taken: usize,
+}
+
+impl Free {
+    /// The chunk at `i`, taken out.
+    fn remove(&mut self, i: usize) -> Chunk {
+        let chunk = self.chunks.swap_remove(i);
+        self.bytes -= chunk.bytes();
+        chunk
+    }
 }
 
 impl ArenaPool {
@@ -41,8 +53,7 @@ impl ArenaPool {
     /// ones included, take no more than `bytes_max`.
     pub fn new(chunk_bytes: usize, bytes_max: usize) -> ArenaPool {
         let chunk_bytes = chunk_bytes.clamp(1 << 10, 1 << 26).next_multiple_of(ALIGN);
-        let chunks_max = bytes_max / chunk_bytes;
-        ArenaPool(Arc::new(Pool { chunk_bytes, chunks_max, free: Mutex::default() }))
+        ArenaPool(Arc::new(Pool { chunk_bytes, bytes_max, free: Mutex::default() }))
     }
 
     /// A pool for memtables of `bytes_max` together: of huge pages, if there is room for several.
@@ -62,28 +73,44 @@ impl ArenaPool {
         let chunks: Vec<Chunk> =
             (0..WARM_BYTES / HUGE_PAGE_BYTES).map(|_| Chunk::new(HUGE_PAGE_BYTES)).collect();
         chunks.iter().for_each(|chunk| chunk.touch(0..chunk.bytes()));
-        self.free().chunks.extend(chunks);
+        let mut free = self.free();
+        free.bytes += WARM_BYTES;
+        free.chunks.extend(chunks);
     }
 
     /// Bytes of chunks that wait for use.
     pub fn free_bytes(&self) -> usize {
-        self.free().chunks.len() * self.0.chunk_bytes
+        self.free().bytes
     }
 
-    fn take(&self) -> Chunk {
-        let kept = {
-            let mut free = self.free();
-            free.taken += 1;
-            free.chunks.pop()
-        };
-        kept.unwrap_or_else(|| Chunk::new(self.0.chunk_bytes))
+    /// Whether a chunk of so many bytes comes from the pool, and goes back to it.
+    fn has(&self, bytes: usize) -> bool {
+        bytes.is_multiple_of(self.0.chunk_bytes)
+    }
+
+    /// A chunk of `bytes`. REQUIRES: the pool has such.
+    fn take(&self, bytes: usize) -> Chunk {
+        let mut dropped = Vec::new();
+        let mut free = self.free();
+        free.taken += bytes;
+        if let Some(i) = free.chunks.iter().rposition(|chunk| chunk.bytes() == bytes) {
+            return free.remove(i);
+        }
+        // A new one takes the place of those that wait for a use that has passed.
+        while free.taken + free.bytes > self.0.bytes_max && !free.chunks.is_empty() {
+            dropped.push(free.remove(0));
+        }
+        drop(free);
+        drop(dropped);
+        Chunk::new(bytes)
     }
 
     fn give(&self, chunks: &mut Vec<Chunk>) {
         let mut free = self.free();
-        for chunk in chunks.drain(..).filter(|chunk| chunk.bytes() == self.0.chunk_bytes) {
-            free.taken = free.taken.saturating_sub(1);
-            if free.taken + free.chunks.len() < self.0.chunks_max {
+        for chunk in chunks.drain(..).filter(|chunk| self.has(chunk.bytes())) {
+            free.taken = free.taken.saturating_sub(chunk.bytes());
+            if free.taken + free.bytes + chunk.bytes() <= self.0.bytes_max {
+                free.bytes += chunk.bytes();
                 free.chunks.push(chunk);
             }
         }
@@ -154,8 +181,7 @@ impl Arena {
     #[cold]
     fn own_chunk(&mut self, bytes: usize) -> NonNull<u8> {
         // By its size the pool knows what is of it.
-        let chunk =
-            if bytes == self.pool.0.chunk_bytes { self.pool.take() } else { Chunk::new(bytes) };
+        let chunk = if self.pool.has(bytes) { self.pool.take(bytes) } else { Chunk::new(bytes) };
         let base = chunk.base();
         self.chunks.push(chunk);
         base
@@ -165,7 +191,7 @@ impl Arena {
     fn begin_chunk(&mut self) {
         let pooled = self.pool.0.chunk_bytes;
         let chunk = match self.next_bytes == pooled {
-            true => self.pool.take(),
+            true => self.pool.take(pooled),
             false => Chunk::new(self.next_bytes),
         };
         debug_assert!(self.next_bytes <= pooled);
@@ -207,6 +233,7 @@ mod tests {
     fn large_tables_take_huge_pages_that_serve_again() {
         let pool = ArenaPool::for_budget(64 << 20);
         pool.warm();
+        let mut free = Vec::new();
         for _ in 0..2 {
             let mut arena = Arena::new(&pool);
             for bytes in [8, 1000, 100 << 10, 600 << 10, 2 << 20, 3 << 20, 1 << 10] {
@@ -215,7 +242,10 @@ mod tests {
                 // SAFETY: `taken` bytes that nobody else has.
                 unsafe { table.write_bytes(7, taken) }
             }
+            drop(arena);
+            free.push(pool.free_bytes());
         }
-        assert!(pool.free_bytes() >= WARM_BYTES);
+        // 2 MiB for the small ones, and 2, 2 and 4 for tables: all made once.
+        assert_eq!(free, [10 << 20, 10 << 20]);
     }
 }
