@@ -22,9 +22,24 @@ struct Shared {
 }
 
 struct State {
-    queue: VecDeque<Job>,
+    queue: VecDeque<Queued>,
     running: usize,
     closed: bool,
+}
+
+struct Queued {
+    job: Job,
+    /// Whether somebody may come to wait for it.
+    pressing: bool,
+}
+
+/// What a thread takes from the queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Whatever is next.
+    All,
+    /// Pressing jobs alone.
+    Pressing,
 }
 
 struct Threads {
@@ -35,33 +50,32 @@ struct Threads {
 impl Pool {
     /// A pool of `threads` threads called `name`-0, `name`-1...
     pub fn threads(name: &str, threads: usize) -> Pool {
-        Pool::started(name, threads, || {})
+        let pool = Pool::manual();
+        (0..threads).for_each(|i| _ = pool.start(name, i, || {}, Takes::All));
+        pool
     }
 
     /// The same for work that nobody waits for: where threads are more than processors, these
-    /// make way for the others (on Linux; elsewhere they are as all).
+    /// make way for the others (on Linux; elsewhere they are as all). If there are several, the
+    /// first does not make way and takes pressing jobs alone.
     pub fn background(name: &str, threads: usize) -> Pool {
-        Pool::started(name, threads, yield_to_others)
+        let pool = Pool::manual();
+        let others = (1..threads).filter(|i| pool.start(name, *i, yield_to_others, Takes::All));
+        let takes = if others.count() > 0 { Takes::Pressing } else { Takes::All };
+        pool.start(name, 0, || {}, takes);
+        pool
     }
 
-    fn started(name: &str, threads: usize, begin: fn()) -> Pool {
-        let pool = Pool::manual();
-        let mut handles = Vec::new();
-        for i in 0..threads {
-            let shared = pool.shared.clone();
-            let spawned =
-                std::thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
-                    begin();
-                    while shared.run_next(true) {}
-                });
-            // A machine that cannot start a thread runs the pool with fewer; with none at all
-            // jobs wait for `run_one`.
-            if let Ok(handle) = spawned {
-                handles.push(handle);
-            }
-        }
-        *lock(&pool._threads.handles) = handles;
-        pool
+    /// Starts a thread. A machine that cannot runs the pool with fewer; with none at all jobs wait
+    /// for [`Pool::run_one`].
+    fn start(&self, name: &str, i: usize, begin: fn(), takes: Takes) -> bool {
+        let shared = self.shared.clone();
+        let spawned = std::thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
+            begin();
+            while shared.run_next(true, takes) {}
+        });
+        let started = spawned.map(|handle| lock(&self._threads.handles).push(handle));
+        started.is_ok()
     }
 
     /// A pool without threads: jobs run only in [`Pool::run_one`], which makes their order
@@ -78,16 +92,26 @@ impl Pool {
 
     /// Queues a job.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+        self.queue(Queued { job: Box::new(job), pressing: false });
+    }
+
+    /// Queues a job for which somebody may come to wait. It passes no other in the queue.
+    pub fn spawn_pressing(&self, job: impl FnOnce() + Send + 'static) {
+        self.queue(Queued { job: Box::new(job), pressing: true });
+    }
+
+    fn queue(&self, queued: Queued) {
         let mut state = lock(&self.shared.state);
         if !state.closed {
-            state.queue.push_back(Box::new(job));
-            self.shared.work.notify_one();
+            state.queue.push_back(queued);
+            // One alone might be one that does not take it.
+            self.shared.work.notify_all();
         }
     }
 
     /// Runs the next job on this thread; false if none waits.
     pub fn run_one(&self) -> bool {
-        self.shared.run_next(false)
+        self.shared.run_next(false, Takes::All)
     }
 
     /// Jobs that wait or run.
@@ -117,11 +141,12 @@ impl std::fmt::Debug for Pool {
 
 impl Shared {
     /// Runs the next job; with `wait` it waits for one. False when there is none to come.
-    fn run_next(&self, wait: bool) -> bool {
+    fn run_next(&self, wait: bool, takes: Takes) -> bool {
         let mut state = lock(&self.state);
         let job = loop {
-            if let Some(job) = state.queue.pop_front() {
-                break job;
+            let next = state.queue.iter().position(|q| takes == Takes::All || q.pressing);
+            if let Some(queued) = next.and_then(|at| state.queue.remove(at)) {
+                break queued.job;
             }
             if state.closed || !wait {
                 return false;
@@ -219,6 +244,25 @@ mod tests {
             fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()
         };
         let own = nice(Pool::threads("test", 1));
-        assert_eq!(nice(Pool::background("test", 1)), (own + NICENESS).min(19));
+        assert_eq!(nice(Pool::background("test", 1)), own);
+        // The first of two does not take this one.
+        assert_eq!(nice(Pool::background("test", 2)), (own + NICENESS).min(19));
+    }
+
+    #[test]
+    fn a_pressing_job_finds_a_thread_while_others_run() {
+        let pool = Pool::background("test", 2);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (say, heard) = std::sync::mpsc::channel();
+        let (first, second) = (say.clone(), say.clone());
+        pool.spawn(move || {
+            _ = wait.recv();
+            _ = first.send("long");
+        });
+        pool.spawn(move || _ = second.send("short"));
+        pool.spawn_pressing(move || _ = say.send("pressing"));
+        assert_eq!(heard.recv(), Ok("pressing"));
+        go.send(()).unwrap();
+        assert_eq!((heard.recv(), heard.recv()), (Ok("long"), Ok("short")));
     }
 }

@@ -166,11 +166,15 @@ impl Inner {
         drop(work);
         // A job that waits must not keep alive what keeps the pool alive.
         let (inner, tree) = (Arc::downgrade(self), tree.clone());
-        self.pool.spawn(move || {
+        let job = move || {
             if let Some(inner) = inner.upgrade() {
                 inner.run_job(&tree, slot);
             }
-        });
+        };
+        match slot {
+            Slot::Flush => self.pool.spawn_pressing(job),
+            Slot::Compact | Slot::Dead => self.pool.spawn(job),
+        }
     }
 
     /// Queues the search for a dead span.
