@@ -7,10 +7,12 @@ use arqondb::catalog::{
     Applied, Catalog, Change, Command, Event, NextIds, Outcome, Refusal, ReplicaId, SLOTS, ShardId,
     View, encode_command,
 };
-use arqondb::catalog::{decode_answer, decode_change, decode_command, encode_answer, encode_change};
+use arqondb::catalog::{
+    decode_answer, decode_change, decode_command, encode_answer, encode_change,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 24;
 const COMMANDS: usize = 1_500;
 
 /// What was true before, kept apart from the catalog.
@@ -20,6 +22,8 @@ struct Seen {
     now_ms: u64,
     next: Option<NextIds>,
     epochs: BTreeMap<ShardId, Epoch>,
+    /// Every shard's last descriptor, without the leader hint.
+    descriptors: BTreeMap<ShardId, Shard>,
     ids: BTreeMap<&'static str, BTreeSet<u64>>,
     replicas: BTreeMap<ReplicaId, ShardId>,
     /// A copy that takes the events only.
@@ -72,6 +76,14 @@ impl Seen {
             let before = self.epochs.insert(shard.id, shard.epoch).unwrap_or_default();
             let now = shard.epoch;
             assert!(now.config >= before.config && now.range >= before.range, "epochs only rise");
+            let bare = Shard { leader: None, ..shard.clone() };
+            let known = self.descriptors.insert(shard.id, bare.clone());
+            if now == before {
+                assert_eq!(known, Some(bare), "one epoch, one descriptor");
+            } else if let Some(known) = known {
+                let moved = known.slots != shard.slots;
+                assert_eq!(now.range > before.range, moved, "the range version follows the slots");
+            }
             let nodes: BTreeSet<_> = shard.replicas.iter().map(|r| r.node).collect();
             assert_eq!(nodes.len(), shard.replicas.len(), "one replica of a shard a node");
             for replica in &shard.replicas {
@@ -224,7 +236,10 @@ fn random_commands_keep_every_invariant() {
         "CreateJob",
         "ChangeJob",
     ] {
-        assert!(tally.get(kind).is_some_and(|n| *n >= 10), "{kind} was applied too seldom: {tally:?}");
+        assert!(
+            tally.get(kind).is_some_and(|n| *n >= 10),
+            "{kind} was applied too seldom: {tally:?}"
+        );
     }
 }
 

@@ -68,10 +68,22 @@ fn wanted(id: u64, incarnation: u64) -> Action {
 
 #[test]
 fn refused_commands_have_their_kinds_and_change_nothing() {
-    use ErrorKind::{AlreadyExists, Conflict, InvalidArgument, NotFound, Refused};
     let catalog = world();
+    let table = [nodes_and_shards(&catalog), names_and_jobs()].concat();
+    for (action, kind) in table {
+        let mut after = catalog.clone();
+        let refusal = apply(&mut after, action.clone()).expect_err(&format!("{action:?}"));
+        assert_eq!(refusal.kind(), kind, "{action:?}: {refusal}");
+        assert!(after == catalog, "{action:?} changed something");
+        assert!(!refusal.halts());
+        assert!(kind != ErrorKind::Conflict || refusal.standing().is_some());
+    }
+}
+
+fn nodes_and_shards(catalog: &Catalog) -> Vec<(Action, ErrorKind)> {
+    use ErrorKind::{AlreadyExists, Conflict, InvalidArgument, NotFound, Refused};
     let shard = catalog.view().shard(SHARD).unwrap().clone();
-    let of = |c| change(&catalog, SHARD, c);
+    let of = |c| change(catalog, SHARD, c);
     let stale = Action::ChangeShard {
         shard: SHARD,
         expected: Epoch { config: shard.epoch.config + 1, ..shard.epoch },
@@ -87,15 +99,14 @@ fn refused_commands_have_their_kinds_and_change_nothing() {
     let mut old = profile(&[]);
     old.speaks = 0;
     let with = |profile| Action::RegisterNode { wanted: None, incarnation: 9, profile };
-    let claim = |owner, lease_ms| JobChange::Claim { owner, lease_ms };
-    let finish = |owner, text: String| JobChange::Finish { owner, done: true, text };
-    let leader = |shard, replica, term| Action::SetLeader { shard, replica: ReplicaId(replica), term };
+    let leader =
+        |shard, replica, term| Action::SetLeader { shard, replica: ReplicaId(replica), term };
     let shards = |count, replicas, nodes: &[u64]| Action::CreateShards {
         count,
         replicas,
         nodes: nodes.iter().copied().map(NodeId).collect(),
     };
-    let table: Vec<(Action, ErrorKind)> = vec![
+    vec![
         (init(), AlreadyExists),
         (Action::InitCluster { id: [0; 16], name: "x".into(), version: 1 }, InvalidArgument),
         (Action::RaiseVersion { to: 1 }, AlreadyExists),
@@ -138,6 +149,14 @@ fn refused_commands_have_their_kinds_and_change_nothing() {
         (of(ShardChange::CancelSplit), NotFound),
         (leader(ShardId(99), 1, 1), NotFound),
         (leader(SHARD, 999, 1), NotFound),
+    ]
+}
+
+fn names_and_jobs() -> Vec<(Action, ErrorKind)> {
+    use ErrorKind::{AlreadyExists, Conflict, InvalidArgument, NotFound, Refused};
+    let claim = |owner, lease_ms| JobChange::Claim { owner, lease_ms };
+    let finish = |owner, text: String| JobChange::Finish { owner, done: true, text };
+    vec![
         (family("f"), AlreadyExists),
         (family("default"), AlreadyExists),
         (family(""), InvalidArgument),
@@ -178,15 +197,7 @@ fn refused_commands_have_their_kinds_and_change_nothing() {
         (of_job(1, finish(8, String::new())), Conflict),
         (of_job(2, finish(7, String::new())), Conflict),
         (of_job(1, finish(7, "x".repeat(TEXT_BYTES_MAX + 1))), InvalidArgument),
-    ];
-    for (action, kind) in table {
-        let mut after = catalog.clone();
-        let refusal = apply(&mut after, action.clone()).expect_err(&format!("{action:?}"));
-        assert_eq!(refusal.kind(), kind, "{action:?}: {refusal}");
-        assert!(after == catalog, "{action:?} changed something");
-        assert!(!refusal.halts());
-        assert_eq!(kind == Conflict, kind == Conflict && refusal.standing().is_some());
-    }
+    ]
 }
 
 #[test]
@@ -221,9 +232,8 @@ fn a_shard_keeps_its_quorum_and_a_pending_split_its_replicas() {
     let replicas = catalog.view().shard(SHARD).unwrap().replicas.clone();
     kill(&mut catalog, replicas[2].node);
     // Two of three live: neither may go, the lost one may.
-    let refusal = apply(&mut catalog, {
-        change(&catalog.clone(), SHARD, ShardChange::Remove(replicas[0].id))
-    });
+    let remove = change(&catalog, SHARD, ShardChange::Remove(replicas[0].id));
+    let refusal = apply(&mut catalog, remove);
     assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Refused);
     change_shard(&mut catalog, SHARD, ShardChange::BeginSplit(100));
     let remove = change(&catalog, SHARD, ShardChange::Remove(replicas[2].id));

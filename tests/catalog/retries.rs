@@ -89,12 +89,8 @@ fn below_the_window_a_subscriber_takes_a_full_copy() {
 #[test]
 fn finished_jobs_are_forgotten_in_the_order_they_ended() {
     let mut catalog = with_shards(&["a"], 1, 1);
-    let create = || Action::CreateJob {
-        kind: JobKind::Backup,
-        shard: None,
-        node: None,
-        steps: Vec::new(),
-    };
+    let create =
+        || Action::CreateJob { kind: JobKind::Backup, shard: None, node: None, steps: Vec::new() };
     let cancel = |job| Action::ChangeJob { job, change: JobChange::Cancel { text: String::new() } };
     let Outcome::Job(long) = done(&mut catalog, create()) else { panic!("no job") };
     for _ in 0..FINISHED_JOBS_KEPT + 10 {

@@ -95,8 +95,11 @@ fn step_to(shard: &Shard, node: NodeId) -> Result<Step> {
 }
 
 fn step_from(shard: &Shard, from: ReplicaId, to: Option<NodeId>) -> Result<Step> {
-    if shard.replica(from).is_none() {
-        return Ok(Step::Finished);
+    let Some(leaving) = shard.replica(from) else { return Ok(Step::Finished) };
+    let live = shard.replicas.iter().filter(|r| r.is_live_voter()).count();
+    if leaving.is_live_voter() && live <= shard.desired as usize {
+        let why = format!("without replica {from} it has fewer voters than it should");
+        return Err(senseless(shard, why));
     }
     if !shard.can_lose(from) {
         return Err(senseless(shard, format!("without replica {from} it has no quorum")));
