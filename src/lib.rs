@@ -14,7 +14,7 @@
 //! | 3 | [`lsm`] | memtables, sstables, manifest, compaction, iterators |
 //! | 4 | [`redis`] | Redis data types and commands on top of keys |
 //! | 4 | [`vector`] | indexes that find the nearest vectors |
-//! | 5 | [`shard`] | the state machine: evaluate, place, apply |
+//! | 5 | [`shard`], [`catalog`] | the state machines: a shard; the cluster's metadata |
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
 //! | 9 | [`serve`] | the doors: protocol to `op` and back |
@@ -49,6 +49,7 @@
 
 pub mod base;
 pub mod bench;
+pub mod catalog;
 pub mod cli;
 pub mod env;
 pub mod log;
