@@ -7,7 +7,7 @@
 //! closed session are never proposed; those already in the group may still be committed, and are
 //! then applied like anyone's.
 //!
-//! One batch is in the group at a time. openraft may refuse one (its lease has run out) and take
+//! One entry is in the group at a time, with all batches that had gathered before it. openraft may refuse one (its lease has run out) and take
 //! the next in the same term, but the next may have been evaluated on the one refused.
 
 use crate::base::{Error, ErrorKind, Result};
@@ -26,6 +26,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Batches placed and not yet handed to the group.
 const QUEUE_MAX: usize = 4096;
+/// Bytes of batches after which an entry takes no more.
+const ENTRY_BYTES: usize = 1 << 20;
 /// Time between two attempts to open a session.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
@@ -122,12 +124,11 @@ impl Proposer {
                 }
                 queued = self.queue.recv(), if in_flight.is_empty() => {
                     let Some(queued) = queued else { break };
-                    let Some(open) = open.as_ref().filter(|o| o.session == queued.session) else {
-                        continue;
-                    };
+                    let Some(open) = open.as_ref() else { continue };
+                    let Some(proposal) = self.gather(queued, open.session) else { continue };
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
-                        .write(Proposal(queued.batch))
+                        .write(proposal)
                         .with_leader(crate::raft::vocabulary::leader_of(open.term))
                         .responder(responder);
                     if proposal.await.is_err() {
@@ -145,6 +146,24 @@ impl Proposer {
             }
         }
         self.close(&shard);
+    }
+
+    /// One proposal of `first` and what waits behind it, as far as it is of the open session.
+    fn gather(&mut self, first: Queued, session: u64) -> Option<Proposal> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(queued) = next {
+            if queued.session == session {
+                bytes += queued.batch.len();
+                batches.push(queued.batch);
+            }
+            if bytes >= ENTRY_BYTES || batches.len() >= Proposal::PARTS_MAX {
+                break;
+            }
+            next = self.queue.try_recv().ok();
+        }
+        (!batches.is_empty()).then(|| Proposal::of(&batches))
     }
 
     /// Ends the session: what is pending is unknown.

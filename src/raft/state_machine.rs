@@ -8,7 +8,7 @@
 
 use crate::base::{LogIndex, Result};
 use crate::raft::log_store::{LogStore, io_error};
-use crate::raft::vocabulary::{Entry, LogId, Payload, StoredMembership, TypeConfig};
+use crate::raft::vocabulary::{Entry, LogId, Outcome, Payload, StoredMembership, TypeConfig};
 use crate::shard::Shard;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -41,7 +41,7 @@ impl StateMachine {
         match &entry.payload {
             Payload::Blank => {}
             Payload::Normal(proposal) => {
-                self.shard.apply(LogIndex(entry.log_id.index + 1), &proposal.0)?;
+                self.shard.apply_entry(LogIndex(entry.log_id.index + 1), &proposal.parts()?)?;
             }
             Payload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -69,7 +69,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let (entry, responder) = next?;
             self.apply_entry(&entry).map_err(io_error)?;
             if let Some(responder) = responder {
-                responder.send(());
+                responder.send(Outcome::default());
             }
         }
         Ok(())

@@ -6,10 +6,14 @@
 //! message Config     { repeated uint64 voters = 1; }
 //! message Membership { repeated Config configs = 1; repeated uint64 nodes = 2; }
 //! message Entry      { uint64 term = 1; uint64 index = 2;
-//!                      oneof payload { bytes batch = 3; Membership membership = 4; } }   none: blank
+//!                      oneof payload { bytes proposal = 3; Membership membership = 4;
+//!                                      Blank blank = 5; } }
+//! message Blank      { }
 //! message Applied    { LogId last = 1; LogId membership_at = 2; Membership membership = 3; }
 //! ```
-//! The log's record carries the checksum and the length.
+//! The log's record carries the checksum and the length. An entry that says nothing known is of a
+//! newer version: it stops the replica, which must not skip it. A proposal's bytes are drawn at
+//! [`Proposal`].
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::vocabulary::{self as types, Payload, Proposal, StoredMembership};
@@ -57,17 +61,22 @@ struct Entry {
     term: u64,
     #[prost(uint64, tag = "2")]
     index: u64,
-    #[prost(oneof = "Said", tags = "3, 4")]
+    #[prost(oneof = "Said", tags = "3, 4, 5")]
     payload: Option<Said>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum Said {
     #[prost(bytes = "bytes", tag = "3")]
-    Batch(Bytes),
+    Proposal(Bytes),
     #[prost(message, tag = "4")]
     Membership(Membership),
+    #[prost(message, tag = "5")]
+    Blank(Blank),
 }
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Blank {}
 
 #[derive(Clone, PartialEq, Message)]
 struct Applied {
@@ -82,20 +91,26 @@ struct Applied {
 /// An entry's bytes.
 pub fn encode_entry(entry: &types::Entry) -> Vec<u8> {
     let payload = match &entry.payload {
-        Payload::Blank => None,
-        Payload::Normal(proposal) => Some(Said::Batch(proposal.0.clone())),
-        Payload::Membership(membership) => Some(Said::Membership(from_membership(membership))),
+        Payload::Blank => Said::Blank(Blank {}),
+        Payload::Normal(proposal) => Said::Proposal(proposal.framed().clone()),
+        Payload::Membership(membership) => Said::Membership(from_membership(membership)),
     };
     let (term, index) = (types::term(&entry.log_id), entry.log_id.index);
-    Entry { term, index, payload }.encode_to_vec()
+    Entry { term, index, payload: Some(payload) }.encode_to_vec()
 }
 
 /// The entry of some bytes.
 pub fn decode_entry(bytes: Bytes) -> Result<types::Entry> {
     let entry = Entry::decode(bytes).map_err(|e| malformed("an entry", &e))?;
     let payload = match entry.payload {
-        None => Payload::Blank,
-        Some(Said::Batch(batch)) => Payload::Normal(Proposal(batch)),
+        None => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("Raft entry {} is of a newer program; upgrade this node", entry.index),
+            ));
+        }
+        Some(Said::Blank(Blank {})) => Payload::Blank,
+        Some(Said::Proposal(framed)) => Payload::Normal(Proposal::from_framed(framed)?),
         Some(Said::Membership(membership)) => Payload::Membership(to_membership(membership)?),
     };
     Ok(types::Entry { log_id: types::log_id(entry.term, entry.index), payload })
@@ -187,7 +202,7 @@ mod tests {
         let membership = types::Membership::new_with_defaults(vec![voters], [4]);
         for payload in [
             Payload::Blank,
-            Payload::Normal(Proposal(Bytes::from_static(b"batch"))),
+            Payload::Normal(Proposal::of(&[Bytes::from_static(b"batch"), Bytes::new()])),
             Payload::Membership(membership),
         ] {
             let entry = types::Entry { log_id: types::log_id(3, 9), payload };
@@ -196,6 +211,9 @@ mod tests {
         let vote = types::Vote::new_committed(7, 2);
         assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
         assert_eq!(decode_log_id(&encode_log_id(None)).unwrap(), None);
+        // What an older or newer program might say instead of one of the three.
+        let unknown = decode_entry(Bytes::from_static(b"\x08\x03\x10\x09\x4a\x00")).unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::Unsupported);
         let id = types::log_id(0, 0);
         assert!(decode_entry(Bytes::from_static(&[0xff; 9])).is_err());
         assert_eq!(to_log_id(from_log_id(&id)), id);
