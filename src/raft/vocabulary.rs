@@ -16,6 +16,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = openraft::EmptyNode,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = crate::raft::chance::Runtime,
 );
 
 /// What a leader hands to its group as one entry: parts that take effect together, in order. A

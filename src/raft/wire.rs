@@ -9,13 +9,16 @@
 //!                      oneof payload { bytes proposal = 3; Membership membership = 4;
 //!                                      Blank blank = 5; } }
 //! message Blank      { }
-//! message Applied    { LogId last = 1; LogId membership_at = 2; Membership membership = 3; }
+//! message Kept       { LogId at = 1; Membership membership = 2; }
+//! message Members    { repeated Kept kept = 1; }
+//! message Current    { uint32 version = 1; uint64 generation = 2; LogId last = 3; Kept members = 4; }
 //! ```
 //! The log's record carries the checksum and the length. An entry that says nothing known is of a
 //! newer version: it stops the replica, which must not skip it. A proposal's bytes are drawn at
 //! [`Proposal`].
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::raft::generation::Current;
 use crate::raft::vocabulary::{self as types, Payload, Proposal, StoredMembership};
 use bytes::Bytes;
 use openraft::EmptyNode;
@@ -24,7 +27,7 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct LogId {
+pub(crate) struct LogId {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(uint64, tag = "2")]
@@ -32,7 +35,7 @@ struct LogId {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct Vote {
+pub(crate) struct Vote {
     #[prost(uint64, tag = "1")]
     term: u64,
     #[prost(uint64, tag = "2")]
@@ -42,13 +45,13 @@ struct Vote {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Config {
+pub(crate) struct Config {
     #[prost(uint64, repeated, tag = "1")]
     voters: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Membership {
+pub(crate) struct Membership {
     #[prost(message, repeated, tag = "1")]
     configs: Vec<Config>,
     #[prost(uint64, repeated, tag = "2")]
@@ -78,15 +81,34 @@ enum Said {
 #[derive(Clone, Copy, PartialEq, Message)]
 struct Blank {}
 
+/// A membership and the entry that said so.
 #[derive(Clone, PartialEq, Message)]
-struct Applied {
+pub(crate) struct Kept {
     #[prost(message, optional, tag = "1")]
-    last: Option<LogId>,
+    at: Option<LogId>,
     #[prost(message, optional, tag = "2")]
-    membership_at: Option<LogId>,
-    #[prost(message, optional, tag = "3")]
     membership: Option<Membership>,
 }
+
+#[derive(Clone, PartialEq, Message)]
+struct Members {
+    #[prost(message, repeated, tag = "1")]
+    kept: Vec<Kept>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StoredCurrent {
+    #[prost(uint32, tag = "1")]
+    version: u32,
+    #[prost(uint64, tag = "2")]
+    generation: u64,
+    #[prost(message, optional, tag = "3")]
+    last: Option<LogId>,
+    #[prost(message, optional, tag = "4")]
+    members: Option<Kept>,
+}
+
+const CURRENT_VERSION: u32 = 1;
 
 /// An entry's bytes.
 pub fn encode_entry(entry: &types::Entry) -> Vec<u8> {
@@ -118,15 +140,22 @@ pub fn decode_entry(bytes: Bytes) -> Result<types::Entry> {
 
 /// A vote's bytes.
 pub fn encode_vote(vote: &types::Vote) -> Vec<u8> {
-    let id = vote.leader_id;
-    Vote { term: id.term, node: id.voted_for, committed: vote.committed }.encode_to_vec()
+    from_vote(vote).encode_to_vec()
 }
 
 /// The vote of some bytes.
 pub fn decode_vote(bytes: &[u8]) -> Result<types::Vote> {
-    let vote = Vote::decode(bytes).map_err(|e| malformed("a vote", &e))?;
+    Ok(to_vote(Vote::decode(bytes).map_err(|e| malformed("a vote", &e))?))
+}
+
+pub(crate) fn from_vote(vote: &types::Vote) -> Vote {
+    let id = vote.leader_id;
+    Vote { term: id.term, node: id.voted_for, committed: vote.committed }
+}
+
+pub(crate) fn to_vote(vote: Vote) -> types::Vote {
     let leader_id = leader_id_std::LeaderId { term: vote.term, voted_for: vote.node };
-    Ok(types::Vote { leader_id, committed: vote.committed })
+    types::Vote { leader_id, committed: vote.committed }
 }
 
 /// A log id's bytes; none for `None`.
@@ -143,29 +172,63 @@ pub fn decode_log_id(bytes: &[u8]) -> Result<Option<types::LogId>> {
     Ok(Some(to_log_id(id)))
 }
 
-/// The bytes of what a state machine has applied.
-pub fn encode_applied(last: Option<&types::LogId>, membership: &StoredMembership) -> Vec<u8> {
-    let applied = Applied {
-        last: last.map(from_log_id),
-        membership_at: membership.log_id().as_ref().map(from_log_id),
-        membership: Some(from_membership(membership.membership())),
+/// The bytes of memberships, oldest first.
+pub(crate) fn encode_members<'a>(
+    members: impl IntoIterator<Item = &'a StoredMembership>,
+) -> Vec<u8> {
+    Members { kept: members.into_iter().map(from_stored).collect() }.encode_to_vec()
+}
+
+/// The memberships of some bytes.
+pub(crate) fn decode_members(bytes: &[u8]) -> Result<Vec<StoredMembership>> {
+    let members = Members::decode(bytes).map_err(|e| malformed("the members", &e))?;
+    members.kept.into_iter().map(to_stored).collect()
+}
+
+/// The bytes of what generation counts.
+pub(crate) fn encode_current(current: &Current) -> Vec<u8> {
+    let stored = StoredCurrent {
+        version: CURRENT_VERSION,
+        generation: current.generation,
+        last: current.last.as_ref().map(from_log_id),
+        members: Some(from_stored(&current.membership)),
     };
-    applied.encode_to_vec()
+    stored.encode_to_vec()
 }
 
-/// What a state machine has applied, of some bytes.
-pub fn decode_applied(bytes: &[u8]) -> Result<(Option<types::LogId>, StoredMembership)> {
-    let applied = Applied::decode(bytes).map_err(|e| malformed("the applied state", &e))?;
-    let membership = to_membership(applied.membership.unwrap_or_default())?;
-    let stored = StoredMembership::new(applied.membership_at.map(to_log_id), membership);
-    Ok((applied.last.map(to_log_id), stored))
+/// What generation counts, of some bytes.
+pub(crate) fn decode_current(bytes: &[u8]) -> Result<Current> {
+    let stored = StoredCurrent::decode(bytes).map_err(|e| malformed("a generation", &e))?;
+    if stored.version != CURRENT_VERSION {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a group's folder of version {} is of a newer program", stored.version),
+        ));
+    }
+    Ok(Current {
+        generation: stored.generation,
+        last: stored.last.map(to_log_id),
+        membership: stored.members.map(to_stored).transpose()?.unwrap_or_default(),
+    })
 }
 
-fn from_log_id(id: &types::LogId) -> LogId {
+pub(crate) fn from_stored(stored: &StoredMembership) -> Kept {
+    Kept {
+        at: stored.log_id().as_ref().map(from_log_id),
+        membership: Some(from_membership(stored.membership())),
+    }
+}
+
+pub(crate) fn to_stored(kept: Kept) -> Result<StoredMembership> {
+    let membership = to_membership(kept.membership.unwrap_or_default())?;
+    Ok(StoredMembership::new(kept.at.map(to_log_id), membership))
+}
+
+pub(crate) fn from_log_id(id: &types::LogId) -> LogId {
     LogId { term: types::term(id), index: id.index }
 }
 
-fn to_log_id(id: LogId) -> types::LogId {
+pub(crate) fn to_log_id(id: LogId) -> types::LogId {
     types::log_id(id.term, id.index)
 }
 
@@ -211,6 +274,14 @@ mod tests {
         let vote = types::Vote::new_committed(7, 2);
         assert_eq!(decode_vote(&encode_vote(&vote)).unwrap(), vote);
         assert_eq!(decode_log_id(&encode_log_id(None)).unwrap(), None);
+        let voters = vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])];
+        let joint = types::Membership::new_with_defaults(voters, []);
+        let stored = StoredMembership::new(Some(types::log_id(2, 8)), joint);
+        let members = [StoredMembership::default(), stored.clone()];
+        assert_eq!(decode_members(&encode_members(&members)).unwrap(), members);
+        let current =
+            Current { generation: 4, last: Some(types::log_id(2, 9)), membership: stored };
+        assert_eq!(decode_current(&encode_current(&current)).unwrap(), current);
         // What an older or newer program might say instead of one of the three.
         let unknown = decode_entry(Bytes::from_static(b"\x08\x03\x10\x09\x4a\x00")).unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::Unsupported);
