@@ -429,8 +429,15 @@ impl Group {
     /// # Errors
     /// `Unavailable` if the replica has stopped.
     pub async fn cut_log(&self) -> Result<()> {
+        match self.inner.replica.store.index_to_leave(0) {
+            Some(upto) => self.cut_to(upto, false).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn cut_to(&self, upto: u64, whatever: bool) -> Result<()> {
         let (raft, replica) = (&self.inner.raft, &self.inner.replica);
-        retention::cut(raft, replica, self.inner.own, 0, false).await
+        retention::cut(raft, replica, self.inner.own, upto, whatever).await
     }
 }
 

@@ -42,6 +42,9 @@ pub struct HostOptions {
     pub snapshot_bytes_per_second: u64,
     /// Snapshots sent at a time, and as many received. Default 2, at least 1.
     pub snapshots_at_once: usize,
+    /// Bytes of the node's log on disk above which groups are asked to let go of its oldest part,
+    /// each of however little. Default 1 GiB.
+    pub log_bytes_max: u64,
     /// A number that no other start of this node has had, to name its snapshots.
     pub nonce: u64,
 }
@@ -54,6 +57,7 @@ impl HostOptions {
             work,
             snapshot_bytes_per_second: 64 << 20,
             snapshots_at_once: 2,
+            log_bytes_max: 1 << 30,
             nonce,
         }
     }
@@ -317,6 +321,27 @@ impl Host {
         let groups: Vec<GroupId> = lock(&self.shared.groups).keys().copied().collect();
         for group in groups {
             self.stop(group).await;
+        }
+    }
+
+    /// Keeps the node's log within its bound: a group that hardly writes keeps the oldest segment,
+    /// and with it all behind it, though its own log is small. Called about once a second.
+    ///
+    /// # Errors
+    /// `Unavailable` if the group has stopped.
+    pub async fn tend(&self) -> Result<()> {
+        let bytes = self.shared.log.bytes_on_disk();
+        if bytes <= self.shared.options.log_bytes_max {
+            return Ok(());
+        }
+        let pinned = self.shared.log.pinned_by();
+        let Some((group, index, _)) = pinned.filter(|(_, index, _)| index.0 > 0) else {
+            return Ok(());
+        };
+        let whatever = bytes / 2 > self.shared.options.log_bytes_max;
+        match self.group(group) {
+            Some(group) => group.cut_to(index.0 - 1, whatever).await,
+            None => Ok(()),
         }
     }
 

@@ -122,6 +122,7 @@ async fn ask(group: &Inner, body: Body) -> Result<Body> {
             let at = Some(wire::from_log_id(linearizer.read_log_id().log_id()));
             Ok(Body::ReadAt(ReadAt { at }))
         }
+        Body::Probe(Empty {}) => Ok(Body::Probed(Empty {})),
         _ => Err(Error::invalid("this is an answer and no question")),
     }
 }

@@ -11,7 +11,7 @@
 //!     Begin begin = 17;            Have have = 18;         Chunk chunk = 19;
 //!     Finish finish = 20;          Installed installed = 21;
 //!     Empty read = 22;             ReadAt read_at = 23;
-//!     Failed failed = 24; } }
+//!     Failed failed = 24;          Empty probe = 25;       Empty probed = 26; } }
 //! message Append    { uint64 stream = 1; bool first = 2; Vote vote = 3; LogId previous = 4;
 //!                     LogId committed = 5; bytes entries = 6; }
 //! message Appended  { uint32 how = 1; LogId at = 2; Vote vote = 3; }
@@ -56,7 +56,10 @@ pub(crate) struct Envelope {
     pub(crate) to: u64,
     #[prost(uint64, tag = "4")]
     pub(crate) id: u64,
-    #[prost(oneof = "Body", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24")]
+    #[prost(
+        oneof = "Body",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26"
+    )]
     pub(crate) body: Option<Body>,
 }
 
@@ -92,6 +95,10 @@ pub(crate) enum Body {
     ReadAt(ReadAt),
     #[prost(message, tag = "24")]
     Failed(Failed),
+    #[prost(message, tag = "25")]
+    Probe(Empty),
+    #[prost(message, tag = "26")]
+    Probed(Empty),
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -267,6 +274,7 @@ impl Body {
             | Body::Begin(_)
             | Body::Chunk(_)
             | Body::Finish(_)
+            | Body::Probe(_)
             | Body::Read(_) => false,
             Body::Appended(_)
             | Body::Voted(_)
@@ -274,6 +282,7 @@ impl Body {
             | Body::Have(_)
             | Body::Installed(_)
             | Body::ReadAt(_)
+            | Body::Probed(_)
             | Body::Failed(_) => true,
         }
     }

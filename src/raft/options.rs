@@ -22,7 +22,8 @@ pub struct GroupOptions {
     /// machine's folder holds them. Default 64 MiB.
     pub log_bytes: u64,
     /// Bytes of entries above which it is cut whatever a follower needs: that one is sent a
-    /// snapshot when it comes back. Default 256 MiB; at least `log_bytes`.
+    /// snapshot when it comes back. What is written in about half a second may come on top. Default
+    /// 256 MiB; at least `log_bytes`.
     pub log_bytes_max: u64,
 }
 
@@ -86,8 +87,9 @@ impl GroupOptions {
             api_channel_size: Some(2048),
             notification_channel_size: Some(2048),
             state_machine_channel_size: Some(1024),
-            // Also how often a node that is down is tried again.
-            backoff: format!("{}ms", ms(self.heartbeat)),
+            // How often a replica that cannot be reached is tried again: always the same time, since
+            // only then is a cut of the log made that it was in the way of.
+            backoff: format!("{0}ms {0}ms {0}ms", 2 * ms(self.heartbeat)),
             ..Config::default()
         };
         let config = config.validate();

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a copy that nobody sends is kept for a transfer that broke off.
-const COPY_PATIENCE: Duration = Duration::from_secs(30);
+const COPY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A group's state on this node.
 pub(crate) struct Replica {

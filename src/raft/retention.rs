@@ -38,26 +38,25 @@ pub(crate) async fn run(
         }
         let is_over = bytes > options.log_bytes_max;
         // Some room, so that not every turn cuts.
-        let leave = options.log_bytes / 4 * 3;
-        if cut(&raft, &replica, own, leave, is_over).await.is_err() {
+        let Some(upto) = replica.store.index_to_leave(options.log_bytes / 4 * 3) else { continue };
+        if cut(&raft, &replica, own, upto, is_over).await.is_err() {
             return;
         }
     }
 }
 
-/// Cuts the log so that `leave` bytes stay, as far as followers do not need more, or whatever they
+/// Cuts the log up to and with an entry, as far as followers do not need it, or whatever they
 /// need.
 pub(crate) async fn cut(
     raft: &Raft<TypeConfig, Machine>,
     replica: &Arc<Replica>,
     own: u64,
-    leave: u64,
+    mut upto: u64,
     whatever: bool,
 ) -> Result<()> {
     let stopped = |fatal: openraft::error::Fatal<TypeConfig>| {
         Error::new(ErrorKind::Unavailable, fatal.to_string())
     };
-    let Some(mut upto) = replica.store.index_to_leave(leave) else { return Ok(()) };
     let (applied, needed) = {
         let metrics = raft.metrics();
         let now = metrics.borrow_watched();

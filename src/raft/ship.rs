@@ -1,6 +1,8 @@
 //! A snapshot on its way to a replica.
 //!
 //! ```text
+//! Probe                             ->
+//!                                   <-  Probed: it is there
 //! Begin  what it is, its files      ->
 //!                                   <-  Have: from where on it is wanted
 //! Chunk Chunk Chunk ...             ->
@@ -15,7 +17,7 @@ use crate::base::checksum::crc32c_append;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::read_exact_at;
 use crate::raft::link::Link;
-use crate::raft::message::{Begin, Body, Chunk, Finish, Have, encode_files, need};
+use crate::raft::message::{Begin, Body, Chunk, Empty, Finish, Have, encode_files, need};
 use crate::raft::replica::Copy;
 use crate::raft::transport::{Class, Question};
 use crate::raft::vocabulary::{Vote, term};
@@ -30,6 +32,8 @@ use tokio::time::Instant;
 const CHUNK_BYTES: u64 = 1 << 20;
 /// Chunks that are on their way at a time.
 const WINDOW: usize = 4;
+/// Time for a replica to say that it is there.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Time for an answer to a chunk.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
 /// Time for checking and installing what has arrived.
@@ -41,6 +45,11 @@ pub(crate) async fn send(link: &Link, vote: &Vote) -> Result<Vote> {
     let shared = &link.network.shared;
     let stopping = |_| Error::new(ErrorKind::Unavailable, "the node is stopping");
     let _turn = shared.sending.acquire().await.map_err(stopping)?;
+    // A copy costs a flush and keeps old sstables: none for one that is not there.
+    let probe = Body::Probe(Empty {});
+    let Body::Probed(_) = link.ask(Class::Snapshot, probe, PROBE_PATIENCE).await? else {
+        return Err(wrong_answer());
+    };
     let copy = link.network.replica.copy().await?;
     // What was applied under a later leader is not this one's to send.
     if copy.meta.last_log_id.is_some_and(|last| term(&last) > vote.leader_id.term) {

@@ -282,6 +282,13 @@ mod tests {
         let current =
             Current { generation: 4, last: Some(types::log_id(2, 9)), membership: stored };
         assert_eq!(decode_current(&encode_current(&current)).unwrap(), current);
+        // Golden bytes: what is on disks must be read for ever.
+        let blank = types::Entry { log_id: types::log_id(3, 9), payload: Payload::Blank };
+        assert_eq!(encode_entry(&blank), b"\x08\x03\x10\x09\x2a\x00");
+        let one = Payload::Normal(Proposal::of(&[Bytes::from_static(b"x")]));
+        let one = types::Entry { log_id: types::log_id(3, 10), payload: one };
+        assert_eq!(encode_entry(&one), b"\x08\x03\x10\x0a\x1a\x04\x01\x01\x01x");
+        assert_eq!(encode_vote(&vote), b"\x08\x07\x10\x02\x18\x01");
         // What an older or newer program might say instead of one of the three.
         let unknown = decode_entry(Bytes::from_static(b"\x08\x03\x10\x09\x4a\x00")).unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::Unsupported);

@@ -8,8 +8,8 @@ use arqondb::log::{Log, LogOptions, SyncLevel};
 use arqondb::lsm::{BlockCache, Engine, EngineOptions, IterOptions};
 use arqondb::op::{Request, Response};
 use arqondb::raft::{
-    Consistency, Group, GroupOptions, GroupStatus, Host, HostOptions, NodeId, Recoveries,
-    ShardHandle, Work,
+    Consistency, Group, GroupOptions, GroupStatus, Host, HostOptions, Memory, MemoryMachine,
+    NodeId, Recoveries, ShardHandle, Work,
 };
 use arqondb::shard::{Shard, ShardOptions};
 use arqondb::{Error, ErrorKind};
@@ -24,6 +24,23 @@ pub(crate) type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
 
 pub(crate) const GROUP: GroupId = GroupId(7);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A state without anything in it.
+struct Nothing;
+
+impl Memory for Nothing {
+    fn apply(&mut self, _command: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
 
 struct Node {
     disk: SimDisk,
@@ -85,6 +102,26 @@ impl Cluster {
         self.last
     }
 
+    /// A second group on all nodes, which has taken one command and takes no more.
+    pub(crate) async fn add_idle_group(&mut self) {
+        let nodes: Vec<u64> = self.nodes.keys().copied().collect();
+        let mut groups = Vec::new();
+        for id in &nodes {
+            let node = &self.nodes[id];
+            let machine = MemoryMachine::new(node.disk.shared(), Nothing);
+            let options = self.options.clone();
+            let created = node.host.create(GroupId(8), replica(*id), options, Box::new(machine));
+            let group = created.await.unwrap();
+            group.set_places(nodes.iter().map(|id| (replica(*id), NodeId(*id))));
+            groups.push(group);
+        }
+        groups[0].initialize(nodes.iter().map(|id| replica(*id)).collect()).await.unwrap();
+        let leads = |s: &GroupStatus| s.leader.is_some() && s.applied.is_some();
+        for group in &groups {
+            group.wait_until(leads, PATIENCE).await.unwrap();
+        }
+    }
+
     /// Starts a node on the disk it left behind.
     pub(crate) async fn restart(&mut self, id: u64) {
         self.open(id, false).await.unwrap();
@@ -127,6 +164,7 @@ impl Cluster {
         let log = Arc::new(Log::open(disk.shared(), Path::new("/log"), options, &mut take)?);
         let host_options = HostOptions {
             snapshot_bytes_per_second: self.snapshot_rate,
+            log_bytes_max: 256 << 10,
             ..HostOptions::new("/groups", Work::Inline, self.starts)
         };
         let port = self.net.port(NodeId(id));

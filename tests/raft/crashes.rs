@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 /// Writes while leaders are killed and their disks lose power; afterwards every replica holds the
 /// same keys with the same sequence numbers, every acknowledged write among them.
-async fn survive(seed: u64) -> u64 {
+async fn survive(seed: u64) {
     let mut rng = Rng::new(seed);
     let mut cluster = Cluster::start(3, seed).await;
     let mut oracle = Oracle::default();
@@ -34,9 +34,7 @@ async fn survive(seed: u64) -> u64 {
     }
     oracle.check(seed, &cluster.converge().await);
     assert!(oracle.acknowledged() > 0);
-    let trace = cluster.net.trace();
     cluster.stop().await;
-    trace
 }
 
 #[test]
@@ -44,18 +42,6 @@ fn replicas_agree_after_losing_leaders_and_unsynced_data() {
     for seed in 0..30 {
         runtime().block_on(survive(seed));
     }
-}
-
-#[test]
-fn one_seed_is_one_history() {
-    let traces = |seeds: std::ops::Range<u64>| -> Vec<u64> {
-        seeds.map(|seed| runtime().block_on(survive(seed))).collect()
-    };
-    let once = traces(500..505);
-    assert_eq!(once, traces(500..505));
-    let mut different = once.clone();
-    different.dedup();
-    assert_eq!(different.len(), once.len());
 }
 
 #[test]

@@ -69,3 +69,30 @@ fn what_is_cut_is_held_first() {
         cluster.stop().await;
     });
 }
+
+/// A group that hardly writes does not keep all that another writes.
+#[test]
+fn an_idle_group_does_not_hold_the_nodes_log() {
+    runtime().block_on(async {
+        let options =
+            GroupOptions { log_bytes: 8 << 10, log_bytes_max: 64 << 10, ..GroupOptions::default() };
+        let mut rng = Rng::new(3);
+        let mut cluster = Cluster::start_with(3, 3, options).await;
+        cluster.add_idle_group().await;
+        let mut oracle = Oracle::default();
+        let mut most = 0;
+        for n in 0..600 {
+            oracle.write(&cluster, &cluster.running(), &mut rng, 3000).await;
+            if n % 20 == 0 {
+                for id in 1..=3 {
+                    cluster.host(id).tend().await.unwrap();
+                    most = most.max(cluster.log_bytes_on_disk(id));
+                }
+            }
+        }
+        // Some segments above what the host allows, of the two megabytes that were written.
+        assert!(most < 1 << 20, "{most} bytes on disk");
+        oracle.check(3, &cluster.converge().await);
+        cluster.stop().await;
+    });
+}

@@ -1,7 +1,7 @@
 //! Replicas that catch up by snapshot, and snapshots that are interrupted.
 // tidy: sleeps because time is simulated
 
-use crate::raft::cluster::{Cluster, Oracle, PATIENCE, replica, runtime};
+use crate::raft::cluster::{Cluster, Oracle, PATIENCE, put, replica, runtime};
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Disk, Rng};
 use arqondb::raft::{GroupOptions, NodeId};
@@ -101,6 +101,85 @@ fn a_snapshot_that_breaks_off_is_resumed() {
             oracle.check(seed, &cluster.converge().await);
             cluster.stop().await;
         }
+    });
+}
+
+/// Much data, and a transfer that breaks off again and again: what has arrived is not sent anew.
+#[test]
+fn what_has_arrived_is_not_sent_again() {
+    runtime().block_on(async {
+        let (seed, mut rng) = (150, Rng::new(150));
+        let mut cluster = Cluster::start_with(3, seed, little_log()).await;
+        let leader = cluster.leader().await;
+        let victim = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.crash(victim, Crash::Process).await;
+        for n in 0..60 {
+            let mut value = String::new();
+            while value.len() < 100_000 {
+                value += &format!("{:016x}", rng.next_u64());
+            }
+            cluster.execute(|| put(&format!("large-{n}"), &value, n + 1)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.net.lose_snapshots_after(Some(0));
+        cluster.restart(victim).await;
+        for _ in 0..6 {
+            // Chunks wait for their answers for 20 s before they are given up.
+            cluster.net.lose_snapshots_after(Some(20));
+            tokio::time::sleep(Duration::from_secs(25)).await;
+        }
+        cluster.net.lose_snapshots_after(None);
+        assert!(caught_up(&cluster, victim).await);
+        let sent = cluster.net.snapshot_bytes();
+        let dir = Path::new("/groups/group-7");
+        let disk = cluster.live_disk(victim);
+        let folder = disk.list(dir).unwrap().into_iter().find(|e| e.is_dir).unwrap();
+        assert_ne!(folder.name, "gen-1");
+        let files = disk.list(&dir.join(folder.name)).unwrap();
+        let bytes: u64 = files.iter().map(|e| e.len).sum();
+        assert!(bytes > 5_000_000, "{bytes} bytes");
+        assert!(sent < bytes + bytes / 2, "{sent} bytes arrived for a snapshot of {bytes}");
+        cluster.stop().await;
+    });
+}
+
+/// A slow rate makes the transfer slow and nothing else.
+#[test]
+fn a_rate_is_kept_and_writes_go_on() {
+    runtime().block_on(async {
+        let (seed, mut rng) = (160, Rng::new(160));
+        let mut cluster = Cluster::start_with(3, seed, little_log()).await;
+        cluster.snapshot_rate = 20_000;
+        let all = cluster.running();
+        for id in all {
+            cluster.shut_down(id).await;
+            cluster.restart(id).await;
+        }
+        let mut oracle = Oracle::default();
+        let leader = cluster.leader().await;
+        let victim = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.crash(victim, Crash::Process).await;
+        let mut noise = String::new();
+        while noise.len() < 200_000 {
+            noise += &format!("{:016x}", rng.next_u64());
+        }
+        cluster.execute(|| put("noise", &noise, 1_000_001)).await.unwrap();
+        fill(&cluster, &mut oracle, &mut rng, 60).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        cluster.restart(victim).await;
+        let (at, mut longest) = (tokio::time::Instant::now(), Duration::ZERO);
+        let last = cluster.status(leader).last;
+        while cluster.status(victim).applied < last {
+            let begun = tokio::time::Instant::now();
+            oracle.write(&cluster, &cluster.running(), &mut rng, 10).await;
+            longest = longest.max(begun.elapsed());
+            assert!(at.elapsed() < PATIENCE, "the replica lags");
+        }
+        assert!(at.elapsed() > Duration::from_secs(5), "it took {:?}", at.elapsed());
+        assert!(longest < Duration::from_millis(100), "a write took {longest:?}");
+        oracle.check(seed, &cluster.converge().await);
+        cluster.stop().await;
     });
 }
 
