@@ -62,7 +62,11 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Link;
 
     async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
-        Link { network: self.clone(), target }
+        Link { network: self.clone(), target, class: Class::Append }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
+        Link { network: self.clone(), target, class: Class::Control }
     }
 }
 
@@ -70,6 +74,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Link {
     pub(crate) network: Network,
     pub(crate) target: u64,
+    /// That of appends. Those of class control are heartbeats: each is one by itself, and ends no
+    /// stream of entries.
+    class: Class,
 }
 
 type RpcResult<T> = std::result::Result<T, RPCError<TypeConfig>>;
@@ -137,10 +144,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
-        // What has no entries is a heartbeat, which does not wait behind those that have.
-        let class = if rpc.entries.is_empty() { Class::Control } else { Class::Append };
         let body = Link::append_body(&rpc, 0, true);
-        let answer = self.ask(class, body, option.soft_ttl()).await.map_err(rpc_error)?;
+        let answer = self.ask(self.class, body, option.soft_ttl()).await.map_err(rpc_error)?;
         let Body::Appended(appended) = answer else { return Err(rpc_error(wrong_answer())) };
         let vote = || need(appended.vote).map(wire::to_vote);
         Ok(match appended.how {
@@ -162,7 +167,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let id = self.network.shared.streams.fetch_add(1, Ordering::Relaxed);
+        let id = match self.class {
+            Class::Control => 0,
+            _ => self.network.shared.streams.fetch_add(1, Ordering::Relaxed),
+        };
         let (input, asked) = (Some(input), VecDeque::new());
         let stream = Appending { link: self, id, is_new: true, input, asked };
         let answers = stream::unfold(Some(stream), |stream| async move {
@@ -269,7 +277,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appending<'_, S
     fn ask(&mut self, rpc: &AppendEntriesRequest<TypeConfig>) -> Result<()> {
         let body = Link::append_body(rpc, self.id, std::mem::take(&mut self.is_new));
         let network = &self.link.network;
-        let question = network.ask(self.link.target, Class::Append, body, APPEND_PATIENCE)?;
+        let (target, class) = (self.link.target, self.link.class);
+        let question = network.ask(target, class, body, APPEND_PATIENCE)?;
         let previous = rpc.prev_log_id;
         let last = rpc.entries.last().map(|entry| entry.log_id).or(previous);
         self.asked.push_back(Asked { question, previous, last });

@@ -371,14 +371,16 @@ fn malformed(what: &dyn std::fmt::Display) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::vocabulary as types;
+    use crate::raft::wire;
 
     #[test]
     fn messages_come_back_and_hostile_ones_are_refused() {
         let append = Append {
             stream: 7,
             first: true,
-            vote: Some(Vote { term: 3, node: 1, committed: true }),
-            previous: Some(LogId { term: 2, index: 8 }),
+            vote: Some(wire::from_vote(&types::Vote::new_committed(3, 1))),
+            previous: Some(wire::from_log_id(&types::log_id(2, 8))),
             committed: None,
             entries: frame([&b"one"[..], b""].into_iter()),
         };

@@ -125,9 +125,8 @@ fn three_nodes_over_grpc_commit_read_and_refuse_a_wiped_node() {
         for (id, listener) in (1..=3).zip(listeners) {
             nodes.push(Node::start(dir.path(), id, listener, &known, 2).await);
         }
-        for group in 0..2 {
-            let voters = (1..=3).collect();
-            nodes[group].groups[group].0.initialize(voters).await.unwrap();
+        for (group, node) in nodes.iter().take(2).enumerate() {
+            node.groups[group].0.initialize((1..=3).collect()).await.unwrap();
         }
         for group in 0..2 {
             let leads = leader(&nodes, group).await;

@@ -76,3 +76,35 @@ fn a_removed_replica_leaves_nothing_and_its_successor_has_another_id() {
         cluster.stop().await;
     });
 }
+
+/// Bytes that are no message, and messages cut short, change nothing.
+#[test]
+fn what_is_no_message_is_dropped() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3, 4).await;
+        let mut rng = arqondb::env::Rng::new(4);
+        for n in 0..20_000u64 {
+            let mut bytes: Vec<u8> = (0..rng.below(60)).map(|_| rng.next_u64() as u8).collect();
+            if rng.one_in(2) {
+                // Addressed to the group, with a body of one kind or another.
+                let kind = (10 + rng.below(18)) << 3 | 2;
+                let mut head = vec![0x08, 7, 0x10, 101, 0x18, 101 + (n % 3) as u8, 0x20, 1];
+                head.extend([(kind & 0x7f | 0x80) as u8, (kind >> 7) as u8, bytes.len() as u8]);
+                head.append(&mut bytes);
+                bytes = head;
+            }
+            let node = n % 3 + 1;
+            let class = arqondb::raft::Class::ALL[rng.below(3) as usize];
+            cluster.host(node).receive(NodeId(rng.below(5)), class, bytes.into());
+            if n % 64 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for n in 1..5 {
+            cluster.execute(|| put("k", "v", n)).await.unwrap();
+        }
+        let states = cluster.converge().await;
+        assert!(states.values().all(|state| *state == states[&1]));
+        cluster.stop().await;
+    });
+}

@@ -1,6 +1,7 @@
 //! A network of function calls: messages take a random time, are lost when a way is cut, and arrive
 //! in order on each way. What is drawn at random follows from the seed; the order in which tasks
 //! wake does not, since tokio draws that by itself.
+// tidy: sleeps because time is simulated
 
 use arqondb::base::Result;
 use arqondb::env::Rng;

@@ -91,3 +91,19 @@ fn a_restarted_replica_says_when_it_has_recovered() {
         cluster.stop().await;
     });
 }
+
+/// Heartbeats of an idle group do not get in the way of what is written next.
+#[test]
+fn a_write_after_a_rest_is_as_quick_as_any() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3, 3).await;
+        for n in 1..=10 {
+            tokio::time::sleep(Duration::from_millis(n * 170)).await;
+            let at = tokio::time::Instant::now();
+            cluster.execute(|| put("k", "v", n)).await.unwrap();
+            let time = at.elapsed();
+            assert!(time < Duration::from_millis(20), "write {n} took {time:?}");
+        }
+        cluster.stop().await;
+    });
+}

@@ -43,7 +43,7 @@ fn a_dead_follower_does_not_hold_the_log() {
         assert!(most <= options.log_bytes_max + slack, "the log had {most} bytes");
         let leader = cluster.leader().await;
         let on_disk = cluster.log_bytes_on_disk(leader);
-        assert!(on_disk <= options.log_bytes_max + (8 * 64 << 10), "{on_disk} bytes on disk");
+        assert!(on_disk <= options.log_bytes_max + (512 << 10), "{on_disk} bytes on disk");
         let dead = (1..=3).find(|id| !cluster.running().contains(id)).unwrap();
         cluster.restart(dead).await;
         oracle.check(1, &cluster.converge().await);
