@@ -268,7 +268,9 @@ impl Group {
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => forward,
             Err(error) => return Err(stopped(error)),
         };
-        let leader = forward.leader_id.filter(|leader| *leader != self.inner.own);
+        // A new replica knows its leader before it knows the members, which openraft looks it up in.
+        let leader = forward.leader_id.or_else(|| self.status().leader);
+        let leader = leader.filter(|leader| *leader != self.inner.own);
         let (Some(leader), Consistency::Linearizable) = (leader, consistency) else {
             return Err(not_leader(&forward));
         };

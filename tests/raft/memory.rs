@@ -123,6 +123,7 @@ fn commands_have_outcomes_and_the_state_outlives_everything() {
         let fourth = SimDisk::new();
         let new = open(&net, 4, &fourth, true).await;
         leader(&nodes).await.group.add_learner(4, NodeId(4)).await.unwrap();
+        new.group.wait_until(|status| status.leader.is_some(), PATIENCE).await.unwrap();
         new.group.ready_to_read(Consistency::Linearizable, PATIENCE).await.unwrap();
         assert_eq!(new.machine.read(|words| words.0.len()), 300);
         assert!(net.snapshot_bytes() > 0);
@@ -141,6 +142,7 @@ fn commands_have_outcomes_and_the_state_outlives_everything() {
         let words = |node: &Node| node.machine.read(|words| words.0.clone());
         leader(&nodes).await;
         for node in &nodes {
+            node.group.wait_until(|status| status.leader.is_some(), PATIENCE).await.unwrap();
             node.group.ready_to_read(Consistency::Linearizable, PATIENCE).await.unwrap();
             assert_eq!(words(node).len(), 300);
             assert_eq!(words(node), words(&nodes[0]));
