@@ -6,7 +6,9 @@
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
 use crate::log::{Log, Position, RecordKind, RecordRef};
-use crate::raft::vocabulary::{Entry, LogId, StoredMembership, TypeConfig, Vote, log_id, term};
+use crate::raft::vocabulary::{
+    Entry, LogId, Payload, StoredMembership, TypeConfig, Vote, log_id, term,
+};
 use crate::raft::wire;
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -20,7 +22,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SLOT_VOTE: u64 = 1;
 const SLOT_COMMITTED: u64 = 2;
 const SLOT_PURGED: u64 = 3;
-const SLOT_APPLIED: u64 = 4;
+const SLOT_MEMBERS: u64 = 4;
+const SLOT_REPLICA: u64 = 5;
+
+/// Bytes of the newest entries that are kept in memory: each is read once for every follower and
+/// once to be applied.
+const RECENT_BYTES: usize = 4 << 20;
+/// Bytes of entries that a replication stream is given at once.
+const READ_BYTES: u64 = 4 << 20;
 
 /// What a group's records say, gathered while the node's log is replayed.
 #[derive(Debug, Default)]
@@ -31,13 +40,20 @@ pub struct Recovered {
     vote: Option<Vote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
-    applied: Option<(Option<LogId>, StoredMembership)>,
+    members: Vec<StoredMembership>,
+    replica: Option<u64>,
+    /// Bytes of all entries, as the log carries them.
+    bytes: u64,
+    /// The newest entries, as far as they are in memory, and their bytes.
+    recent: VecDeque<Entry>,
+    recent_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Placed {
     position: Position,
     term: u64,
+    bytes: u64,
 }
 
 impl Recovered {
@@ -59,14 +75,25 @@ impl Recovered {
                         format!("Raft entry {index} stands where {} should", self.end()),
                     ));
                 }
-                self.entries.push_back(Placed { position, term: term(&entry.log_id) });
+                let bytes = record.payload.len() as u64;
+                self.push(Placed { position, term: term(&entry.log_id), bytes });
             }
             RecordKind::Truncate => self.truncate(record.index.0),
             RecordKind::State => match record.index.0 {
-                SLOT_VOTE => self.vote = Some(wire::decode_vote(record.payload)?),
+                SLOT_VOTE => {
+                    let vote = (!record.payload.is_empty()).then_some(record.payload);
+                    self.vote = vote.map(wire::decode_vote).transpose()?;
+                }
+                SLOT_REPLICA => {
+                    let id = <[u8; 8]>::try_from(record.payload).ok();
+                    self.replica = id.map(u64::from_le_bytes);
+                }
                 SLOT_COMMITTED => self.committed = wire::decode_log_id(record.payload)?,
-                SLOT_PURGED => self.purged = wire::decode_log_id(record.payload)?,
-                SLOT_APPLIED => self.applied = Some(wire::decode_applied(record.payload)?),
+                SLOT_PURGED => {
+                    self.purged = wire::decode_log_id(record.payload)?;
+                    self.forget_purged();
+                }
+                SLOT_MEMBERS => self.members = wire::decode_members(record.payload)?,
                 // A slot of a newer version: what it means is not ours to guess.
                 slot => {
                     return Err(Error::new(
@@ -79,20 +106,63 @@ impl Recovered {
         Ok(())
     }
 
+    /// The replica that the records are of; `None` if it was removed.
+    pub fn replica(&self) -> Option<u64> {
+        self.replica
+    }
+
     /// The index behind the last entry.
     fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 
-    /// Keeps the entries below `end`.
-    fn truncate(&mut self, end: u64) {
-        self.entries.truncate(end.saturating_sub(self.first) as usize);
+    fn push(&mut self, placed: Placed) {
+        self.bytes += placed.bytes;
+        self.entries.push_back(placed);
     }
 
-    /// Forgets entries at or below `index` (they may be on disk still).
-    fn forget(&mut self, index: u64) {
-        while self.first <= index && self.entries.pop_front().is_some() {
+    /// Keeps an entry that was just pushed in memory.
+    fn remember(&mut self, entry: Entry) {
+        self.recent_bytes += size(&entry);
+        self.recent.push_back(entry);
+        while self.recent_bytes > RECENT_BYTES
+            && self.recent.len() > 1
+            && let Some(old) = self.recent.pop_front()
+        {
+            self.recent_bytes -= size(&old);
+        }
+    }
+
+    /// Keeps the entries below `end`.
+    fn truncate(&mut self, end: u64) {
+        while self.end() > end.max(self.first)
+            && let Some(placed) = self.entries.pop_back()
+        {
+            self.bytes -= placed.bytes;
+        }
+        while self.recent.back().is_some_and(|entry| entry.log_id.index >= end)
+            && let Some(entry) = self.recent.pop_back()
+        {
+            self.recent_bytes -= size(&entry);
+        }
+    }
+
+    /// Forgets the entries that are purged; they may be on disk still.
+    fn forget_purged(&mut self) {
+        let Some(purged) = self.purged else { return };
+        while self.first <= purged.index
+            && let Some(placed) = self.entries.pop_front()
+        {
             self.first += 1;
+            self.bytes -= placed.bytes;
+        }
+        while self.recent.front().is_some_and(|entry| entry.log_id.index <= purged.index)
+            && let Some(entry) = self.recent.pop_front()
+        {
+            self.recent_bytes -= size(&entry);
+        }
+        if self.entries.is_empty() {
+            self.first = purged.index + 1;
         }
     }
 
@@ -121,31 +191,99 @@ struct Shared {
 impl LogStore {
     /// The store of `group`, with what was recovered of it.
     pub fn new(log: Arc<Log>, group: GroupId, mut recovered: Recovered) -> LogStore {
-        if let Some(purged) = recovered.purged {
-            recovered.forget(purged.index);
-        }
-        if recovered.entries.is_empty() {
-            recovered.first = recovered.purged.map_or(0, |id| id.index + 1);
+        recovered.forget_purged();
+        if recovered.entries.is_empty() && recovered.purged.is_none() {
+            recovered.first = 0;
         }
         LogStore { shared: Arc::new(Shared { log, group, state: Mutex::new(recovered) }) }
     }
 
-    /// What the state machine had applied when it last said so.
-    pub(crate) fn applied(&self) -> Option<(Option<LogId>, StoredMembership)> {
-        self.state().applied.clone()
+    /// The memberships that were kept last, oldest first.
+    pub(crate) fn members(&self) -> Vec<StoredMembership> {
+        self.state().members.clone()
     }
 
-    /// Keeps what the state machine has applied, durable with the next sync.
-    pub(crate) fn save_applied(
-        &self,
-        last: Option<&LogId>,
-        membership: &StoredMembership,
-    ) -> Result<()> {
-        let payload = wire::encode_applied(last, membership);
+    /// Keeps memberships, durable with the next sync.
+    pub(crate) fn save_members(&self, members: &[StoredMembership]) -> Result<()> {
+        let payload = wire::encode_members(members);
         let mut state = self.state();
-        self.append_state(SLOT_APPLIED, &payload)?;
-        state.applied = Some((last.copied(), membership.clone()));
+        self.append_state(SLOT_MEMBERS, &payload)?;
+        state.members = members.to_vec();
         Ok(())
+    }
+
+    /// Makes everything appended so far durable. Waits for the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.shared.log.sync_to(self.shared.log.written())
+    }
+
+    /// Bytes of the entries that are in the log.
+    pub fn bytes(&self) -> u64 {
+        self.state().bytes
+    }
+
+    /// The greatest index whose leaving, with all before it, leaves `bytes` or more in the log.
+    pub(crate) fn index_to_leave(&self, bytes: u64) -> Option<u64> {
+        let state = self.state();
+        let mut left = state.bytes;
+        let mut found = None;
+        for (index, placed) in (state.first..).zip(&state.entries) {
+            left -= placed.bytes;
+            if left < bytes {
+                break;
+            }
+            found = Some(index);
+        }
+        found
+    }
+
+    /// The last entry that was purged.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.state().purged
+    }
+
+    /// The replica that the log is of.
+    pub(crate) fn replica(&self) -> Option<u64> {
+        self.state().replica
+    }
+
+    /// Whether the replica has neither voted nor been told anything.
+    pub(crate) fn is_new(&self) -> bool {
+        let state = self.state();
+        state.vote.is_none() && state.entries.is_empty() && state.purged.is_none()
+    }
+
+    /// Begins the log of a replica: what the records of one that was here before say is void.
+    /// Durable on return.
+    pub(crate) fn begin(&self, replica: u64) -> Result<()> {
+        self.reset(Some(replica))
+    }
+
+    /// Forgets the replica: nothing of the group will be in the log. Durable on return.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.reset(None)?;
+        self.shared.log.remove_group(self.shared.group)
+    }
+
+    fn reset(&self, replica: Option<u64>) -> Result<()> {
+        let id = replica.map(|id| id.to_le_bytes().to_vec()).unwrap_or_default();
+        let record = |kind, index, payload| RecordRef {
+            group: self.shared.group,
+            kind,
+            index: LogIndex(index),
+            payload,
+        };
+        let state = |slot, payload| record(RecordKind::State, slot, payload);
+        let end = self.shared.log.append(&[
+            record(RecordKind::Truncate, 0, &[]),
+            state(SLOT_VOTE, &[]),
+            state(SLOT_COMMITTED, &[]),
+            state(SLOT_PURGED, &[]),
+            state(SLOT_MEMBERS, &[]),
+            state(SLOT_REPLICA, &id),
+        ])?;
+        *self.state() = Recovered { replica, ..Recovered::default() };
+        self.shared.log.sync_to(end)
     }
 
     /// The term and index of an entry that is still in the log.
@@ -194,35 +332,60 @@ impl LogStore {
         }
         let mut positions = Vec::with_capacity(records.len());
         let end = self.shared.log.append_each(&records, &mut positions)?;
-        for (entry, position) in entries.iter().zip(positions) {
-            state.entries.push_back(Placed { position, term: term(&entry.log_id) });
+        for ((entry, position), payload) in entries.iter().zip(positions).zip(&payloads) {
+            let bytes = payload.len() as u64;
+            state.push(Placed { position, term: term(&entry.log_id), bytes });
+            state.remember(entry.clone());
         }
         Ok(end)
     }
 
-    fn read_entries(&self, range: impl RangeBounds<u64>) -> Result<Vec<Entry>> {
-        let positions: Vec<Position> = {
+    /// The entries of `range`, as far as there are any; of more than `bytes_max` only the first
+    /// ones, but at least one.
+    fn read_entries(&self, range: impl RangeBounds<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
+        let from = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => i + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(i) => i + 1,
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => u64::MAX,
+        };
+        let (positions, recent) = {
             let state = self.state();
-            let from = match range.start_bound() {
-                Bound::Included(i) => *i,
-                Bound::Excluded(i) => i + 1,
-                Bound::Unbounded => 0,
-            };
-            let to = match range.end_bound() {
-                Bound::Included(i) => i + 1,
-                Bound::Excluded(i) => *i,
-                Bound::Unbounded => u64::MAX,
-            };
             let skip = from.saturating_sub(state.first) as usize;
             let end = to.saturating_sub(state.first) as usize;
-            let held = state.entries.iter().take(end).skip(skip);
-            held.map(|placed| placed.position).collect()
+            let mut bytes = 0;
+            let fits = |placed: &&Placed| {
+                let is_first = bytes == 0;
+                bytes += placed.bytes.max(1);
+                is_first || bytes <= bytes_max
+            };
+            let held = state.entries.iter().take(end).skip(skip).take_while(fits);
+            let mut positions: Vec<Position> = held.map(|placed| placed.position).collect();
+            let first = from.max(state.first);
+            let in_memory = state.recent.front().map_or(u64::MAX, |entry| entry.log_id.index);
+            let on_disk = in_memory.saturating_sub(first).min(positions.len() as u64) as usize;
+            let count = positions.len() - on_disk;
+            positions.truncate(on_disk);
+            let at = (first + on_disk as u64).saturating_sub(in_memory) as usize;
+            let recent: Vec<Entry> = state.recent.iter().skip(at).take(count).cloned().collect();
+            (positions, recent)
         };
-        positions
-            .into_iter()
-            .map(|position| wire::decode_entry(self.shared.log.read(position)?.payload.into()))
-            .collect()
+        let read = |position| wire::decode_entry(self.shared.log.read(position)?.payload.into());
+        positions.into_iter().map(read).chain(recent.into_iter().map(Ok)).collect()
     }
+}
+
+/// About the bytes an entry takes in memory.
+fn size(entry: &Entry) -> usize {
+    let payload = match &entry.payload {
+        Payload::Normal(proposal) => proposal.framed().len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    };
+    payload + size_of::<Entry>()
 }
 
 impl RaftLogReader<TypeConfig> for LogStore {
@@ -230,7 +393,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.read_entries(range).map_err(io_error)
+        self.read_entries(range, u64::MAX).map_err(io_error)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read_entries(start..end, READ_BYTES).map_err(io_error)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -303,10 +470,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut state = self.state();
         self.append_state(SLOT_PURGED, &wire::encode_log_id(Some(&upto))).map_err(io_error)?;
         state.purged = Some(upto);
-        state.forget(upto.index);
-        if state.entries.is_empty() {
-            state.first = upto.index + 1;
-        }
+        state.forget_purged();
         drop(state);
         self.shared.log.set_floor(self.shared.group, LogIndex(upto.index + 1)).map_err(io_error)
     }

@@ -1,31 +1,73 @@
 //! Floor 6: replication. openraft behind one door; nobody else names it.
 //!
-//! Words: a *group* is one shard's replicas and their common log, kept as one group of each node's
-//! log. A *proposal* is an encoded write batch that a leader hands to its group.
+//! Words: a *group* is one shard's (or the catalog's) replicas and their common log, kept as one
+//! group of each node's log. A *replica* is a group's state on one node; its id is never used
+//! again. A *proposal* is what a leader hands to its group as one entry: encoded write batches, or a
+//! command. A *session* is the time in which a leader may place batches. A replica's state lies in
+//! a *generation*, a folder that a snapshot replaces by another. A *copy* of it is what is sent.
 //!
 //! In reading order:
-//! - [`vocabulary`]: openraft's type parameters, chosen once.
+//! - [`vocabulary`]: openraft's type parameters, chosen once; proposals. [`chance`]: its runtime.
 //! - [`wire`]: our own protobuf of entries, votes and memberships; openraft's derives are no format.
 //! - [`log_store`]: a group's Raft log over the node's log.
-//! - [`state_machine`]: committed entries applied to a shard.
+//! - [`state`]: the seam to what is replicated: [`shard_machine`], a shard; [`memory`], something
+//!   small in memory.
+//! - `generation`: where a state lies, and how another takes its place.
+//! - `replica`: a state, where it stands, and its copies. [`machine`]: as openraft drives it.
 //! - [`proposer`]: a group as a shard's [`crate::shard::Log`].
+//! - [`options`]: settings of a group. `retention`: cutting its log by size.
+//! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
+//!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots. [`grpc`]: the real network.
+//! - [`host`]: the groups of a node. [`group`]: one of them, as the floors above hold it.
+//! - [`work`]: where what waits for the disk is done.
 //!
 //! Openraft counts entries from 0, the node's log from 1: entry `i` of a group is the log's entry
-//! `i + 1`.
+//! `i + 1`. Every entry is applied to the state machine, also one that changes nothing there: it
+//! knows how far it is.
 //!
 //! Invariants owed to the floors above:
 //! - Votes, entries, truncations and purges of a group reach the disk in the order they were made.
 //! - No entry is reported flushed, and no vote returned from, before the log's sync.
-//! - An entry is purged only when the shard's tables hold it.
-//! - A follower applies a batch through the same [`crate::shard::Shard::apply`] as everyone.
+//! - The tables of a shard hold nothing that this node's log does not have durable.
+//! - An entry is purged only when the state machine's folder holds it.
+//! - A follower applies an entry through the same [`crate::shard::Shard::apply_entry`] as everyone.
+//! - A crash while a snapshot is installed leaves the old state or the new.
+//! - A replica that lost its log or its folder is not started again.
+//! - A proposal that may have been committed is never reported as failed.
 
+pub mod chance;
+mod generation;
+pub mod group;
+pub mod grpc;
+pub mod host;
+mod inbound;
+mod link;
 pub mod log_store;
+pub mod machine;
+pub mod memory;
+mod message;
+pub mod options;
 pub mod proposer;
-pub mod state_machine;
+mod receive;
+mod replica;
+mod retention;
+pub mod shard_machine;
+mod ship;
+pub mod state;
+pub mod transport;
 pub mod vocabulary;
 pub mod wire;
+pub mod work;
 
+pub use group::{Consistency, Group, GroupStatus};
+pub use host::{Host, HostOptions, Recoveries};
 pub use log_store::{LogStore, Recovered};
+pub use machine::{Machine, Shipment};
+pub use memory::{Memory, MemoryMachine};
+pub use options::GroupOptions;
 pub use proposer::{Proposer, RaftLog, proposals};
-pub use state_machine::StateMachine;
-pub use vocabulary::TypeConfig;
+pub use shard_machine::{OpenShard, ShardHandle, ShardMachine};
+pub use state::StateMachine;
+pub use transport::{Class, NodeId, Peers};
+pub use vocabulary::{LogId, TypeConfig};
+pub use work::Work;

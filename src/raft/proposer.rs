@@ -7,11 +7,12 @@
 //! closed session are never proposed; those already in the group may still be committed, and are
 //! then applied like anyone's.
 //!
-//! One batch is in the group at a time. openraft may refuse one (its lease has run out) and take
+//! One entry is in the group at a time, with all batches that had gathered before it. openraft may refuse one (its lease has run out) and take
 //! the next in the same term, but the next may have been evaluated on the one refused.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::raft::state_machine::StateMachine;
+use crate::raft::machine::Machine;
+use crate::raft::shard_machine::ShardHandle;
 use crate::raft::vocabulary::{Proposal, TypeConfig};
 use crate::shard::{Log, Placed, Shard};
 use bytes::Bytes;
@@ -20,16 +21,20 @@ use futures::stream::FuturesUnordered;
 use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::ProgressResponder;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Batches placed and not yet handed to the group.
 const QUEUE_MAX: usize = 4096;
+/// Bytes of batches after which an entry takes no more.
+const ENTRY_BYTES: usize = 1 << 20;
 /// Time between two attempts to open a session.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
 
-/// The shard's end of a group.
+/// The shard's end of a group. Clones share it: a snapshot puts another shard in the place of the
+/// one before.
+#[derive(Clone)]
 pub struct RaftLog {
     session: watch::Receiver<u64>,
     queue: mpsc::Sender<Queued>,
@@ -85,8 +90,13 @@ impl Proposer {
         self.session.subscribe()
     }
 
-    /// Moves batches until the group or the shard stops.
-    pub async fn run(mut self, raft: Raft<TypeConfig, StateMachine>, shard: Weak<Shard>) {
+    /// Moves batches, at most `at_once` of them as one entry, until the group or the shard stops.
+    pub(crate) async fn run(
+        mut self,
+        raft: Raft<TypeConfig, Machine>,
+        shard: ShardHandle,
+        at_once: usize,
+    ) {
         let mut metrics = raft.server_metrics();
         let mut last_session = 0;
         let mut open: Option<Open> = None;
@@ -115,6 +125,8 @@ impl Proposer {
             }
             let reopen = open.is_none() && leads.is_some();
             tokio::select! {
+                // In one order, so that a simulation repeats itself.
+                biased;
                 changed = metrics.changed() => {
                     if changed.is_err() {
                         break;
@@ -122,12 +134,11 @@ impl Proposer {
                 }
                 queued = self.queue.recv(), if in_flight.is_empty() => {
                     let Some(queued) = queued else { break };
-                    let Some(open) = open.as_ref().filter(|o| o.session == queued.session) else {
-                        continue;
-                    };
+                    let Some(open) = open.as_ref() else { continue };
+                    let Some(proposal) = self.gather(queued, open.session, at_once) else { continue };
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
-                        .write(Proposal(queued.batch))
+                        .write(proposal)
                         .with_leader(crate::raft::vocabulary::leader_of(open.term))
                         .responder(responder);
                     if proposal.await.is_err() {
@@ -147,10 +158,28 @@ impl Proposer {
         self.close(&shard);
     }
 
+    /// One proposal of `first` and what waits behind it, as far as it is of the open session.
+    fn gather(&mut self, first: Queued, session: u64, at_once: usize) -> Option<Proposal> {
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(queued) = next {
+            if queued.session == session {
+                bytes += queued.batch.len();
+                batches.push(queued.batch);
+            }
+            if bytes >= ENTRY_BYTES || batches.len() >= at_once {
+                break;
+            }
+            next = self.queue.try_recv().ok();
+        }
+        (!batches.is_empty()).then(|| Proposal::of(&batches))
+    }
+
     /// Ends the session: what is pending is unknown.
-    fn close(&self, shard: &Weak<Shard>) {
+    fn close(&self, shard: &ShardHandle) {
         self.session.send_replace(0);
-        if let Some(shard) = shard.upgrade() {
+        if let Ok(shard) = shard.get() {
             let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
             shard.fail_pending(&lost, false);
         }

@@ -233,12 +233,24 @@ impl Shard {
     /// Applies a committed batch: the one way in which anything ever changes. Called in log
     /// order: at recovery, by Raft's state machine on every replica, and for local commits.
     pub fn apply(&self, index: LogIndex, bytes: &[u8]) -> Result<()> {
+        self.apply_entry(index, &[bytes])
+    }
+
+    /// As [`Shard::apply`] for an entry of the log that carries several batches, or none: it takes
+    /// effect as a whole. A replicated shard is shown every entry of its log, so that its engine
+    /// knows how far it is.
+    pub fn apply_entry(&self, index: LogIndex, batches: &[impl AsRef<[u8]>]) -> Result<()> {
+        let views = batches.iter().map(|b| BatchView::read(b.as_ref()));
+        let views = views.collect::<Result<Vec<_>>>()?;
         let (lost, woken, sleepers) = {
             let mut state = self.commits.lock();
-            // Another leader's batch stands where ours were to stand: none of ours before it will.
-            let ours = state.pending.front().is_none_or(|p| &*p.bytes == bytes);
+            // Another leader's batches stand where ours were to stand: none of ours will.
+            let mut both = state.pending.iter().zip(batches);
+            let ours = state.pending.is_empty()
+                || state.pending.len() >= batches.len()
+                    && both.all(|(pending, batch)| *pending.bytes == *batch.as_ref());
             let lost = if ours { Vec::new() } else { self.lose_pending(&mut state) };
-            let done = self.apply_locked(&mut state, index, bytes);
+            let done = self.apply_locked(&mut state, index, &views);
             (lost, done.map(|()| self.commits.take_woken(&mut state)), state.sleepers)
         };
         if sleepers > 0 {
@@ -262,7 +274,7 @@ impl Shard {
                     break;
                 }
                 let Some(bytes) = state.pending.front().map(|p| p.bytes.clone()) else { break };
-                self.apply_locked(&mut state, at, &bytes)?;
+                self.apply_locked(&mut state, at, &[BatchView::read(&bytes)?])?;
             }
             (self.commits.take_woken(&mut state), state.sleepers)
         };
@@ -275,19 +287,25 @@ impl Shard {
         Ok(())
     }
 
-    fn apply_locked(&self, state: &mut State, index: LogIndex, bytes: &[u8]) -> Result<()> {
-        let view = BatchView::read(bytes)?;
-        self.engine.apply(index, &view)?;
-        self.note_committed_ms(view.commit_ms);
-        if view.is_empty() {
-            return Ok(());
-        }
-        let applied = state.applied.max(view.last_seq());
-        self.commits.set_applied(state, applied);
-        state.placed = state.placed.max(view.last_seq());
-        if state.pending.front().is_some_and(|p| &*p.bytes == bytes) {
-            state.pending.pop_front();
-            self.overlay.remove(&view);
+    /// REQUIRES: what is pending begins with these batches, or nothing is.
+    fn apply_locked(
+        &self,
+        state: &mut State,
+        index: LogIndex,
+        views: &[BatchView<'_>],
+    ) -> Result<()> {
+        self.engine.apply_all(index, views)?;
+        for view in views {
+            self.note_committed_ms(view.commit_ms);
+            if view.is_empty() {
+                continue;
+            }
+            let applied = state.applied.max(view.last_seq());
+            self.commits.set_applied(state, applied);
+            state.placed = state.placed.max(view.last_seq());
+            if state.pending.pop_front().is_some() {
+                self.overlay.remove(view);
+            }
         }
         Ok(())
     }

@@ -1,164 +1,274 @@
-//! Three replicas in one process: simulated disks, a network of function calls, paused time.
+//! Nodes in one process: simulated disks, a simulated network, paused time.
 
+use crate::raft::net::Net;
 use arqondb::base::{CfId, GroupId, Result, Seq};
 use arqondb::env::sim_disk::Crash;
-use arqondb::env::{Pool, SimDisk};
+use arqondb::env::{Pool, Rng, SimDisk};
 use arqondb::log::{Log, LogOptions, SyncLevel};
 use arqondb::lsm::{BlockCache, Engine, EngineOptions, IterOptions};
 use arqondb::op::{Request, Response};
-use arqondb::raft::vocabulary::TypeConfig;
-use arqondb::raft::{LogStore, Recovered, StateMachine, proposals};
+use arqondb::raft::{
+    Consistency, Group, GroupOptions, GroupStatus, Host, HostOptions, Memory, MemoryMachine,
+    NodeId, Recoveries, ShardHandle, Work,
+};
 use arqondb::shard::{Shard, ShardOptions};
 use arqondb::{Error, ErrorKind};
 use bytes::Bytes;
-use openraft::error::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
-};
-use openraft::type_config::alias::{SnapshotOf, VoteOf};
-use openraft::{Config, EmptyNode, OptionalSend, Raft, RaftNetworkFactory, RaftNetworkV2};
-use std::collections::BTreeMap;
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-type Group = Raft<TypeConfig, StateMachine>;
 /// Every record of a replica: family and key to value and sequence number.
 pub(crate) type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
 
-const GROUP: GroupId = GroupId(7);
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const GROUP: GroupId = GroupId(7);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(Clone, Default)]
-struct Router(Arc<Mutex<BTreeMap<u64, Group>>>);
+/// A state without anything in it.
+struct Nothing;
 
-impl Router {
-    fn get(&self, id: u64) -> std::result::Result<Group, RPCError<TypeConfig>> {
-        let found = self.0.lock().unwrap().get(&id).cloned();
-        found.ok_or_else(|| Unreachable::from_string(format!("{id} is down")).into())
+impl Memory for Nothing {
+    fn apply(&mut self, _command: &[u8]) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<()> {
+        Ok(())
     }
 }
 
-struct Link {
-    router: Router,
-    target: u64,
-}
-
-impl RaftNetworkFactory<TypeConfig> for Router {
-    type Network = Link;
-
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
-        Link { router: self.clone(), target }
-    }
-}
-
-fn remote(error: impl std::fmt::Display) -> RPCError<TypeConfig> {
-    Unreachable::from_string(error).into()
-}
-
-impl RaftNetworkV2<TypeConfig> for Link {
-    type SnapshotData = ();
-
-    async fn append_entries(
-        &mut self,
-        rpc: AppendEntriesRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> std::result::Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::task::yield_now().await;
-        self.router.get(self.target)?.append_entries(rpc).await.map_err(remote)
-    }
-
-    async fn vote(
-        &mut self,
-        rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> std::result::Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::task::yield_now().await;
-        self.router.get(self.target)?.vote(rpc).await.map_err(remote)
-    }
-
-    async fn pre_vote(
-        &mut self,
-        rpc: VoteRequest<TypeConfig>,
-        _option: RPCOption,
-    ) -> std::result::Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        tokio::task::yield_now().await;
-        self.router.get(self.target)?.pre_vote(rpc).await.map_err(remote)
-    }
-
-    async fn full_snapshot(
-        &mut self,
-        _vote: VoteOf<TypeConfig>,
-        _snapshot: SnapshotOf<TypeConfig, ()>,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        _option: RPCOption,
-    ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(Unreachable::from_string("no snapshots are sent").into())
-    }
-}
-
-struct Replica {
+struct Node {
     disk: SimDisk,
-    shard: Arc<Shard>,
-    raft: Group,
-    session: tokio::sync::watch::Receiver<u64>,
+    log: Arc<Log>,
+    host: Host,
+    group: Group,
+    shard: ShardHandle,
 }
 
-/// A cluster of replicas numbered from 1.
+/// A cluster of nodes numbered from 1; the replica on a node is numbered 100 above it.
 pub(crate) struct Cluster {
-    router: Router,
-    replicas: BTreeMap<u64, Replica>,
+    pub(crate) net: Net,
+    pub(crate) options: GroupOptions,
+    pub(crate) snapshot_rate: u64,
+    nodes: BTreeMap<u64, Node>,
     down: BTreeMap<u64, SimDisk>,
+    starts: u64,
+    last: u64,
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+pub(crate) fn replica(node: u64) -> u64 {
+    node + 100
 }
 
 impl Cluster {
-    pub(crate) async fn start(size: u64, _seed: u64) -> Cluster {
+    pub(crate) async fn start(size: u64, seed: u64) -> Cluster {
+        Cluster::start_with(size, seed, GroupOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(size: u64, seed: u64, options: GroupOptions) -> Cluster {
+        arqondb::raft::chance::choose_chance(seed);
         let mut cluster = Cluster {
-            router: Router::default(),
-            replicas: BTreeMap::new(),
-            down: (1..=size).map(|id| (id, SimDisk::new())).collect(),
+            net: Net::new(seed),
+            options,
+            snapshot_rate: 0,
+            nodes: BTreeMap::new(),
+            down: BTreeMap::new(),
+            starts: seed << 8,
+            last: 0,
         };
-        for id in 1..=size {
-            cluster.restart(id).await;
+        for _ in 0..size {
+            cluster.add_node().await;
         }
-        let members: BTreeMap<u64, EmptyNode> = (1..=size).map(|id| (id, EmptyNode {})).collect();
-        cluster.replicas[&1].raft.initialize(members).await.unwrap();
+        let voters = (1..=size).map(replica).collect();
+        cluster.nodes[&1].group.initialize(voters).await.unwrap();
         cluster.leader().await;
         cluster
     }
 
-    /// Starts a replica on the disk it left behind.
-    pub(crate) async fn restart(&mut self, id: u64) {
-        let disk = self.down.remove(&id).unwrap();
-        let replica = open(id, disk, self.router.clone()).await;
-        self.router.0.lock().unwrap().insert(id, replica.raft.clone());
-        self.replicas.insert(id, replica);
+    /// A new node with an empty replica; gives its number.
+    pub(crate) async fn add_node(&mut self) -> u64 {
+        self.last += 1;
+        self.down.insert(self.last, SimDisk::new());
+        self.open(self.last, true).await.unwrap();
+        self.last
     }
 
-    /// Ends a replica, and leaves the disk as the crash would.
-    pub(crate) async fn crash(&mut self, id: u64, crash: Crash) {
-        let replica = self.replicas.remove(&id).unwrap();
-        self.router.0.lock().unwrap().remove(&id);
-        // From this moment nothing it does reaches its disk.
-        replica.disk.stop_at(Some(0));
-        let after = replica.disk.crash(crash);
-        _ = replica.raft.shutdown().await;
-        drop(replica);
-        self.down.insert(id, after);
-    }
-
-    pub(crate) async fn stop(self) {
-        for replica in self.replicas.into_values() {
-            replica.raft.shutdown().await.unwrap();
+    /// A second group on all nodes, which has taken one command and takes no more.
+    pub(crate) async fn add_idle_group(&mut self) {
+        let nodes: Vec<u64> = self.nodes.keys().copied().collect();
+        let mut groups = Vec::new();
+        for id in &nodes {
+            let node = &self.nodes[id];
+            let machine = MemoryMachine::new(node.disk.shared(), Nothing);
+            let options = self.options.clone();
+            let created = node.host.create(GroupId(8), replica(*id), options, Box::new(machine));
+            let group = created.await.unwrap();
+            group.set_places(nodes.iter().map(|id| (replica(*id), NodeId(*id))));
+            groups.push(group);
+        }
+        groups[0].initialize(nodes.iter().map(|id| replica(*id)).collect()).await.unwrap();
+        let leads = |s: &GroupStatus| s.leader.is_some() && s.applied.is_some();
+        for group in &groups {
+            group.wait_until(leads, PATIENCE).await.unwrap();
         }
     }
 
-    /// A replica that leads and takes batches, once there is one.
+    /// Starts a node on the disk it left behind.
+    pub(crate) async fn restart(&mut self, id: u64) {
+        self.open(id, false).await.unwrap();
+    }
+
+    async fn open(&mut self, id: u64, create: bool) -> Result<()> {
+        let disk = self.down.remove(&id).unwrap();
+        self.starts += 1;
+        let opened = self.try_open(id, disk.clone(), create).await;
+        match opened {
+            Ok(node) => {
+                self.nodes.insert(id, node);
+                self.spread_places();
+                Ok(())
+            }
+            Err(error) => {
+                self.net.detach(NodeId(id));
+                self.down.insert(id, disk);
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Cluster::restart`] of a node that may not be able to.
+    pub(crate) async fn try_restart(&mut self, id: u64) -> Result<()> {
+        self.open(id, false).await
+    }
+
+    async fn try_open(&self, id: u64, disk: SimDisk, create: bool) -> Result<Node> {
+        let mut recovered = Recoveries::default();
+        let options = LogOptions {
+            sync: SyncLevel::Always,
+            segment_bytes: 64 << 10,
+            threads: false,
+            seed: Some(id),
+            ..LogOptions::default()
+        };
+        let mut take =
+            |position, record: arqondb::log::RecordRef<'_>| recovered.take(position, &record);
+        let log = Arc::new(Log::open(disk.shared(), Path::new("/log"), options, &mut take)?);
+        let host_options = HostOptions {
+            snapshot_bytes_per_second: self.snapshot_rate,
+            log_bytes_max: 256 << 10,
+            ..HostOptions::new("/groups", Work::Inline, self.starts)
+        };
+        let port = self.net.port(NodeId(id));
+        let host = Host::new(host_options, disk.shared(), log.clone(), port, recovered)?;
+        self.net.attach(NodeId(id), host.clone());
+        let shard_disk = disk.clone();
+        let open = move |dir: &Path, log: arqondb::raft::RaftLog| {
+            let (pool, cache) = (Pool::manual(), BlockCache::new(1 << 20));
+            let options = EngineOptions {
+                memtable_budget_bytes: 4 << 20,
+                write_buffer_bytes: 1 << 20,
+                ..EngineOptions::new(dir)
+            };
+            let engine = Engine::open(shard_disk.shared(), pool, cache, options)?;
+            Ok(Shard::new(engine, Box::new(log), ShardOptions { count_keys: true, seed: id }))
+        };
+        let options = self.options.clone();
+        let (group, shard) = host.start_shard(GROUP, replica(id), options, create, open).await?;
+        Ok(Node { disk, log, host, group, shard })
+    }
+
+    fn spread_places(&self) {
+        for node in self.nodes.values() {
+            node.group.set_places((1..=self.last).map(|id| (replica(id), NodeId(id))));
+        }
+    }
+
+    /// Ends a node, and leaves the disk as the crash would.
+    pub(crate) async fn crash(&mut self, id: u64, crash: Crash) {
+        let node = self.nodes.remove(&id).unwrap();
+        self.net.detach(NodeId(id));
+        // From this moment nothing it does reaches its disk.
+        node.disk.stop_at(Some(0));
+        let after = node.disk.crash(crash);
+        node.host.stop_all().await;
+        drop(node);
+        self.down.insert(id, after);
+        self.tell_lost(id);
+    }
+
+    /// A node ends in order.
+    pub(crate) async fn shut_down(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        node.host.stop_all().await;
+        self.net.detach(NodeId(id));
+        let disk = node.disk.clone();
+        drop(node);
+        self.down.insert(id, disk.crash(Crash::Process));
+        self.tell_lost(id);
+    }
+
+    /// A node that is down never comes back.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.down.remove(&id);
+    }
+
+    /// The disk of a node that is down.
+    pub(crate) fn disk(&mut self, id: u64) -> &mut SimDisk {
+        self.down.get_mut(&id).unwrap()
+    }
+
+    /// The disk of a node that runs.
+    pub(crate) fn live_disk(&self, id: u64) -> &SimDisk {
+        &self.nodes[&id].disk
+    }
+
+    fn tell_lost(&self, id: u64) {
+        self.nodes.values().for_each(|node| node.host.lost(NodeId(id)));
+    }
+
+    pub(crate) async fn stop(self) {
+        for node in self.nodes.into_values() {
+            node.host.stop_all().await;
+        }
+    }
+
+    pub(crate) fn group(&self, id: u64) -> &Group {
+        &self.nodes[&id].group
+    }
+
+    pub(crate) fn host(&self, id: u64) -> &Host {
+        &self.nodes[&id].host
+    }
+
+    pub(crate) fn status(&self, id: u64) -> GroupStatus {
+        self.nodes[&id].group.status()
+    }
+
+    pub(crate) fn log_bytes_on_disk(&self, id: u64) -> u64 {
+        self.nodes[&id].log.bytes_on_disk()
+    }
+
+    pub(crate) fn running(&self) -> BTreeSet<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// A node whose replica leads and takes batches, once there is one.
     pub(crate) async fn leader(&self) -> u64 {
-        let opened = self.replicas.iter().map(|(id, replica)| {
-            let mut session = replica.session.clone();
+        self.leader_among(&self.running()).await
+    }
+
+    pub(crate) async fn leader_among(&self, among: &BTreeSet<u64>) -> u64 {
+        let opened = among.iter().map(|id| {
+            let mut session = self.nodes[id].group.sessions().unwrap();
             Box::pin(async move {
                 let open = session.wait_for(|session| *session != 0).await.is_ok();
                 if !open {
@@ -174,9 +284,27 @@ impl Cluster {
     /// Executes on whoever leads; tries again as long as nothing was proposed, and when the
     /// outcome is unknown, with the same request id.
     pub(crate) async fn execute(&self, request: impl Fn() -> Request) -> Result<Response> {
+        self.execute_among(&self.running(), request).await
+    }
+
+    pub(crate) async fn execute_among(
+        &self,
+        among: &BTreeSet<u64>,
+        request: impl Fn() -> Request,
+    ) -> Result<Response> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut turn = 0;
         loop {
-            let leader = self.leader().await;
+            // Somebody may still think that it leads: ask others too.
+            let leaders: Vec<u64> = match tokio::time::Instant::now() < deadline {
+                true => among.iter().copied().filter(|id| self.leads(*id)).collect(),
+                false => Vec::new(),
+            };
+            let leader = match leaders.len() {
+                0 => self.leader_among(among).await,
+                n => leaders[turn % n],
+            };
+            turn += 1;
             match self.execute_on(leader, request()).await {
                 Err(e)
                     if tokio::time::Instant::now() < deadline
@@ -189,8 +317,12 @@ impl Cluster {
         }
     }
 
+    fn leads(&self, id: u64) -> bool {
+        self.nodes[&id].group.sessions().is_some_and(|session| *session.borrow() != 0)
+    }
+
     pub(crate) async fn execute_on(&self, id: u64, request: Request) -> Result<Response> {
-        let shard = &self.replicas[&id].shard;
+        let shard = self.nodes[&id].shard.get()?;
         let answer = shard.execute(request, 1_000_000)?;
         let (send, receive) = tokio::sync::oneshot::channel();
         shard.when_committed(answer.rests_on, move |outcome| _ = send.send(outcome));
@@ -201,22 +333,46 @@ impl Cluster {
         }
     }
 
+    /// Reads on a node with a consistency.
+    pub(crate) async fn read_on(
+        &self,
+        id: u64,
+        consistency: Consistency,
+        request: Request,
+    ) -> Result<Response> {
+        self.nodes[&id].group.ready_to_read(consistency, Duration::from_secs(2)).await?;
+        self.nodes[&id].shard.get()?.execute(request, 1_000_000).map(|answer| answer.response)
+    }
+
     pub(crate) fn flush(&self, id: u64) {
-        if let Some(replica) = self.replicas.get(&id) {
-            replica.shard.engine().flush_all().unwrap();
+        if let Some(node) = self.nodes.get(&id) {
+            node.shard.get().unwrap().engine().flush_all().unwrap();
         }
     }
 
-    /// What each replica holds, once all have applied as much.
+    pub(crate) fn held(&self, id: u64) -> u64 {
+        self.nodes[&id].shard.get().unwrap().engine().replay_from().0
+    }
+
+    /// What each running replica holds, once all have applied as much.
     pub(crate) async fn converge(&self) -> BTreeMap<u64, State> {
-        let leader = self.leader().await;
         // A last entry that all must apply, so that nothing can still be on its way.
-        let last = self.replicas[&leader].raft.write_blank().await.unwrap().log_id.index;
-        for replica in self.replicas.values() {
-            let wait = replica.raft.wait(Some(PATIENCE));
-            wait.applied_index_at_least(Some(last), "the last entry").await.unwrap();
+        let marker = || Request::Write {
+            writes: vec![arqondb::op::kv::Write::Put {
+                cf: CfId::DEFAULT,
+                key: Bytes::from_static(b"the-last"),
+                value: Bytes::from_static(b"of-all"),
+                expiry: arqondb::op::kv::Expiry::Never,
+            }],
+            id: None,
+        };
+        self.execute(marker).await.unwrap();
+        let leader = self.leader().await;
+        let last = self.status(leader).last;
+        for node in self.nodes.values() {
+            node.group.wait_until(|status| status.applied >= last, PATIENCE).await.unwrap();
         }
-        self.replicas.iter().map(|(id, replica)| (*id, state(&replica.shard))).collect()
+        self.nodes.iter().map(|(id, node)| (*id, state(&node.shard.get().unwrap()))).collect()
     }
 }
 
@@ -234,43 +390,63 @@ fn state(shard: &Shard) -> State {
     state
 }
 
-async fn open(id: u64, disk: SimDisk, router: Router) -> Replica {
-    let mut recovered = Recovered::default();
-    let options = LogOptions {
-        sync: SyncLevel::Always,
-        segment_bytes: 64 << 10,
-        threads: false,
-        seed: Some(id),
-        ..LogOptions::default()
+/// What a client has been told, against what is there in the end.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    acknowledged: BTreeMap<String, String>,
+    attempted: BTreeMap<String, BTreeSet<String>>,
+    requests: u64,
+}
+
+impl Oracle {
+    /// Writes a random key with a value of about `bytes`, and keeps what became of it.
+    pub(crate) async fn write(
+        &mut self,
+        cluster: &Cluster,
+        among: &BTreeSet<u64>,
+        rng: &mut Rng,
+        bytes: usize,
+    ) {
+        self.requests += 1;
+        let key = format!("key-{}", rng.below(20));
+        let value = format!("{}-{}", self.requests, "x".repeat(bytes));
+        let request = self.requests;
+        match cluster.execute_among(among, || put(&key, &value, request)).await {
+            Ok(Response::Committed { .. }) => {
+                self.attempted.remove(&key);
+                self.acknowledged.insert(key, value);
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => _ = self.attempted.entry(key).or_default().insert(value),
+        }
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// All replicas hold the same, every acknowledged write among it.
+    pub(crate) fn check(&self, seed: u64, states: &BTreeMap<u64, State>) {
+        let (first, state) = states.iter().next().unwrap();
+        for (id, other) in states {
+            assert!(other == state, "seed {seed}: replica {id} differs from replica {first}");
+        }
+        for (key, value) in &self.acknowledged {
+            let (found, _) = &state[&(CfId::DEFAULT, Bytes::copy_from_slice(key.as_bytes()))];
+            let found = String::from_utf8_lossy(found).into_owned();
+            let later = self.attempted.get(key).is_some_and(|values| values.contains(&found));
+            assert!(&found == value || later, "seed {seed}: {key} is {found}, told {value}");
+        }
+    }
+}
+
+pub(crate) fn put(key: &str, value: &str, request: u64) -> Request {
+    use arqondb::op::kv::{Expiry, RequestId, Write};
+    let put = Write::Put {
+        cf: CfId::DEFAULT,
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        expiry: if request.is_multiple_of(7) { Expiry::InMs(1 << 40) } else { Expiry::Never },
     };
-    let log = Log::open(disk.shared(), Path::new("/log"), options, &mut |position, record| {
-        if record.group == GROUP { recovered.take(position, &record) } else { Ok(()) }
-    })
-    .unwrap();
-    let engine = Engine::open(
-        disk.shared(),
-        Pool::manual(),
-        BlockCache::new(1 << 20),
-        EngineOptions::new("/shard"),
-    )
-    .unwrap();
-    let (shard_log, proposer) = proposals();
-    let options = ShardOptions { count_keys: true, seed: id };
-    let shard = Shard::new(engine, Box::new(shard_log), options);
-    let store = LogStore::new(Arc::new(log), GROUP, recovered);
-    let machine = StateMachine::new(shard.clone(), store.clone());
-    let config = Config {
-        heartbeat_interval: 50,
-        election_timeout_min: 300,
-        election_timeout_max: 500,
-        enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
-        snapshot_policy: openraft::SnapshotPolicy::Never,
-        ..Config::default()
-    };
-    let config = Arc::new(config.validate().unwrap());
-    let raft = Raft::new(id, config, router, store, machine).await.unwrap();
-    let session = proposer.sessions();
-    tokio::spawn(proposer.run(raft.clone(), Arc::downgrade(&shard)));
-    Replica { disk, shard, raft, session }
+    Request::Write { writes: vec![put], id: Some(RequestId { client: 1, request }) }
 }

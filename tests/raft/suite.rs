@@ -4,7 +4,7 @@
 use arqondb::base::GroupId;
 use arqondb::env::SimDisk;
 use arqondb::log::{Log, LogOptions, SyncLevel};
-use arqondb::raft::vocabulary::{LogId, Payload, StoredMembership, TypeConfig};
+use arqondb::raft::vocabulary::{LogId, Outcome, Payload, StoredMembership, TypeConfig};
 use arqondb::raft::{LogStore, Recovered};
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -64,7 +64,7 @@ impl RaftStateMachine<TypeConfig> for Memory {
             }
             inner.last = Some(entry.log_id);
             if let Some(responder) = responder {
-                responder.send(());
+                responder.send(Outcome::default());
             }
         }
         Ok(())

@@ -156,25 +156,36 @@ impl Engine {
     /// `Poisoned` after a failed sync of the manifest. Nothing else: what a batch does was decided
     /// before it was logged.
     pub fn apply(&self, index: LogIndex, batch: &BatchView<'_>) -> Result<()> {
+        self.apply_all(index, std::slice::from_ref(batch))
+    }
+
+    /// As [`Engine::apply`] for an entry of the log that carries several batches, or none: a family
+    /// has all of the entry in sstables or nothing of it, since no memtable is sealed between two.
+    pub fn apply_all(&self, index: LogIndex, batches: &[BatchView<'_>]) -> Result<()> {
         let inner = &self.inner;
         let mut applying = inner.apply.lock();
         inner.check_poison()?;
-        let Inserted { bytes, suspects } = applying.insert(inner, index, batch);
-        let memtable_bytes = inner.memtable_bytes.add(bytes);
+        let mut done = Inserted::default();
         // Changed under the apply lock alone: no atomic maximum is needed.
         let raise = |value: &AtomicU64, to: u64| {
             if value.load(Ordering::Relaxed) < to {
                 value.store(to, Ordering::Release);
             }
         };
-        raise(&inner.committed_ms, batch.commit_ms);
-        raise(&inner.visible_seq, batch.last_seq().0);
+        for batch in batches {
+            let Inserted { bytes, suspects } = applying.insert(inner, index, batch);
+            done.bytes += bytes;
+            done.suspects |= suspects;
+            raise(&inner.committed_ms, batch.commit_ms);
+            raise(&inner.visible_seq, batch.last_seq().0);
+        }
         raise(&inner.applied_index, index.0);
-        if suspects
+        let memtable_bytes = inner.memtable_bytes.add(done.bytes);
+        if done.suspects
             || memtable_bytes > inner.options.memtable_soft_bytes()
             || applying.is_full(index, inner.options.write_buffer_bytes)
         {
-            inner.follow_up(applying, index, suspects, memtable_bytes);
+            inner.follow_up(applying, index, done.suspects, memtable_bytes);
         }
         Ok(())
     }

@@ -165,7 +165,9 @@ impl Inner {
             rewrite(inputs(&buffers), rules, target)?
         };
         let written: u64 = files.iter().map(|f| f.meta.size).sum();
-        if self.others_need_log(tree, seal.last_index) {
+        if self.barrier_always.load(Ordering::Acquire)
+            || self.others_need_log(tree, seal.last_index)
+        {
             self.sync_log(seal.last_index)?;
         }
         {

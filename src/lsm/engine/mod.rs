@@ -96,6 +96,7 @@ struct Inner {
     pressure: AtomicU64,
     on_flush: Mutex<Option<FlushListener>>,
     log_barrier: Mutex<Option<LogBarrier>>,
+    barrier_always: AtomicBool,
     counters: stats::Counters,
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -167,6 +168,13 @@ impl Engine {
     /// lost for another. Not needed where every batch is durable in the log before it is applied.
     pub fn set_log_barrier(&self, barrier: Box<dyn Fn(LogIndex) -> Result<()> + Send + Sync>) {
         *lock(&self.inner.log_barrier) = Some(Arc::from(barrier));
+    }
+
+    /// Has the barrier of [`Engine::set_log_barrier`] called before every such edit, whoever needs
+    /// the log: for an owner whose log may not end before what the tables hold, because it names
+    /// what stands there.
+    pub fn always_call_log_barrier(&self) {
+        self.inner.barrier_always.store(true, Ordering::Release);
     }
 
     /// Ends background work and lets the folder go. Nothing is flushed: what is in memtables

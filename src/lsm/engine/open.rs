@@ -79,6 +79,7 @@ pub(super) fn open(
         pressure: AtomicU64::new(0),
         on_flush: Mutex::new(None),
         log_barrier: Mutex::new(None),
+        barrier_always: AtomicBool::new(false),
         counters: stats::Counters::default(),
         lock: Mutex::new(lock),
     }))

@@ -1,0 +1,395 @@
+//! The groups of one node: on its one log, in one folder, over one network.
+//!
+//! ```text
+//! <folder>/group-<id>/        see `generation`
+//!                    /REMOVED  the replica is being removed
+//! ```
+//! A replica is known to the log and has a folder; one that has only one of the two has lost the
+//! other, and is refused: it may have voted or acknowledged what it no longer knows.
+
+use crate::base::{Error, ErrorKind, GroupId, Result};
+use crate::env::Disk;
+use crate::env::disk::write_atomic;
+use crate::log::{Log, Position, RecordRef};
+use crate::raft::generation::{has_current, remove_dir_all};
+use crate::raft::group::{Group, Start};
+use crate::raft::inbound;
+use crate::raft::log_store::{LogStore, Recovered};
+use crate::raft::message::{Body, Envelope};
+use crate::raft::options::GroupOptions;
+use crate::raft::proposer::{RaftLog, proposals};
+use crate::raft::shard_machine::{ShardHandle, ShardMachine};
+use crate::raft::ship::Rate;
+use crate::raft::state::StateMachine;
+use crate::raft::transport::{Class, NodeId, Peers, Questions};
+use crate::raft::work::Work;
+use crate::shard::Shard;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Settings of a node's groups.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Below which each group has a folder.
+    pub dir: PathBuf,
+    /// Where flushes, copies and files of snapshots are worked on.
+    pub work: Work,
+    /// Bytes a second of all snapshots that this node sends; 0 for no bound. Default 64 MiB.
+    pub snapshot_bytes_per_second: u64,
+    /// Snapshots sent at a time, and as many received. Default 2, at least 1.
+    pub snapshots_at_once: usize,
+    /// Bytes of the node's log on disk above which groups are asked to let go of its oldest part,
+    /// each of however little. Default 1 GiB.
+    pub log_bytes_max: u64,
+    /// A number that no other start of this node has had, to name its snapshots.
+    pub nonce: u64,
+}
+
+impl HostOptions {
+    /// The defaults, below `dir`.
+    pub fn new(dir: impl Into<PathBuf>, work: Work, nonce: u64) -> HostOptions {
+        HostOptions {
+            dir: dir.into(),
+            work,
+            snapshot_bytes_per_second: 64 << 20,
+            snapshots_at_once: 2,
+            log_bytes_max: 1 << 30,
+            nonce,
+        }
+    }
+}
+
+/// What a log's records say of all groups, gathered while it is opened.
+#[derive(Debug, Default)]
+pub struct Recoveries(BTreeMap<GroupId, Recovered>);
+
+impl Recoveries {
+    /// Takes the next record of a replicated group, in log order.
+    ///
+    /// # Errors
+    /// As [`Recovered::take`].
+    pub fn take(&mut self, position: Position, record: &RecordRef<'_>) -> Result<()> {
+        self.0.entry(record.group).or_default().take(position, record)
+    }
+}
+
+/// The groups of one node. Clones share them.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+/// What a node's groups have in common.
+pub(crate) struct Shared {
+    pub(crate) options: HostOptions,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) questions: Arc<Questions>,
+    /// Numbers of streams of appends.
+    pub(crate) streams: AtomicU64,
+    pub(crate) nonce: u64,
+    pub(crate) sending: Semaphore,
+    pub(crate) receiving: Arc<Semaphore>,
+    pub(crate) rate: Rate,
+    stores: Mutex<BTreeMap<GroupId, LogStore>>,
+    groups: Mutex<BTreeMap<GroupId, Group>>,
+    /// Held while a group is started, stopped or removed.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Host {
+    /// The host of the groups that `log` was replayed for.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn new(
+        options: HostOptions,
+        disk: Arc<dyn Disk>,
+        log: Arc<Log>,
+        peers: Arc<dyn Peers>,
+        recovered: Recoveries,
+    ) -> Result<Host> {
+        disk.create_dir_all(&options.dir)?;
+        let mut stores = BTreeMap::new();
+        for (group, recovered) in recovered.0 {
+            if recovered.replica().is_some() {
+                stores.insert(group, LogStore::new(log.clone(), group, recovered));
+            } else {
+                log.remove_group(group)?;
+            }
+        }
+        let at_once = options.snapshots_at_once.max(1);
+        let shared = Shared {
+            nonce: options.nonce.wrapping_shl(32),
+            rate: Rate::new(options.snapshot_bytes_per_second),
+            options,
+            disk,
+            log,
+            questions: Questions::new(peers),
+            streams: AtomicU64::new(1),
+            sending: Semaphore::new(at_once),
+            receiving: Arc::new(Semaphore::new(at_once)),
+            stores: Mutex::new(stores),
+            groups: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        };
+        Ok(Host { shared: Arc::new(shared) })
+    }
+
+    /// The replicas that this node's log knows, whether they run or not.
+    pub fn replicas(&self) -> Vec<(GroupId, u64)> {
+        let stores = lock(&self.shared.stores);
+        stores.iter().filter_map(|(group, store)| Some((*group, store.replica()?))).collect()
+    }
+
+    /// A group that runs.
+    pub fn group(&self, group: GroupId) -> Option<Group> {
+        lock(&self.shared.groups).get(&group).cloned()
+    }
+
+    /// All groups that run.
+    pub fn groups(&self) -> Vec<Group> {
+        lock(&self.shared.groups).values().cloned().collect()
+    }
+
+    /// Makes a replica of a group on this node, empty, and starts it. One that is there already
+    /// under this id is started. The registry gives ids of replicas out and never gives one twice.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if another replica of the group is here; as [`Host::start`].
+    pub async fn create(
+        &self,
+        group: GroupId,
+        replica: u64,
+        options: GroupOptions,
+        state: Box<dyn StateMachine>,
+    ) -> Result<Group> {
+        let _one = self.shared.changing.lock().await;
+        self.finish_removal(group)?;
+        let dir = self.shared.dir_of(group);
+        let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
+        match known {
+            Some(known) if known != replica => {
+                let message = format!("replica {known} of group {group} is here; remove it first");
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+            Some(_) => {}
+            None if has_current(&*self.shared.disk, &dir) => return Err(lost_log(group)),
+            None => {
+                let recovered = Recovered::default();
+                let store = LogStore::new(self.shared.log.clone(), group, recovered);
+                // The log first: a replica that it knows and that has done nothing needs no folder.
+                store.begin(replica)?;
+                lock(&self.shared.stores).insert(group, store);
+            }
+        }
+        self.run(group, replica, options, state).await
+    }
+
+    /// Starts a replica that is here.
+    ///
+    /// # Errors
+    /// `NotFound` if the replica is not here; `Refused` if a part of it has been lost; `Corruption`
+    /// if it is damaged; what the disk answers.
+    pub async fn start(
+        &self,
+        group: GroupId,
+        replica: u64,
+        options: GroupOptions,
+        state: Box<dyn StateMachine>,
+    ) -> Result<Group> {
+        let _one = self.shared.changing.lock().await;
+        let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
+        if known != Some(replica) {
+            if has_current(&*self.shared.disk, &self.shared.dir_of(group)) && known.is_none() {
+                return Err(lost_log(group));
+            }
+            let message = format!("replica {replica} of group {group} is not on this node");
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        self.run(group, replica, options, state).await
+    }
+
+    /// As [`Host::start`] or, with `create`, [`Host::create`] for a shard, which `open` opens in a
+    /// folder with the log it is given.
+    pub async fn start_shard(
+        &self,
+        group: GroupId,
+        replica: u64,
+        options: GroupOptions,
+        create: bool,
+        open: impl Fn(&Path, RaftLog) -> Result<Arc<Shard>> + Send + Sync + 'static,
+    ) -> Result<(Group, ShardHandle)> {
+        let (log, proposer) = proposals();
+        let handle = ShardHandle::new();
+        let machine = Box::new(ShardMachine::new(
+            self.shared.disk.clone(),
+            &self.shared.log,
+            Box::new(move |dir| open(dir, log.clone())),
+            handle.clone(),
+        ));
+        let group = match create {
+            true => self.create(group, replica, options, machine).await?,
+            false => self.start(group, replica, options, machine).await?,
+        };
+        group.lead(proposer, handle.clone());
+        Ok((group, handle))
+    }
+
+    async fn run(
+        &self,
+        group: GroupId,
+        replica: u64,
+        options: GroupOptions,
+        state: Box<dyn StateMachine>,
+    ) -> Result<Group> {
+        if self.group(group).is_some() {
+            let message = format!("group {group} runs already");
+            return Err(Error::new(ErrorKind::AlreadyExists, message));
+        }
+        let store = lock(&self.shared.stores).get(&group).cloned();
+        let dir = self.shared.dir_of(group);
+        let Some(store) = store else { return Err(lost_log(group)) };
+        if !has_current(&*self.shared.disk, &dir) && !store.is_new() {
+            let message = format!(
+                "the folder of group {group} is gone, but its log is not; remove this replica and \
+                 add a new one"
+            );
+            return Err(Error::new(ErrorKind::Refused, message));
+        }
+        let start = Start { id: group, own: replica, options, store, state, dir };
+        let group = Group::start(self.shared.clone(), start).await?;
+        lock(&self.shared.groups).insert(group.id(), group.clone());
+        Ok(group)
+    }
+
+    /// Stops a group; nothing of it is lost. Fine if it does not run.
+    pub async fn stop(&self, group: GroupId) {
+        let _one = self.shared.changing.lock().await;
+        let running = lock(&self.shared.groups).remove(&group);
+        if let Some(running) = running {
+            running.stop().await;
+        }
+    }
+
+    /// Stops a group and removes its replica from this node for good: its id must never be used
+    /// again. Fine if it is not here.
+    ///
+    /// # Errors
+    /// What the disk answers; called again, it goes on.
+    pub async fn remove(&self, group: GroupId) -> Result<()> {
+        self.stop(group).await;
+        let _one = self.shared.changing.lock().await;
+        let dir = self.shared.dir_of(group);
+        if self.shared.disk.exists(&dir) {
+            write_atomic(&*self.shared.disk, &dir.join("REMOVED"), b"")?;
+        }
+        let store = lock(&self.shared.stores).remove(&group);
+        if let Some(store) = store {
+            store.remove()?;
+        }
+        self.finish_removal(group)
+    }
+
+    fn finish_removal(&self, group: GroupId) -> Result<()> {
+        let (disk, dir) = (&*self.shared.disk, self.shared.dir_of(group));
+        if !disk.exists(&dir.join("REMOVED")) {
+            return Ok(());
+        }
+        let store = lock(&self.shared.stores).remove(&group);
+        if let Some(store) = store {
+            store.remove()?;
+        }
+        for entry in disk.list(&dir)? {
+            let path = dir.join(&entry.name);
+            match entry.name.as_str() {
+                "REMOVED" => {}
+                _ if entry.is_dir => remove_dir_all(disk, &path)?,
+                _ => disk.remove(&path)?,
+            }
+        }
+        disk.sync_dir(&dir)?;
+        remove_dir_all(disk, &dir)
+    }
+
+    /// Stops all groups.
+    pub async fn stop_all(&self) {
+        let groups: Vec<GroupId> = lock(&self.shared.groups).keys().copied().collect();
+        for group in groups {
+            self.stop(group).await;
+        }
+    }
+
+    /// Keeps the node's log within its bound: a group that hardly writes keeps the oldest segment,
+    /// and with it all behind it, though its own log is small. Called about once a second.
+    ///
+    /// # Errors
+    /// `Unavailable` if the group has stopped.
+    pub async fn tend(&self) -> Result<()> {
+        let bytes = self.shared.log.bytes_on_disk();
+        if bytes <= self.shared.options.log_bytes_max {
+            return Ok(());
+        }
+        let pinned = self.shared.log.pinned_by();
+        let Some((group, index, _)) = pinned.filter(|(_, index, _)| index.0 > 0) else {
+            return Ok(());
+        };
+        let whatever = bytes / 2 > self.shared.options.log_bytes_max;
+        match self.group(group) {
+            Some(group) => group.cut_to(index.0 - 1, whatever).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a message that has arrived from a node. Called within a runtime, in the order in which
+    /// the messages of one class were sent. Does not wait.
+    pub fn receive(&self, from: NodeId, class: Class, message: Bytes) {
+        // What is malformed, or of a newer program, is as good as lost.
+        let Ok(mut envelope) = Envelope::decode_bytes(message) else { return };
+        if envelope.body.as_ref().is_some_and(Body::is_answer) {
+            if let Some(body) = envelope.body.take() {
+                self.shared.questions.take(from, envelope.id, body);
+            }
+            return;
+        }
+        match self.group(GroupId(envelope.group)) {
+            Some(group) => inbound::take(group.inner(), from, class, envelope),
+            None => {
+                let (group, own) = (envelope.group, envelope.to);
+                let error = Error::new(ErrorKind::Unavailable, "the group does not run here");
+                let body = Some(Body::failed(&error));
+                let answer =
+                    Envelope { group, from: own, to: envelope.from, id: envelope.id, body };
+                self.shared.questions.answer(from, class, &answer);
+            }
+        }
+    }
+
+    /// Says that the way to a node has broken: what it was asked is not waited for any longer.
+    pub fn lost(&self, node: NodeId) {
+        self.shared.questions.lose(node);
+    }
+}
+
+impl Shared {
+    fn dir_of(&self, group: GroupId) -> PathBuf {
+        self.options.dir.join(format!("group-{group}"))
+    }
+}
+
+fn lost_log(group: GroupId) -> Error {
+    let message = format!(
+        "the log knows nothing of group {group}, but its folder is here: the log was lost; remove \
+         this replica and add a new one"
+    );
+    Error::new(ErrorKind::Refused, message)
+}
+
+/// A poisoned mutex means that a thread panicked; what these guard is whole between statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,109 @@
+//! Reads that see what was acknowledged, wherever they are asked for.
+// tidy: sleeps because time is simulated
+
+use crate::raft::cluster::{Cluster, put, runtime};
+use arqondb::ErrorKind;
+use arqondb::base::CfId;
+use arqondb::op::{Request, Response};
+use arqondb::raft::{Consistency, NodeId};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+fn get() -> Request {
+    Request::Get { cf: CfId::DEFAULT, key: Bytes::from_static(b"k") }
+}
+
+fn value(response: Response) -> String {
+    match response {
+        Response::Entry(Some(entry)) => String::from_utf8(entry.value.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_replica_reads_what_was_acknowledged_last() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3, 1).await;
+        for n in 1..=20u64 {
+            cluster.execute(|| put("k", &n.to_string(), n)).await.unwrap();
+            for id in 1..=3 {
+                let read = cluster.read_on(id, Consistency::Linearizable, get()).await.unwrap();
+                assert_eq!(value(read), n.to_string());
+            }
+            let leader = cluster.leader().await;
+            let read = cluster.read_on(leader, Consistency::Lease, get()).await.unwrap();
+            assert_eq!(value(read), n.to_string());
+        }
+        let leader = cluster.leader().await;
+        let follower = (1..=3).find(|id| *id != leader).unwrap();
+        let error = cluster.read_on(follower, Consistency::Lease, get()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        cluster.stop().await;
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_reads_nothing_stale() {
+    runtime().block_on(async {
+        for seed in 0..5 {
+            let cluster = Cluster::start(3, seed).await;
+            cluster.execute(|| put("k", "old", 1)).await.unwrap();
+            let old = cluster.leader().await;
+            let others: BTreeSet<u64> = (1..=3).filter(|id| *id != old).collect();
+            for other in &others {
+                cluster.net.cut_both(NodeId(old), NodeId(*other));
+            }
+            cluster.execute_among(&others, || put("k", "new", 2)).await.unwrap();
+            for consistency in [Consistency::Linearizable, Consistency::Lease] {
+                let read = cluster.read_on(old, consistency, get()).await;
+                assert!(read.is_err(), "seed {seed}: {read:?} at {consistency:?}");
+            }
+            cluster.net.heal();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            for id in 1..=3 {
+                let read = cluster.read_on(id, Consistency::Linearizable, get()).await.unwrap();
+                assert_eq!(value(read), "new");
+            }
+            cluster.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_restarted_replica_says_when_it_has_recovered() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3, 2).await;
+        cluster.execute(|| put("k", "v", 1)).await.unwrap();
+        let leader = cluster.leader().await;
+        let follower = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.shut_down(follower).await;
+        cluster.restart(follower).await;
+        cluster.group(follower).recovered(Duration::from_secs(5)).await.unwrap();
+        // Alone it cannot know what was committed.
+        for id in (1..=3).filter(|id| *id != follower) {
+            cluster.shut_down(id).await;
+        }
+        cluster.shut_down(follower).await;
+        cluster.restart(follower).await;
+        let error = cluster.group(follower).recovered(Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadline);
+        cluster.stop().await;
+    });
+}
+
+/// Heartbeats of an idle group do not get in the way of what is written next.
+#[test]
+fn a_write_after_a_rest_is_as_quick_as_any() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3, 3).await;
+        for n in 1..=10 {
+            tokio::time::sleep(Duration::from_millis(n * 170)).await;
+            let at = tokio::time::Instant::now();
+            cluster.execute(|| put("k", "v", n)).await.unwrap();
+            let time = at.elapsed();
+            assert!(time < Duration::from_millis(20), "write {n} took {time:?}");
+        }
+        cluster.stop().await;
+    });
+}
