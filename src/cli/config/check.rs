@@ -4,10 +4,10 @@ use crate::base::{Error, ErrorKind};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::Value;
+use crate::cli::settings::Variables;
 use crate::cli::settings::file::{self, SettingsFile};
 use crate::cli::settings::problem;
 use crate::cli::settings::resolve::Layers;
-use crate::cli::settings::Variables;
 use std::path::PathBuf;
 
 /// Check a settings file: every key, every value, and whether they go together
@@ -29,11 +29,13 @@ pub struct Check {
 impl Check {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
-        let path = file::find(self.file.as_deref(), &Variables::of_process())?.ok_or_else(|| {
-            let text = "there is no settings file here: no ./arqon.toml, no /etc/arqon/arqon.toml";
-            Failure::from(Error::new(ErrorKind::NotFound, text))
-                .fix("name one, or make one: arqon config sample > arqon.toml")
-        })?;
+        let path =
+            file::find(self.file.as_deref(), &Variables::of_process())?.ok_or_else(|| {
+                let text =
+                    "there is no settings file here: no ./arqon.toml, no /etc/arqon/arqon.toml";
+                Failure::from(Error::new(ErrorKind::NotFound, text))
+                    .fix("name one, or make one: arqon config sample > arqon.toml")
+            })?;
         let file = SettingsFile::read(&path)?;
         let settings = file.entries.len() as u64;
         let layers = Layers { file: Some(file), ..Layers::default() };

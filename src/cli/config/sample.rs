@@ -66,15 +66,16 @@ impl Sample {
 const WIDTH: usize = 100;
 
 const OPENING: &str = "\
-# Settings of ArqonDB's servers, read from --config FILE, else $ARQON_CONFIG, else ./arqon.toml, else
-# /etc/arqon/arqon.toml. Flags and variables are stronger. A line behind # shows the default, or an
-# example where there is none; take the # away to set it. A change needs a restart of the server.
-# Check the file with: arqon config check
-";
+Settings of ArqonDB's servers, read from --config FILE, else $ARQON_CONFIG, else ./arqon.toml, else \
+/etc/arqon/arqon.toml. Flags and variables are stronger. A line behind # without a blank shows the \
+default, or an example where there is none: take the # away to set it. Sizes are bytes, or 64KiB, \
+256MiB, 1GiB; durations 100ms, 5s, 2m, 1h. Paths begin where the server is started. A change needs a restart of the server. Check the file \
+with: arqon config check";
 
 /// The sample for a role, or for all.
 pub fn text(role: Option<Role>) -> String {
-    let mut out = String::from(OPENING);
+    let mut out = String::new();
+    wrap(&mut out, OPENING);
     for section in &SECTIONS {
         let is_wanted = |s: &&Setting| role.is_none_or(|role| s.is_for(role));
         let mut settings = section.settings.iter().filter(is_wanted).peekable();
@@ -93,11 +94,9 @@ pub fn text(role: Option<Role>) -> String {
 fn entry(out: &mut String, setting: &Setting) {
     out.push('\n');
     let mut words = vec![setting.help.to_string()];
-    match setting.kind {
-        // Their examples say it all.
-        Kind::Path | Kind::Text | Kind::Listen | Kind::Url | Kind::Peer | Kind::Urls => {}
-        Kind::Secret => {}
-        kind => words.push(format!("Write {}.", kind.allowed())),
+    words.extend(setting.kind.bounds().map(|bounds| format!("From {bounds}.")));
+    if setting.default.is_empty() {
+        words.push("No default.".to_string());
     }
     words.push(match setting.legacy {
         Some(legacy) => format!("Variables: {legacy}, {}.", setting.variable()),

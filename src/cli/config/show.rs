@@ -43,9 +43,7 @@ impl Show {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
         let mut line = match self.role {
-            Some(role) => {
-                flags::parse(role, &self.flags).map_err(|error| usage_failure(&error))?
-            }
+            Some(role) => flags::parse(role, &self.flags).map_err(|error| usage_failure(&error))?,
             None => Line::default(),
         };
         line.config = line.config.or(self.config);
@@ -62,10 +60,13 @@ impl Show {
         }
         let file = effective.file.map(|path| path.display().to_string());
         context.printer.footer("file", file);
-        context.printer.footer_json("warnings", effective.warnings.clone().into());
-        if !context.printer.format().is_json() {
-            for warning in &effective.warnings {
-                context.say(format_args!("warning: {warning}"));
+        match context.printer.format().is_json() {
+            _ if effective.warnings.is_empty() => {}
+            true => context.printer.footer_json("warnings", effective.warnings.into()),
+            false => {
+                for warning in &effective.warnings {
+                    context.say(format_args!("warning: {warning}"));
+                }
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! Where to listen, and where to reach others.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 /// The longest name of a host (RFC 1035).
 const HOST_MAX: usize = 253;
@@ -34,8 +34,7 @@ impl Address {
         let is_name = !host.is_empty()
             && host.len() <= HOST_MAX
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-        (is_name || text.starts_with('['))
-            .then(|| Address { host: host.to_string(), port })
+        (is_name || text.starts_with('[')).then(|| Address { host: host.to_string(), port })
     }
 
     /// The address of the host, if it is one and not a name.
@@ -48,13 +47,18 @@ impl Address {
         self.ip().is_some_and(|ip| ip.is_unspecified())
     }
 
-    /// The socket addresses it stands for; a name is looked up.
+    /// The socket addresses it stands for; a name is looked up, but for `localhost`, which needs no
+    /// resolver.
     ///
     /// # Errors
     /// Those of the look-up.
     pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         if let Some(ip) = self.ip() {
             return Ok(vec![SocketAddr::new(ip, self.port)]);
+        }
+        if self.host.eq_ignore_ascii_case("localhost") {
+            let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            return Ok(both.map(|ip| SocketAddr::new(ip, self.port)).to_vec());
         }
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
     }
@@ -102,9 +106,27 @@ mod tests {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
         for text in [
-            "", "6379", ":6379", "host", "host:", "host:x", "host:+1", "host:65536", "host:-1",
-            "::1:80", "[::1]", "[nonsense]:1", "[127.0.0.1]:1", "a b:1", "a/b:1", "user@host:1",
-            "http://host:1", "[::1:1", "::1]:1", "host: 1", "h\u{e9}:1",
+            "",
+            "6379",
+            ":6379",
+            "host",
+            "host:",
+            "host:x",
+            "host:+1",
+            "host:65536",
+            "host:-1",
+            "::1:80",
+            "[::1]",
+            "[nonsense]:1",
+            "[127.0.0.1]:1",
+            "a b:1",
+            "a/b:1",
+            "user@host:1",
+            "http://host:1",
+            "[::1:1",
+            "::1]:1",
+            "host: 1",
+            "h\u{e9}:1",
         ] {
             assert_eq!(Address::parse(text), None, "{text:?}");
         }
@@ -118,8 +140,16 @@ mod tests {
         }
         assert_eq!(Url::parse("http://a:1/").unwrap().to_string(), "http://a:1");
         for text in [
-            "a:1", "https://a:1", "http://a", "http://a:1/x", "http://a:1//", "http://u:p@a:1",
-            "http://0.0.0.0:1", "http://[::]:1", "http://a:0", "HTTP://a:1",
+            "a:1",
+            "https://a:1",
+            "http://a",
+            "http://a:1/x",
+            "http://a:1//",
+            "http://u:p@a:1",
+            "http://0.0.0.0:1",
+            "http://[::]:1",
+            "http://a:0",
+            "HTTP://a:1",
         ] {
             assert_eq!(Url::parse(text), None, "{text:?}");
         }

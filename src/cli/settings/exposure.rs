@@ -94,9 +94,8 @@ impl Guard {
         match self.open_because {
             Some(why) if !self.allow_remote => self.close(name, address, &found, open, why),
             Some(why) => {
-                let notice = format!(
-                    "everyone who can reach {address} ({name}) can read and write: {why}"
-                );
+                let notice =
+                    format!("everyone who can reach {address} ({name}) can read and write: {why}");
                 Ok(Admitted { addresses: found, notice: Some(notice) })
             }
             None => match self.known_passwords.first() {

@@ -4,7 +4,7 @@ use crate::base::ErrorKind;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::settings::kind::{Raw, clipped};
 use crate::cli::settings::problem::Problem;
-use crate::cli::settings::suggest::{nearest, nearest_key};
+use crate::cli::settings::suggest::{meant, nearest};
 use crate::cli::settings::table::{self, SECTIONS};
 use crate::cli::settings::{Setting, Variables};
 use crate::env::{Disk, RealDisk};
@@ -151,7 +151,11 @@ impl Walk<'_> {
                 (Some(section), DeValue::Table(settings)) => self.section(section.name, settings),
                 (Some(section), _) => {
                     let fix = format!("write [{}] on a line, its settings below", section.name);
-                    self.problem(line, format!("{} is a section, and no setting", section.name), fix);
+                    self.problem(
+                        line,
+                        format!("{} is a section, and no setting", section.name),
+                        fix,
+                    );
                 }
                 (None, DeValue::Table(_)) => {
                     let names = SECTIONS.iter().map(|section| section.name);
@@ -181,7 +185,7 @@ impl Walk<'_> {
     }
 
     fn unknown(&mut self, line: usize, key: &str) {
-        let fix = match nearest_key(key, table::all().map(|setting| setting.key)) {
+        let fix = match meant(key, table::all().map(|setting| setting.key)) {
             Some(near) => format!("did you mean {near}?"),
             None => "arqon config sample shows all settings".to_string(),
         };

@@ -22,15 +22,14 @@ pub struct Given {
     /// Of which setting.
     pub setting: &'static Setting,
     /// What follows the flag.
-    pub text: String,
+    pub raw: Raw,
     /// The flag with its dashes, or what else to call the place on the command line.
     pub flag: String,
 }
 
 impl std::fmt::Debug for Given {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = Raw::Text(self.text.clone()).show(self.setting.kind);
-        write!(f, "{} {shown}", self.flag)
+        write!(f, "{} {}", self.flag, self.raw.show(self.setting.kind))
     }
 }
 
@@ -100,7 +99,7 @@ pub fn augment(command: Command, role: Role) -> Command {
         .value_name("FILE")
         .value_parser(clap::value_parser!(PathBuf))
         .help("Settings file [default: $ARQON_CONFIG, ./arqon.toml, /etc/arqon/arqon.toml]");
-    table::of_role(Some(role)).map(|s| arg(s, role)).fold(command.arg(config), Command::arg)
+    table::of_role(Some(role)).map(|s| arg(s, role)).fold(command, Command::arg).arg(config)
 }
 
 fn arg(setting: &'static Setting, role: Role) -> Arg {
@@ -130,18 +129,24 @@ fn arg(setting: &'static Setting, role: Role) -> Arg {
 /// # Errors
 /// Text that is no UTF-8.
 pub fn collect(matches: &ArgMatches, role: Role) -> Result<Line, clap::Error> {
-    let mut line =
-        Line { config: matches.get_one::<PathBuf>(CONFIG).cloned(), given: Vec::new() };
+    let mut line = Line { config: matches.get_one::<PathBuf>(CONFIG).cloned(), given: Vec::new() };
     for setting in table::of_role(Some(role)) {
         let Some(text) = matches.get_one::<OsString>(setting.key) else { continue };
         let flag = format!("--{}", name(setting, role));
-        let Some(text) = text.to_str() else {
-            let text = format!("{flag} is no UTF-8 text\n");
-            return Err(clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, text));
+        let raw = match text.to_str() {
+            // A path is whatever the system takes for one.
+            _ if setting.kind == Kind::Path => Raw::Path(PathBuf::from(text)),
+            Some(text) => {
+                let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                let unit = if is_number { setting.flag_unit } else { "" };
+                Raw::Text(format!("{text}{unit}"))
+            }
+            None => {
+                let text = format!("{flag} is no UTF-8 text\n");
+                return Err(clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, text));
+            }
         };
-        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let unit = if is_number { setting.flag_unit } else { "" };
-        line.given.push(Given { setting, text: format!("{text}{unit}"), flag });
+        line.given.push(Given { setting, raw, flag });
     }
     Ok(line)
 }
@@ -186,7 +191,9 @@ mod tests {
     fn a_plain_number_has_the_flags_unit() {
         let text = |args: &[&str]| {
             let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-            parse(Role::Dev, &args).map(|line| line.given.into_iter().map(|g| g.text).collect())
+            let shown = |given: Given| given.raw.show(given.setting.kind).replace('"', "");
+            parse(Role::Dev, &args)
+                .map(|line| line.given.into_iter().map(shown).collect::<Vec<String>>())
         };
         assert_eq!(text(&["--memory", "64"]).unwrap(), ["64MiB"]);
         assert_eq!(text(&["--memory=64KiB"]).unwrap(), ["64KiB"]);
@@ -196,5 +203,16 @@ mod tests {
         assert_eq!(text(&["--allow-remote=false"]).unwrap(), ["false"]);
         assert!(text(&["--allow-remote", "false"]).is_err());
         assert_eq!(text(&[]).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_path_is_what_the_system_takes_for_one() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(vec![b'a', 0xff, b'\n']);
+        let line = parse(Role::Dev, &["--data".into(), odd.clone()]).unwrap();
+        assert!(line.given[0].raw == Raw::Path(PathBuf::from(&odd)));
+        assert!(line.given[0].setting.kind.parse(&line.given[0].raw).is_ok());
+        assert!(Kind::Path.parse(&Raw::Path(PathBuf::new())).is_err());
+        assert!(parse(Role::Dev, &["--redis".into(), odd]).is_err());
     }
 }

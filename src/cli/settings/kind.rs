@@ -47,6 +47,8 @@ pub enum Kind {
 pub enum Raw {
     /// A string of the file, or all of a variable or flag.
     Text(String),
+    /// A path of a flag, of any bytes.
+    Path(PathBuf),
     /// An integer of the file.
     Int(i64),
     /// A boolean of the file.
@@ -137,6 +139,9 @@ impl Kind {
             (Kind::Bool, Raw::Bool(b)) => return Ok(Typed::Bool(*b)),
             (Kind::Int(min, max), Raw::Int(n)) => return in_range(*n, min, max).map(Typed::Int),
             (Kind::Size(min, max), Raw::Int(n)) => return in_range(*n, min, max).map(Typed::Size),
+            (Kind::Path, Raw::Path(path)) if !path.as_os_str().is_empty() => {
+                return Ok(Typed::Path(path.clone()));
+            }
             _ => {}
         }
         match raw {
@@ -251,20 +256,32 @@ impl Kind {
         }
     }
 
+    /// The bounds in few words, where there are some.
+    pub fn bounds(self) -> Option<String> {
+        let ms = |ms| format_duration(Duration::from_millis(ms));
+        match self {
+            Kind::Int(min, max) if max < i64::MAX as u64 => Some(format!("{min} to {max}")),
+            Kind::Size(min, max) => Some(format!("{} to {}", format_size(min), format_size(max))),
+            Kind::Duration(min, max) => Some(format!("{} to {}", ms(min), ms(max))),
+            _ => None,
+        }
+    }
+
     /// What may be written, to follow "give".
     pub fn allowed(self) -> String {
         match self {
             Kind::Bool => "true or false".to_string(),
-            Kind::Int(min, u64::MAX) => format!("a whole number from {min}"),
-            Kind::Int(min, max) => format!("a whole number from {min} to {max}"),
-            Kind::Size(min, max) => {
-                let (min, max) = (format_size(min), format_size(max));
-                format!("a size from {min} to {max}, such as 64MiB, 1GiB, or bytes as a number")
+            Kind::Int(min, _) => match self.bounds() {
+                Some(bounds) => format!("a whole number from {bounds}"),
+                None => format!("a whole number from {min}"),
+            },
+            Kind::Size(..) => {
+                let bounds = self.bounds().unwrap_or_default();
+                format!("a size from {bounds}, such as 64MiB, 1GiB, or bytes as a number")
             }
-            Kind::Duration(min, max) => {
-                let [min, max] =
-                    [min, max].map(|ms| format_duration(Duration::from_millis(ms)));
-                format!("a duration from {min} to {max}, such as 100ms, 5s or 2m")
+            Kind::Duration(..) => {
+                let bounds = self.bounds().unwrap_or_default();
+                format!("a duration from {bounds}, such as 100ms, 5s or 2m")
             }
             Kind::Listen => "an address such as 127.0.0.1:6379 or [::1]:6379".to_string(),
             Kind::Peer => "an address that others can reach, such as 10.0.0.7:7380".to_string(),
@@ -274,10 +291,9 @@ impl Kind {
             Kind::Text => "a line of text".to_string(),
             Kind::Labels => "labels such as zone=a,rack=7, of letters, digits and -_./".to_string(),
             Kind::Choice(words) => words.join(" or "),
-            Kind::Sync => format!(
-                "always, interval, interval:MS (1 to {}) or os",
-                SyncLevel::INTERVAL_MS_MAX
-            ),
+            Kind::Sync => {
+                format!("always, interval, interval:MS (1 to {}) or os", SyncLevel::INTERVAL_MS_MAX)
+            }
             Kind::Secret => "text that is not empty".to_string(),
             Kind::Users => {
                 "entries of the form name:password:role, where the role is admin or user, with \
@@ -317,7 +333,9 @@ impl Typed {
             Typed::Urls(urls) => list(urls, Url::to_string),
             Typed::Path(path) => path.display().to_string(),
             Typed::Text(text) => text.clone(),
-            Typed::Labels(labels) => list(labels, |label| format!("{}={}", label.name, label.value)),
+            Typed::Labels(labels) => {
+                list(labels, |label| format!("{}={}", label.name, label.value))
+            }
             Typed::Choice(word) => word.to_string(),
             Typed::Sync(level) => level.to_string(),
             Typed::Secret(_) | Typed::Users(_) => "(set)".to_string(),
@@ -345,6 +363,7 @@ impl Raw {
             // Somebody may have written a password into a URL.
             Raw::Text(text) if text.contains('@') => "something with an @ in it".to_string(),
             Raw::Text(text) => clipped(text),
+            Raw::Path(path) => clipped(&path.to_string_lossy()),
             Raw::Int(n) => n.to_string(),
             Raw::Bool(b) => b.to_string(),
             Raw::List(_) => "an array".to_string(),

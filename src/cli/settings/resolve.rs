@@ -70,7 +70,7 @@ impl Layers {
         if is_read {
             if let Some(given) = self.flags.iter().rev().find(|g| g.setting.key == setting.key) {
                 let origin = Origin::Flag(given.flag.clone());
-                return judge(setting, &Raw::Text(given.text.clone()), origin);
+                return judge(setting, &given.raw, origin);
             }
             if let Some(value) = self.variable(setting)? {
                 return Ok(value);
@@ -137,7 +137,9 @@ fn judge(setting: &'static Setting, raw: &Raw, origin: Origin) -> Result<Value, 
         Err(Wrong::Kind) => {
             let name = setting.kind.name();
             match setting.kind {
-                Kind::Choice(_) => format!("{}, which is none of its words", raw.show(setting.kind)),
+                Kind::Choice(_) => {
+                    format!("{}, which is none of its words", raw.show(setting.kind))
+                }
                 kind => format!("{}, which is no {name}", raw.show(kind)),
             }
         }

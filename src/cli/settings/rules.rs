@@ -62,9 +62,10 @@ pub fn broken(values: &[Value]) -> Vec<Problem> {
         }
     }
     if let Some(value) = find(ODD)
-        && number(value).is_some_and(|n| n % 2 == 0)
+        && number(value).is_some_and(|n| n.is_multiple_of(2))
     {
-        let message = format!("{} is {}, an even number", value.origin.name(value.setting), shown(value));
+        let message =
+            format!("{} is {}, an even number", value.origin.name(value.setting), shown(value));
         let fix = "give 1, 3, 5 or 7: one more than an odd number survives no more failures";
         problems.push(Problem { line: line(value), message, fix: fix.to_string() });
     }

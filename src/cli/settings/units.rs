@@ -20,7 +20,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 
 /// A size of so many bytes.
 pub fn format_size(bytes: u64) -> String {
-    match SIZES.iter().find(|(_, scale)| bytes >= *scale && bytes % scale == 0) {
+    match SIZES.iter().find(|(_, scale)| bytes >= *scale && bytes.is_multiple_of(*scale)) {
         Some((unit, scale)) if *scale > 1 => format!("{}{unit}", bytes / scale),
         _ => bytes.to_string(),
     }
@@ -35,6 +35,9 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// A duration as it is written; what is below a millisecond is cut off.
 pub fn format_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
+    if ms == 0 {
+        return "0s".to_string();
+    }
     let fits = |scale: u64| ms >= u128::from(scale) && ms.is_multiple_of(scale.into());
     match DURATIONS.iter().find(|(_, scale)| fits(*scale)) {
         Some((unit, scale)) => format!("{}{unit}", ms / u128::from(*scale)),

@@ -15,7 +15,6 @@ use shared::{Cluster, Raft, Redis, Server, Storage};
 
 /// Every section, in the order of the sample.
 pub static SECTIONS: [Section; 9] = [
-    Server::SECTION,
     Meta::SECTION,
     Node::SECTION,
     Gateway::SECTION,
@@ -24,6 +23,7 @@ pub static SECTIONS: [Section; 9] = [
     Raft::SECTION,
     Cluster::SECTION,
     Redis::SECTION,
+    Server::SECTION,
 ];
 
 /// Every setting.

@@ -21,8 +21,8 @@ section! {
 section! {
     /// The engine that holds the data.
     Storage "storage" for [Node, Dev] {
-        /// When a write is answered that no Raft group replicates: always, interval, interval:MS or
-        /// os.
+        /// When a write is answered: always, interval, interval:MS or os. A replicated one goes by
+        /// raft.sync.
         sync: SyncLevel = Kind::Sync, "interval:100", flag: Some("sync");
         /// Memory for unflushed writes and cached blocks together.
         memory: u64 = Kind::Size(8 << 20, 1 << 40), "256MiB", flag: Some("memory"),
