@@ -1,6 +1,8 @@
 //! The contract of the command line, held for every leaf command: help with examples and exit
 //! codes, valid output in every format, errors as data in JSON, stable exit codes.
 
+#[path = "cli/config.rs"]
+mod config;
 #[path = "cli/fixture.rs"]
 mod fixture;
 #[path = "cli/live.rs"]
@@ -22,10 +24,19 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench kv", "--threads 0", 2),
     ("bench kv", "--sync sometimes", 2),
     ("bench kv", "--rate 0", 2),
+    ("config check", "@settings-wrong.toml", 2),
+    ("config check", "@settings-absent.toml", 3),
+    ("config check", "@empty", 1),
+    ("config sample", "--role nonsense", 2),
+    ("config show", "--config @settings-wrong.toml", 2),
+    ("config show", "--config @settings-absent.toml", 3),
     ("demo", "--sync sometimes", 2),
     ("dev", "--redis 0.0.0.0:0", 9),
     ("dev", "--redis nonsense", 2),
     ("dev", "--sync sometimes", 2),
+    ("dev", "--memory 7", 2),
+    ("dev", "--config @settings-absent.toml", 3),
+    ("dev", "--config @settings-wrong.toml", 2),
     ("check", "@bad", 8),
     ("check", "@absent", 3),
     ("check", "@good/log", 3),
@@ -69,6 +80,8 @@ const SUCCESSES: &[(&str, usize)] = &[
     ("sst verify @good.sst", 1),
     ("sst verify @good.sst @good.sst", 2),
     ("check @fresh", 2),
+    ("config show --role dev --config @settings.toml", 12),
+    ("config show --role dev --origin --config @settings.toml", 12),
     ("wal dump @good", 3),
     ("wal dump @good/log --limit 2", 2),
     ("wal dump @good --ops", 6),

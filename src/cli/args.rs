@@ -3,6 +3,7 @@
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
 use crate::cli::color::When;
+use crate::cli::config::Config;
 use crate::cli::demo::Demo;
 use crate::cli::dev::Dev;
 use crate::cli::exit;
@@ -91,6 +92,8 @@ pub enum Command {
     Dev(Dev),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Show, check and explain the settings of the servers
+    Config(Config),
     /// Check all of a data folder: log, manifests, every table
     Check(Check),
     /// Look into sorted tables of keys on disk

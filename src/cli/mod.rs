@@ -10,6 +10,7 @@
 //! - [`output`]: the one renderer; [`color`]: when to colour.
 //! - [`context`]: what a leaf gets: printer, talk, `--yes`.
 //! - [`interrupt`]: Ctrl-C and SIGTERM.
+//! - [`settings`]: what the servers can be told, from flags, variables, a file or defaults.
 //! - [`folder`]: where things lie in a data folder. [`record`]: a stored record as the offline tools print it.
 //! - the leaves, a folder or file for each word of the command line.
 //!
@@ -25,6 +26,7 @@ pub mod args;
 pub mod bench;
 pub mod check;
 pub mod color;
+pub mod config;
 pub mod context;
 pub mod demo;
 pub mod dev;
@@ -36,6 +38,7 @@ pub mod manifest;
 pub mod output;
 pub mod record;
 pub mod repl;
+pub mod settings;
 pub mod sst;
 pub mod wal;
 
@@ -92,6 +95,7 @@ impl args::Command {
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Dev(dev) => dev.run(context),
+            args::Command::Config(config) => config.run(context),
             args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),
             args::Command::Demo(demo) => demo.run(context),

@@ -43,6 +43,9 @@ impl Fixture {
         std::fs::write(fixture.path("lost/FORMAT"), "arqondb 1\n").unwrap();
         std::fs::create_dir(fixture.path("empty")).unwrap();
         std::fs::write(fixture.path("lines.txt"), "# comment\nSET a 1\nGET a\n").unwrap();
+        std::fs::write(fixture.path("settings.toml"), "[storage]\nsync = \"os\"\n").unwrap();
+        let wrong = "[storage]\nsnyc = \"os\"\n";
+        std::fs::write(fixture.path("settings-wrong.toml"), wrong).unwrap();
         fixture
     }
 

@@ -15,11 +15,19 @@ pub(crate) struct Run {
     pub(crate) err: String,
 }
 
+/// How variables begin that the program takes for its own.
+const OURS: [&str; 6] =
+    ["ARQON_", "META_SERVER", "DATA_NODE_ID", "DATA_ADDR", "RAFT_ADDR", "GATEWAY_"];
+
 /// The program with the arguments of a line, split at blanks; none of our variables set.
 pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_arqon"));
     command.args(line.split_whitespace()).stdin(Stdio::null());
-    for name in ["ARQON_OUTPUT", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "XDG_STATE_HOME"] {
+    let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in ours.filter(|name| OURS.iter().any(|ours| name.starts_with(ours))) {
+        command.env_remove(name);
+    }
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "XDG_STATE_HOME"] {
         command.env_remove(name);
     }
     command

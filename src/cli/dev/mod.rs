@@ -9,11 +9,12 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::interrupt::Signals;
 use crate::cli::output::{Format, Value};
+use crate::cli::settings::exposure::Guard;
+use crate::cli::settings::{DevSettings, Flags};
 use crate::env::{RealDisk, disk::write_atomic};
-use crate::log::SyncLevel;
-use crate::node::{Options, Standalone};
+use crate::node::Standalone;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -30,29 +31,13 @@ with --output json the addresses are printed to standard output when it serves.
 
 Sync levels: always (on the device before the answer), interval or interval:MS (every MS
 milliseconds, 100 by default), os (when the system likes). An answered write survives the death of
-the process at each of them; they differ in what a power cut may take.")]
+the process at each of them; they differ in what a power cut may take.
+
+--memory takes 64MiB or 1GiB; a plain number is MiB. Every setting may also stand in a file or a
+variable: see arqon config show --role dev --origin.")]
 pub struct Dev {
-    /// Folder of the data, made if need be
-    #[arg(long, value_name = "DIR", default_value = "./arqon-data")]
-    data: PathBuf,
-    /// Address for Redis clients; port 0 takes any free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6379")]
-    redis: String,
-    /// Address for gRPC clients; port 0 takes any free one
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9379")]
-    grpc: String,
-    /// When a write is answered: always, interval, interval:MS or os
-    #[arg(long, value_name = "LEVEL", default_value = "interval")]
-    sync: SyncLevel,
-    /// Memory for unflushed writes and cached blocks together, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=1_048_576))]
-    memory: u64,
-    /// File that gets {"redis":"HOST:PORT","grpc":"HOST:PORT"} when clients are served
-    #[arg(long, value_name = "FILE")]
-    port_file: Option<PathBuf>,
-    /// Listen on other addresses than loopback: everyone who can reach them can read and write
-    #[arg(long)]
-    allow_remote: bool,
+    #[command(flatten)]
+    settings: Flags<DevSettings>,
 }
 
 /// Addresses that are served.
@@ -75,21 +60,32 @@ impl Dev {
     }
 
     async fn serve(self, context: &mut Context) -> Outcome {
-        let redis = doors::addresses("--redis", &self.redis, self.allow_remote)?;
-        let grpc = doors::addresses("--grpc", &self.grpc, self.allow_remote)?;
-        let (redis, redis_addr) = doors::listen("--redis", &redis).await?;
-        let (grpc, grpc_addr) = doors::listen("--grpc", &grpc).await?;
+        let (settings, effective) = self.settings.load(context)?;
+        let guard = Guard::of_dev(&settings);
+        let dev = &settings.dev;
+        let redis = guard.admit(&effective, "dev.redis_addr", &dev.redis_addr)?;
+        let grpc = guard.admit(&effective, "dev.grpc_addr", &dev.grpc_addr)?;
+        let (redis_door, redis_addr) = doors::listen("--redis", &redis.addresses).await?;
+        let (grpc_door, grpc_addr) = doors::listen("--grpc", &grpc.addresses).await?;
         let bound = Bound { redis: redis_addr, grpc: grpc_addr };
         let mut signals = Signals::new()?;
 
-        let node = self.open()?;
+        let node = open(&settings)?;
         let db = node.db();
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(doors::serve(Arc::new(node), redis, grpc, stopped));
-        if let Some(file) = &self.port_file {
+        let grace = settings.server.drain;
+        let serving =
+            tokio::spawn(doors::serve(Arc::new(node), redis_door, grpc_door, grace, stopped));
+        if let Some(file) = &dev.port_file {
             write_port_file(file, &bound)?;
         }
-        self.announce(context, &bound)?;
+        announce(context, &settings, &bound)?;
+        if context.printer.format() == Format::Table && !context.output_given {
+            for notice in redis.notice.iter().chain(&grpc.notice) {
+                context.say(format_args!("warning: {notice}"));
+            }
+            context.say("Ctrl-C stops it cleanly.");
+        }
 
         let mut serving = std::pin::pin!(serving);
         let ended = tokio::select! {
@@ -104,53 +100,45 @@ impl Dev {
             }
         };
         ended.map_err(|_| Failure::failed("a server thread panicked"))??;
-        if let Some(file) = &self.port_file {
+        if let Some(file) = &dev.port_file {
             // It would name doors that are closed. One that is gone already is fine.
             _ = crate::env::Disk::remove(&RealDisk, file);
         }
         db.sync()?;
         Ok(())
     }
+}
 
-    fn open(&self) -> Outcome<Standalone> {
-        let options = Options {
-            sync: self.sync,
-            memory_budget_bytes: self.memory << 20,
-            ..Options::default()
-        };
-        Standalone::open(&self.data, options).map_err(|e| {
-            let refused = e.kind() == crate::base::ErrorKind::Refused;
-            let failure = Failure::from(e);
-            if refused { failure.fix("name another folder with --data DIR") } else { failure }
-        })
-    }
+fn open(settings: &DevSettings) -> Outcome<Standalone> {
+    Standalone::open(&settings.dev.data, settings.storage.options()).map_err(|e| {
+        let refused = e.kind() == crate::base::ErrorKind::Refused;
+        let failure = Failure::from(e);
+        if refused { failure.fix("name another folder with --data DIR") } else { failure }
+    })
+}
 
-    fn announce(&self, context: &mut Context, bound: &Bound) -> Outcome {
-        let Bound { redis, grpc } = bound;
-        if context.output_given || context.printer.format() != Format::Table {
-            context.printer.record(&[
-                ("redis", Value::from(redis.to_string())),
-                ("grpc", Value::from(grpc.to_string())),
-                ("data", Value::from(self.data.display().to_string())),
-                ("sync", Value::from(self.sync.to_string())),
-            ])?;
-            return context.printer.finish(None);
-        }
-        let repl = match (self.redis.as_str(), self.grpc.as_str()) {
-            ("127.0.0.1:6379", "127.0.0.1:9379") => "arqon repl".to_string(),
-            _ => format!("arqon repl --addr {redis} --grpc {grpc}"),
-        };
-        let (version, data, sync) = (env!("CARGO_PKG_VERSION"), self.data.display(), self.sync);
-        context.say(format_args!("arqon {version} serves {data}, sync {sync}"));
-        context.say(format_args!("  redis  {redis}    redis-cli -p {}", redis.port()));
-        context.say(format_args!("  grpc   {grpc}    service arqondb.v1.ArqonDb"));
-        context.say(format_args!("Try: {repl}"));
-        if self.allow_remote && !(redis.ip().is_loopback() && grpc.ip().is_loopback()) {
-            context.say("warning: everyone who can reach these addresses can read and write");
-        }
-        context.say("Ctrl-C stops it cleanly.");
-        Ok(())
+fn announce(context: &mut Context, settings: &DevSettings, bound: &Bound) -> Outcome {
+    let Bound { redis, grpc } = bound;
+    let (data, sync) = (settings.dev.data.display(), settings.storage.sync);
+    if context.output_given || context.printer.format() != Format::Table {
+        context.printer.record(&[
+            ("redis", Value::from(redis.to_string())),
+            ("grpc", Value::from(grpc.to_string())),
+            ("data", Value::from(data.to_string())),
+            ("sync", Value::from(sync.to_string())),
+        ])?;
+        return context.printer.finish(None);
     }
+    let repl = match (redis.to_string().as_str(), grpc.to_string().as_str()) {
+        ("127.0.0.1:6379", "127.0.0.1:9379") => "arqon repl".to_string(),
+        _ => format!("arqon repl --addr {redis} --grpc {grpc}"),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    context.say(format_args!("arqon {version} serves {data}, sync {sync}"));
+    context.say(format_args!("  redis  {redis}    redis-cli -p {}", redis.port()));
+    context.say(format_args!("  grpc   {grpc}    service arqondb.v1.ArqonDb"));
+    context.say(format_args!("Try: {repl}"));
+    Ok(())
 }
 
 fn write_port_file(file: &Path, bound: &Bound) -> Outcome {
