@@ -148,7 +148,12 @@ impl<C: ShardCalls> Gateway<C> {
     ///
     /// # Errors
     /// If there may be no other: with the cause of the last failure in its sentence.
-    pub(super) async fn pause(&self, failures: u32, deadline: Instant, cause: &Error) -> Result<()> {
+    pub(super) async fn pause(
+        &self,
+        failures: u32,
+        deadline: Instant,
+        cause: &Error,
+    ) -> Result<()> {
         let pause = self.retries.pause(failures, deadline).map_err(|no_more| match no_more {
             NoMore::Deadline => {
                 Error::new(ErrorKind::Deadline, format!("the time given ran out; last: {cause}"))

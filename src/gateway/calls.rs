@@ -83,11 +83,7 @@ pub trait ShardCalls: Send + Sync + 'static {
 
     /// Executes a request for the cluster's catalog. Whom to ask there is for the calls to find:
     /// of failures only [`CallFailure::Unknown`] is told from the others.
-    fn catalog(
-        &self,
-        request: &Request,
-        deadline: Instant,
-    ) -> impl Future<Output = Called> + Send;
+    fn catalog(&self, request: &Request, deadline: Instant) -> impl Future<Output = Called> + Send;
 
     /// All shards as they are known now. It is asked when the map is empty or proves stale, one
     /// call at a time, and may be dropped half-way.

@@ -58,9 +58,7 @@ impl<C: ShardCalls> Gateway<C> {
                 let request = Request::Redis(call);
                 let answers = self.write_shards(SlotRange::ALL, deadline, &request).await?;
                 // All say the same, or one tells of what was wrong with the call.
-                let is_error = |answer: &&Response| {
-                    matches!(answer, Response::Redis(reply) if reply.is_error())
-                };
+                let is_error = |answer: &&Response| matches!(answer, Response::Redis(reply) if reply.is_error());
                 let told = answers.iter().find(is_error).or(answers.first());
                 told.cloned().ok_or_else(|| unfitting("the command"))
             }
@@ -73,12 +71,11 @@ impl<C: ShardCalls> Gateway<C> {
         let spec = command::lookup(&args).map_err(|_| unfitting("DBSIZE"))?;
         let request = Request::Redis(RedisCall { spec, args });
         let answers = self.read_shards(SlotRange::ALL, deadline, &request).await?;
-        let count = |(shard, answer): (std::sync::Arc<crate::gateway::ShardInfo>, Response)| {
-            match answer {
+        let count =
+            |(shard, answer): (std::sync::Arc<crate::gateway::ShardInfo>, Response)| match answer {
                 Response::Redis(Reply::Int(n)) => Ok((shard.slots, n)),
                 _ => Err(unfitting("DBSIZE")),
-            }
-        };
+            };
         answers.into_iter().map(count).collect()
     }
 
@@ -124,10 +121,11 @@ impl<C: ShardCalls> Gateway<C> {
         let mut failures = 0;
         while let Some(request) = group.requests.first() {
             let call = self.calls.catalog(request, deadline);
-            let Called { answers, stopped } = timeout_at(deadline, call).await.unwrap_or_else(|_| {
-                let late = Error::new(ErrorKind::Unknown, "the catalog gave no answer in time");
-                Called::failed(CallFailure::Unknown(late))
-            });
+            let Called { answers, stopped } =
+                timeout_at(deadline, call).await.unwrap_or_else(|_| {
+                    let late = Error::new(ErrorKind::Unknown, "the catalog gave no answer in time");
+                    Called::failed(CallFailure::Unknown(late))
+                });
             group.absorb(answers);
             let cause = match stopped {
                 Some(CallFailure::Unknown(cause)) => {

@@ -228,9 +228,8 @@ mod tests {
     }
 
     fn shape(map: &ShardMap) -> String {
-        let one = |s: &Arc<ShardInfo>| {
-            format!("{}@{}:{}-{}", s.id, s.epoch, s.slots.first, s.slots.last)
-        };
+        let one =
+            |s: &Arc<ShardInfo>| format!("{}@{}:{}-{}", s.id, s.epoch, s.slots.first, s.slots.last);
         map.shards().iter().map(one).collect::<Vec<_>>().join(" ")
     }
 

@@ -126,8 +126,12 @@ impl<C: ShardCalls> Gateway<C> {
         if self.options.moved
             && !maybe
             && route != Route::Anywhere
-            && let Some(reply) =
-                redis_cluster::moved(&request, slot, &plan.map, self.options.redis_address.as_deref())
+            && let Some(reply) = redis_cluster::moved(
+                &request,
+                slot,
+                &plan.map,
+                self.options.redis_address.as_deref(),
+            )
         {
             return Source::Ready(Ok(Response::Redis(reply)));
         }

@@ -300,9 +300,10 @@ mod tests {
             let reach = reach(spec);
             let executes = spec.place == Place::Data && spec.subcommands.is_empty();
             assert_eq!(reach.is_some(), executes, "{}", spec.name);
-            let tipped = spec.tips.iter().any(|tip| {
-                matches!(*tip, "request_policy:all_shards" | "request_policy:special")
-            });
+            let tipped = spec
+                .tips
+                .iter()
+                .any(|tip| matches!(*tip, "request_policy:all_shards" | "request_policy:special"));
             if executes {
                 assert_eq!(reach == Some(Reach::EveryShard), tipped, "{}", spec.name);
             }
