@@ -9,7 +9,7 @@
 //! is a request for every shard (or those a prefix leaves).
 //!
 //! In reading order:
-//! - [`options`]: settings.
+//! - [`options`]: its settings, [`GatewayOptions`].
 //! - [`calls`]: the seam below, and how a call fails; [`local`]: shards in this process.
 //! - [`map`]: which shard has which slots, who leads it; learned forward only.
 //! - `gateway`: [`Gateway`], and the way of a pipeline through it.

@@ -2,6 +2,8 @@
 //! no write happens twice, none that was reported failed happened, and none that was acknowledged
 //! is lost.
 
+// tidy: sleeps because time is paused and moves only by being slept through
+
 use crate::words::{append, get, redis};
 use crate::world::World;
 use arqondb::base::ErrorKind;

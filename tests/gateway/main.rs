@@ -7,7 +7,13 @@
 mod chaos;
 mod everywhere;
 mod model;
+#[path = "../redis/model.rs"]
+mod redis_model;
+#[path = "../redis/text.rs"]
+#[expect(dead_code, reason = "others use the rest of it")]
+mod redis_text;
 mod refusals;
 mod retries;
+mod transcripts;
 mod words;
 mod world;

@@ -28,6 +28,11 @@ fn node(clock: &Arc<SimClock>) -> Standalone {
     Standalone::open("/db", options).unwrap()
 }
 
+/// So many shards.
+pub(crate) fn nodes(count: usize, clock: &Arc<SimClock>) -> Vec<Standalone> {
+    (0..count).map(|_| node(clock)).collect()
+}
+
 struct Pair {
     many: Gateway<LocalShards<Standalone>>,
     one: Standalone,
@@ -39,8 +44,7 @@ struct Pair {
 impl Pair {
     async fn new() -> Pair {
         let clock = Arc::new(SimClock::at(1_700_000_000_000));
-        let shards = (0..SHARDS).map(|_| node(&clock)).collect();
-        let many = Gateway::new(LocalShards::new(shards), GatewayOptions::default());
+        let many = Gateway::new(LocalShards::new(nodes(SHARDS, &clock)), GatewayOptions::default());
         let one = node(&clock);
         let create = Request::CreateCf { name: "other".to_string() };
         let created = many.call(create.clone()).await.unwrap();

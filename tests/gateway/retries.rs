@@ -1,5 +1,7 @@
 //! One call that fails, in each way: what the gateway does next, and what it tells.
 
+// tidy: sleeps because time is paused and moves only by being slept through
+
 use crate::words::{append, get, kind, put, redis, reply};
 use crate::world::{Fault, World};
 use arqondb::base::ErrorKind;

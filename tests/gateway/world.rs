@@ -1,6 +1,8 @@
 //! A cluster in a map: shards that are views of it by slot, leaders that change, splits, and every
 //! way in which a call can fail, as a script or as chance has it.
 
+// tidy: sleeps because it plays a network, in paused time
+
 use arqondb::base::{CfId, Error, ErrorKind, Result, Seq};
 use arqondb::env::Rng;
 use arqondb::gateway::{
