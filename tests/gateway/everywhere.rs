@@ -224,6 +224,11 @@ async fn a_fan_out_that_wrote_in_part_is_unknown_and_one_that_wrote_nothing_fail
     let gateway = filled(4, 1, &numbered(40)).await;
     gateway.calls().state().script.extend([Fault::None, Fault::LostBefore]);
     assert_eq!(kind(&gateway.call(flush()).await), Some(ErrorKind::Unknown));
+    // One shard has done it when the others prove to be out of reach.
+    let gateway = filled(4, 1, &numbered(40)).await;
+    gateway.calls().state().script.push_back(Fault::None);
+    gateway.calls().state().script.extend([Fault::Unreachable; 20_000]);
+    assert_eq!(kind(&gateway.call(flush()).await), Some(ErrorKind::Unknown));
     let gateway = filled(4, 1, &numbered(40)).await;
     gateway.calls().state().script.extend([Fault::Unreachable; 20_000]);
     assert_eq!(kind(&gateway.call(flush()).await), Some(ErrorKind::Deadline));
