@@ -17,6 +17,7 @@
 //! | 5 | [`shard`], [`catalog`] | the state machines: a shard; the cluster's metadata |
 //! | 6 | [`raft`], [`rpc`] | replication behind one door; the wire's types |
 //! | 7 | [`node`] | the roles that hold state |
+//! | 8 | [`gateway`] | the role without state: route, retry, fan out, merge |
 //! | 9 | [`serve`] | the doors: protocol to `op` and back |
 //! | 10 | [`cli`], [`repl`], [`mod@bench`] | the program |
 //!
@@ -52,6 +53,7 @@ pub mod bench;
 pub mod catalog;
 pub mod cli;
 pub mod env;
+pub mod gateway;
 pub mod log;
 pub mod lsm;
 pub mod node;

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "gateway/behind.rs"]
+mod behind;
 #[path = "grpc/calls.rs"]
 mod calls;
 #[path = "grpc/client.rs"]
@@ -20,6 +22,7 @@ mod server;
 use arqondb::rpc::client::{Client, ClientOptions};
 use arqondb::rpc::pb::arqon_db_client::ArqonDbClient;
 use arqondb::serve::grpc::{GrpcOptions, GrpcServer};
+use behind::Behind;
 use map_kv::MapKv;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -41,7 +44,8 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = GrpcServer::new(Arc::clone(&kv)).with_options(options);
+        let behind = Behind::new(Arc::clone(&kv), MapKv::default);
+        let server = GrpcServer::new(behind).with_options(options);
         let server = tokio::spawn(server.serve_on(listener, async {
             // Without a word the server goes on until the test's runtime ends.
             if stopped.await.is_err() {

@@ -1,7 +1,7 @@
 //! The seam every door speaks through.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::op::{Request, Response};
+use crate::op::{Request, Response, Topology};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -26,11 +26,21 @@ pub trait KvOps: Send + Sync + 'static {
             })
         }
     }
+
+    /// Which node answers for which slots, if there is more than one place to ask. Cheap: doors
+    /// ask for it at every question about the cluster.
+    fn topology(&self) -> Option<Arc<Topology>> {
+        None
+    }
 }
 
 /// Shared by several doors.
 impl<K: KvOps> KvOps for Arc<K> {
     async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
         K::pipeline(self, requests).await
+    }
+
+    fn topology(&self) -> Option<Arc<Topology>> {
+        K::topology(self)
     }
 }

@@ -3,7 +3,9 @@
 //! In reading order:
 //! - [`kv`]: key-value requests and responses, as gRPC, the REPL and the embedded engine put them.
 //! - [`reply`]: the answer to a Redis command, before it has a wire form.
-//! - [`dispatch`]: [`KvOps`], the seam every door speaks through: a local node, later a gateway.
+//! - [`dispatch`]: [`KvOps`], the seam every door speaks through: a local node, a gateway.
+//! - [`route`]: the hash slot of a key, and which slots a request names.
+//! - [`topology`]: [`Topology`], which node answers for which slots, as a door tells it.
 //! - [`command`]: the command table: name, arity, flags, key positions, summary.
 //!
 //! Invariants owed to the floors above:
@@ -15,7 +17,10 @@ pub mod command;
 pub mod dispatch;
 pub mod kv;
 pub mod reply;
+pub mod route;
+pub mod topology;
 
 pub use dispatch::KvOps;
 pub use kv::{Request, Response};
 pub use reply::Reply;
+pub use topology::Topology;

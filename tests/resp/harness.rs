@@ -1,5 +1,6 @@
 //! A server on a free port of the loopback, and clients that see bytes.
 
+use crate::behind::Behind;
 use crate::memory::Memory;
 use arqondb::env::SimClock;
 use arqondb::serve::resp::{RedisServer, RespOptions};
@@ -35,7 +36,7 @@ impl TestServer {
             .build()
             .unwrap();
         let (kv, clock) = (Arc::new(kv), Arc::new(SimClock::at(1_700_000_000_000)));
-        let server = RedisServer::shared(Arc::clone(&kv))
+        let server = RedisServer::new(Behind::new(Arc::clone(&kv), Memory::new))
             .with_options(options)
             .with_clock(Arc::clone(&clock) as _);
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

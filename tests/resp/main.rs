@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../gateway/behind.rs"]
+mod behind;
+mod cluster;
 mod ends;
 mod harness;
 mod info;

@@ -62,12 +62,12 @@ fn every_entry_is_whole_and_its_key_positions_agree() {
 fn arities_are_those_of_redis() {
     // name arity, of every command of ours that 7.0.15 has at top level.
     let facts = "append 3,auth -2,bitcount -2,bitfield -2,bitfield_ro -2,bitop -4,bitpos -3,\
-        client -2,command -1,config -2,copy -3,dbsize 1,decr 2,decrby 3,del -2,discard 1,dump 2,\
+        client -2,cluster -2,command -1,config -2,copy -3,dbsize 1,decr 2,decrby 3,del -2,discard 1,dump 2,\
         echo 2,exec 1,exists -2,expire -3,expireat -3,expiretime 2,flushall -1,flushdb -1,get 2,\
         getbit 3,getdel 2,getex -2,getrange 4,getset 3,hello -1,incr 2,incrby 3,incrbyfloat 3,\
         info -1,keys 2,lcs -3,memory -2,mget -2,move 3,mset -3,msetnx -3,multi 1,object -2,\
         persist 2,pexpire -3,pexpireat -3,pexpiretime 2,ping -1,psetex 4,pttl 2,quit -1,\
-        randomkey 1,rename 3,renamenx 3,reset 1,restore -4,scan -2,select 2,set -3,setbit 4,\
+        randomkey 1,readonly 1,readwrite 1,rename 3,renamenx 3,reset 1,restore -4,scan -2,select 2,set -3,setbit 4,\
         setex 4,setnx 3,setrange 4,sort -2,sort_ro -2,strlen 2,substr 4,swapdb 3,time 1,touch -2,ttl 2,type 2,\
         unlink -2,unwatch 1,wait 3,watch -2";
     let facts: Vec<(&str, i32)> = facts

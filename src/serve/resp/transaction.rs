@@ -172,6 +172,8 @@ impl Session {
                 Reply::OK
             }
             Err(error) => errors::reply(&error),
+            // Refused in Redis's own words.
+            Ok(Response::Redis(reply)) => reply,
             Ok(_) => Reply::err("internal error: the engine gave an answer of another kind"),
         }
     }

@@ -4,6 +4,7 @@
 
 mod bitmaps;
 mod client;
+mod cluster;
 mod connection;
 mod expiry;
 mod keys;
@@ -21,6 +22,7 @@ pub(super) static GROUPS: &[&[Spec]] = &[
     transactions::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
+    cluster::COMMANDS,
     server::COMMANDS,
 ];
 

@@ -14,7 +14,13 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) const REDIS_VERSION: &str = "7.0.15";
 
 /// `HELLO [version [AUTH user password] [SETNAME name]]`: nothing changes unless all is well.
-pub(super) fn hello(session: &mut Session, server: &Server, args: &Command) -> Reply {
+/// `cluster` says whether there are more places to ask.
+pub(super) fn hello(
+    session: &mut Session,
+    server: &Server,
+    cluster: bool,
+    args: &Command,
+) -> Reply {
     let proto = match args.get(1).map(|version| integer(version)) {
         None => session.proto,
         Some(Some(2)) => Proto::Resp2,
@@ -67,17 +73,17 @@ pub(super) fn hello(session: &mut Session, server: &Server, args: &Command) -> R
     about.proto = proto;
     drop(about);
     session.proto = proto;
-    greeting(session)
+    greeting(session, if cluster { "cluster" } else { "standalone" })
 }
 
-fn greeting(session: &Session) -> Reply {
+fn greeting(session: &Session, mode: &'static str) -> Reply {
     let pair = |name: &'static str, value: Reply| (Reply::bulk(name), value);
     Reply::Map(vec![
         pair("server", Reply::bulk("redis")),
         pair("version", Reply::bulk(REDIS_VERSION)),
         pair("proto", Reply::Int(session.proto.number().into())),
         pair("id", Reply::Int(i64::try_from(session.client.id).unwrap_or(i64::MAX))),
-        pair("mode", Reply::bulk("standalone")),
+        pair("mode", Reply::bulk(mode)),
         pair("role", Reply::bulk("master")),
         pair("modules", Reply::Array(Vec::new())),
     ])

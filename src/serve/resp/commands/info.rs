@@ -20,6 +20,8 @@ struct Context<'a> {
     server: &'a Server,
     engine: EngineStats,
     usage: process::Usage,
+    /// Whether there are more places to ask.
+    cluster: bool,
 }
 
 /// The sections in order, with whether a plain INFO shows them, and who writes them.
@@ -35,7 +37,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("Commandstats", false, command_stats),
     ("Errorstats", true, error_stats),
     ("Latencystats", false, latency_stats),
-    ("Cluster", true, |_, fields| fields.put("cluster_enabled", 0)),
+    ("Cluster", true, cluster),
     ("Engine", true, engine),
     ("Keyspace", true, keyspace),
 ];
@@ -47,7 +49,8 @@ pub(super) async fn info<K: KvOps>(server: &Server, kv: &K, wanted: &[Bytes]) ->
         Ok(Response::Stats(stats)) => *stats,
         _ => EngineStats::default(),
     };
-    let context = Context { server, engine, usage: process::usage() };
+    let cluster = kv.topology().is_some();
+    let context = Context { server, engine, usage: process::usage(), cluster };
     let mut fields = Fields::default();
     for (name, by_default, write) in SECTIONS {
         if is_wanted(name, *by_default, wanted) {
@@ -108,7 +111,7 @@ fn server(context: &Context<'_>, fields: &mut Fields) {
     fields.put("redis_version", REDIS_VERSION);
     fields.put("server_name", "arqondb");
     fields.put("arqondb_version", env!("CARGO_PKG_VERSION"));
-    fields.put("redis_mode", "standalone");
+    fields.put("redis_mode", if context.cluster { "cluster" } else { "standalone" });
     fields.put("os", process::system_name());
     fields.put("arch_bits", usize::BITS);
     fields.put("process_id", std::process::id());
@@ -270,6 +273,10 @@ fn latency_stats(context: &Context<'_>, fields: &mut Fields) {
         let value = pairs.collect::<Vec<_>>().join(",");
         fields.put(&format!("latency_percentiles_usec_{}", stats.spec.name), value);
     }
+}
+
+fn cluster(context: &Context<'_>, fields: &mut Fields) {
+    fields.put("cluster_enabled", u8::from(context.cluster));
 }
 
 /// Further figures of the engine, by its own names.

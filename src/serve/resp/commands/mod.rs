@@ -1,11 +1,12 @@
 //! The commands that a connection executes itself.
 //!
 //! - `hello`: HELLO, AUTH: which protocol, and who is speaking.
-//! - `client`: CLIENT. `config`: CONFIG. `info`: INFO.
+//! - `client`: CLIENT. `cluster`: CLUSTER. `config`: CONFIG. `info`: INFO.
 //! - here: the small rest.
 
 mod client;
 mod client_kill;
+mod cluster;
 mod config;
 mod hello;
 mod info;
@@ -45,7 +46,7 @@ pub(super) async fn execute<K: KvOps>(
             Reply::OK
         }
         Id::Wait => wait(session, &args[1], &args[2]).await,
-        Id::Hello => hello::hello(session, server, args),
+        Id::Hello => hello::hello(session, server, kv.topology().is_some(), args),
         Id::Auth => hello::auth(session, server, args),
         Id::Info => info::info(server, kv, &args[1..]).await,
         Id::Command
@@ -58,6 +59,7 @@ pub(super) async fn execute<K: KvOps>(
         | Id::CommandList => command::answer(spec, args),
         _ => match spec.group {
             "server" => config::execute(server, spec, args),
+            "cluster" => cluster::execute(kv, spec, args),
             _ => return client::execute(session, server, spec, args),
         },
     };

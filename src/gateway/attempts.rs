@@ -1,0 +1,191 @@
+//! A group of requests and its shard, until each is answered or the shard is no more.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::gateway::absorb::{Group, Outcome};
+use crate::gateway::calls::{CallFailure, Called, ShardCalls, Target};
+use crate::gateway::gateway::Gateway;
+use crate::gateway::map::{Node, ShardInfo};
+use crate::gateway::retry::NoMore;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Hints that are followed without a pause. Two nodes that each take the other for the leader
+/// would send a call to and fro for ever.
+const HINTS_MAX: u32 = 4;
+
+/// Whom to ask next.
+struct Course {
+    /// Where a node sent us.
+    hint: Option<Node>,
+    hints: u32,
+    /// Attempts in a row that brought nothing.
+    failures: u32,
+    /// How many replicas were tried for want of a leader.
+    tried: usize,
+}
+
+impl Course {
+    fn next(&mut self, shard: &ShardInfo) -> Option<Node> {
+        if let Some(hint) = self.hint.take() {
+            return Some(hint);
+        }
+        if let Some(leader) = shard.leading() {
+            return Some(leader.clone());
+        }
+        let at = self.tried.checked_rem(shard.replicas.len())?;
+        self.tried += 1;
+        Some(shard.replicas[at].clone())
+    }
+}
+
+impl<C: ShardCalls> Gateway<C> {
+    /// Calls a shard with a group until each request has an answer, the deadline passes, or the
+    /// shard is found to have changed: then what is open has to find its shard anew.
+    pub(super) async fn call_shard(
+        &self,
+        shard: &Arc<ShardInfo>,
+        mut group: Group,
+        deadline: Instant,
+    ) -> Outcome {
+        let mut course = Course { hint: None, hints: 0, failures: 0, tried: 0 };
+        loop {
+            let known = match self.map.load().shard_of(shard.slots.first) {
+                Some(known) if known.is_same(shard) => Arc::clone(known),
+                _ => break,
+            };
+            if Instant::now() >= deadline {
+                group.give_up(&Error::new(ErrorKind::Deadline, "the time given ran out"));
+                break;
+            }
+            let cause = match course.next(&known) {
+                Some(node) => match self.attempt(&known, node, &mut group, deadline).await {
+                    After::Answered => break,
+                    After::AskInstead(hint) if course.hints < HINTS_MAX => {
+                        course.hint = Some(hint);
+                        course.hints += 1;
+                        continue;
+                    }
+                    After::AskInstead(_) => no_leader(shard),
+                    After::Failed(cause) => cause,
+                },
+                None => no_leader(shard),
+            };
+            if group.requests.is_empty() || !self.map.load().holds(shard) {
+                break;
+            }
+            course.hints = 0;
+            course.failures += 1;
+            if let Err(error) = self.pause(course.failures, deadline, &cause).await {
+                group.give_up(&error);
+                break;
+            }
+        }
+        group.end()
+    }
+
+    /// One attempt at one node, and what is learned from it.
+    async fn attempt(
+        &self,
+        shard: &Arc<ShardInfo>,
+        node: Node,
+        group: &mut Group,
+        deadline: Instant,
+    ) -> After {
+        let consistency = self.options.consistency;
+        let target = Target { shard: shard.id, epoch: shard.epoch, node, consistency };
+        let asked = target.node.id;
+        let call = self.calls.call(&target, &group.requests, deadline);
+        let Called { answers, stopped } = match timeout_at(deadline, call).await {
+            Ok(called) => called,
+            Err(_) => Called::failed(CallFailure::Unknown(Error::new(
+                ErrorKind::Unknown,
+                format!("shard {} gave no answer in time", shard.id),
+            ))),
+        };
+        if !answers.is_empty() {
+            group.served_by = Some(asked);
+        }
+        if !answers.is_empty() && shard.leader != Some(asked) {
+            self.map.note_leader(shard, Some(&target.node), asked);
+        }
+        let again = group.absorb(answers);
+        match stopped {
+            None if group.requests.is_empty() => After::Answered,
+            None if again => After::Failed(Error::new(
+                ErrorKind::Unavailable,
+                format!("shard {} cannot execute it now", shard.id),
+            )),
+            None => {
+                let error = Error::new(ErrorKind::Internal, "a shard gave too few answers");
+                group.doubt(&error);
+                After::Failed(error)
+            }
+            Some(CallFailure::NotLeader { leader }) => {
+                let leader = leader.filter(|leader| leader.id != asked);
+                self.map.note_leader(shard, leader.as_ref(), asked);
+                leader.map_or_else(|| After::Failed(no_leader(shard)), After::AskInstead)
+            }
+            Some(CallFailure::WrongEpoch { covering }) => {
+                self.map.learn(&covering);
+                After::Failed(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("shard {} has changed, and nobody told how", shard.id),
+                ))
+            }
+            Some(CallFailure::Unreachable(cause)) => {
+                self.map.note_leader(shard, None, asked);
+                After::Failed(cause)
+            }
+            Some(CallFailure::Unknown(cause)) => {
+                self.map.note_leader(shard, None, asked);
+                group.doubt(&cause);
+                After::Failed(cause)
+            }
+        }
+    }
+
+    /// Waits before another attempt, and asks for the shards meanwhile.
+    ///
+    /// # Errors
+    /// If there may be no other: with the cause of the last failure in its sentence.
+    pub(super) async fn pause(
+        &self,
+        failures: u32,
+        deadline: Instant,
+        cause: &Error,
+    ) -> Result<()> {
+        let pause = self.retries.pause(failures, deadline).map_err(|no_more| match no_more {
+            NoMore::Deadline => {
+                Error::new(ErrorKind::Deadline, format!("the time given ran out; last: {cause}"))
+            }
+            NoMore::Budget => Error::new(
+                ErrorKind::Unavailable,
+                format!("too many calls are failing to try this one again: {cause}"),
+            ),
+        })?;
+        let refreshed = async {
+            self.refresh_alone().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = sleep(pause) => {}
+            () = refreshed => {}
+        }
+        Ok(())
+    }
+}
+
+/// What follows an attempt.
+enum After {
+    /// Nothing is open.
+    Answered,
+    /// Another node leads.
+    AskInstead(Node),
+    /// Something is open, or the shard has changed.
+    Failed(Error),
+}
+
+fn no_leader(shard: &ShardInfo) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("shard {} has no leader now", shard.id))
+}

@@ -1,0 +1,54 @@
+//! Floor 8: the gateway, the role without state: route, retry, fan out, merge.
+//!
+//! It takes pipelines of requests as any [`KvOps`](crate::op::KvOps) does, sends each request to
+//! the shard of its hash slot through one seam, [`ShardCalls`], and gives the answers in order.
+//! What it keeps can be lost: a map of the shards, learned from below, and counters.
+//!
+//! Words: a *run* is the requests of a pipeline up to the next one for every shard; a *group* is
+//! the requests of a run for one shard, sent as one call; an *attempt* is one such call. A *fan-out*
+//! is a request for every shard (or those a prefix leaves).
+//!
+//! In reading order:
+//! - [`options`]: its settings, [`GatewayOptions`].
+//! - [`calls`]: the seam below, and how a call fails; [`local`]: shards in this process.
+//! - [`map`]: which shard has which slots, who leads it; learned forward only.
+//! - `gateway`: [`Gateway`], and the way of a pipeline through it.
+//! - `plan`: a run divided into groups. `split`: reads of many keys, divided and put together.
+//! - `atomic`: what must happen as one and so must lie in one shard.
+//! - `attempts`: a group until it is answered: leaders, epochs, deadlines. `absorb`: what an
+//!   attempt's answers settle. `retry`: pauses, and the budget for them.
+//! - `scatter`: a request for many shards, and the merge of their answers.
+//! - `scan`, `redis_scan`, `everywhere`: the fan-outs that there are.
+//! - `redis_cluster`: what clients of Redis Cluster are told.
+//!
+//! Invariants owed to the doors:
+//! - Requests of one pipeline to one shard happen in their order; a fan-out happens after all
+//!   before it and before all behind it.
+//! - A write happens once at most. It is repeated only if it did not begin or has a request id.
+//! - A write that may have happened is reported as unknown, never as failed.
+//! - A fan-out is answered for all shards concerned or with an error, never for a part of them.
+//! - No request outlives the deadline of its pipeline.
+
+mod absorb;
+mod atomic;
+mod attempts;
+pub mod calls;
+mod everywhere;
+#[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
+mod gateway;
+pub mod local;
+pub mod map;
+pub mod options;
+mod plan;
+mod redis_cluster;
+mod redis_scan;
+mod retry;
+mod scan;
+mod scatter;
+mod split;
+
+pub use calls::{CallFailure, Called, Consistency, ShardCalls, Target};
+pub use gateway::Gateway;
+pub use local::LocalShards;
+pub use map::{Node, NodeId, ShardInfo, ShardMap};
+pub use options::{GatewayOptions, RetryOptions};
