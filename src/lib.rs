@@ -56,6 +56,7 @@ pub mod env;
 pub mod gateway;
 pub mod log;
 pub mod lsm;
+pub mod meta;
 pub mod node;
 pub mod op;
 pub mod raft;

@@ -68,6 +68,14 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("check", "@newer", 8),
     ("repl", "--data @empty -c PING", 3),
     ("repl", "--data @absent -c PING", 3),
+    ("meta", "--dir @empty --listen nonsense", 2),
+    ("meta", "--dir @empty --listen 127.0.0.1:0 --peers http://127.0.0.1:1,http://127.0.0.1:2", 2),
+    ("node", "@empty 127.0.0.1:0", 2),
+    ("node", "@empty nonsense --meta http://127.0.0.1:1", 2),
+    ("gateway", "--addr nonsense", 2),
+    ("cluster init", "--meta nonsense", 2),
+    ("cluster status", "--meta nonsense", 2),
+    ("cluster transfer-leader", "1 --to 2 --meta nonsense", 2),
 ];
 
 /// Lines that succeed, with the number of rows they print (a record counts as one).

@@ -2,6 +2,7 @@
 
 use crate::cli::bench::Bench;
 use crate::cli::check::Check;
+use crate::cli::cluster::Cluster;
 use crate::cli::color::When;
 use crate::cli::config::Config;
 use crate::cli::demo::Demo;
@@ -11,6 +12,9 @@ use crate::cli::failure::Failure;
 use crate::cli::manifest::Manifest;
 use crate::cli::output::Format;
 use crate::cli::repl::Repl;
+use crate::cli::roles::gateway::Gateway;
+use crate::cli::roles::meta::Meta;
+use crate::cli::roles::node::Node;
 use crate::cli::sst::Sst;
 use crate::cli::wal::Wal;
 use clap::builder::styling::{AnsiColor, Styles};
@@ -90,6 +94,14 @@ impl Globals {
 pub enum Command {
     /// Serve Redis and gRPC clients from one process, for development
     Dev(Dev),
+    /// Keep the metadata of a cluster: one of 1, 3 or 5 such servers
+    Meta(Meta),
+    /// Keep shards of a cluster, and answer clients for all of it
+    Node(Box<Node>),
+    /// Serve Redis and gRPC clients of a cluster, without keeping anything
+    Gateway(Gateway),
+    /// Bring a cluster to life, look at it, hand a shard's lead over
+    Cluster(Cluster),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
     /// Show, check and explain the settings of the servers

@@ -25,6 +25,7 @@
 pub mod args;
 pub mod bench;
 pub mod check;
+pub mod cluster;
 pub mod color;
 pub mod config;
 pub mod context;
@@ -38,6 +39,7 @@ pub mod manifest;
 pub mod output;
 pub mod record;
 pub mod repl;
+pub mod roles;
 pub mod settings;
 pub mod sst;
 pub mod wal;
@@ -95,6 +97,10 @@ impl args::Command {
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Dev(dev) => dev.run(context),
+            args::Command::Meta(meta) => meta.run(context),
+            args::Command::Node(node) => node.run(context),
+            args::Command::Gateway(gateway) => gateway.run(context),
+            args::Command::Cluster(cluster) => cluster.run(context),
             args::Command::Config(config) => config.run(context),
             args::Command::Check(check) => check.run(context),
             args::Command::Bench(bench) => bench.run(context),

@@ -44,6 +44,14 @@ pub fn system_name() -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// A new file that gets what another process says.
+///
+/// # Errors
+/// What the operating system answers.
+pub fn log_file(path: &std::path::Path) -> crate::base::Result<std::fs::File> {
+    std::fs::File::create(path).map_err(|e| crate::base::Error::io("create", path, e))
+}
+
 /// The path of the running program; empty if unknown.
 pub fn executable() -> String {
     std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default()

@@ -9,8 +9,9 @@
 //! is a request for every shard (or those a prefix leaves).
 //!
 //! In reading order:
+//! - [`calls`]: the seam below, and how a call fails; [`local`]: shards in this process;
+//!   [`remote`]: those of a cluster's nodes.
 //! - [`options`]: its settings, [`GatewayOptions`].
-//! - [`calls`]: the seam below, and how a call fails; [`local`]: shards in this process.
 //! - [`map`]: which shard has which slots, who leads it; learned forward only.
 //! - `gateway`: [`Gateway`], and the way of a pipeline through it.
 //! - `plan`: a run divided into groups. `split`: reads of many keys, divided and put together.
@@ -42,6 +43,7 @@ pub mod options;
 mod plan;
 mod redis_cluster;
 mod redis_scan;
+pub mod remote;
 mod retry;
 mod scan;
 mod scatter;
@@ -52,3 +54,4 @@ pub use gateway::Gateway;
 pub use local::LocalShards;
 pub use map::{Node, NodeId, ShardInfo, ShardMap};
 pub use options::{GatewayOptions, RetryOptions};
+pub use remote::RemoteShards;

@@ -7,7 +7,7 @@ use crate::lsm::key::Meta;
 use crate::lsm::{EngineStats, Iter, IterOptions, ReadOptions};
 use crate::node::Options;
 use crate::node::core::Core;
-use crate::node::standalone::adds;
+use crate::node::pipeline::adds;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
 use crate::op::{Request, Response};
 use bytes::Bytes;

@@ -1,6 +1,7 @@
 //! Floor 7: the roles that hold state.
 //!
-//! Today there is one: the standalone node, one shard on one log in one folder.
+//! A standalone node has one shard on one log in one folder; a cluster's node ([`cluster`]) has
+//! replicas of many.
 //!
 //! ```text
 //! DIR/FORMAT     what the folder is, and its version
@@ -15,16 +16,20 @@
 //! - `turns`: one of the threads that wait for the disk syncs for all.
 //! - [`core`]: opening, recovery, upkeep, closing.
 //! - [`db`]: [`Db`], the embedded database, synchronous.
+//! - `pipeline`: requests on one shard, whoever commits what they write.
 //! - [`standalone`]: [`Standalone`], the same behind the doors, asynchronous.
+//! - [`cluster`]: a node of a cluster.
 //!
 //! Invariants owed to the floors above:
 //! - A folder is open in one process at most.
 //! - An acknowledged write is there after `kill -9`; at `always` after power loss too.
 
+pub mod cluster;
 mod core;
 pub mod db;
 pub mod local_log;
 pub mod options;
+mod pipeline;
 pub mod standalone;
 mod turns;
 

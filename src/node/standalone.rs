@@ -1,14 +1,14 @@
 //! A standalone node behind the doors.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::Result;
 use crate::env::Pool;
 use crate::log::SyncLevel;
-use crate::lsm::Pressure;
 use crate::node::core::Core;
+use crate::node::pipeline::{self, Execution};
 use crate::node::{Db, Options};
-use crate::op::kv::{RedisCall, Stats};
+use crate::op::kv::Stats;
 use crate::op::{KvOps, Request, Response};
-use crate::shard::{Answer, Shard, Ticket};
+use crate::shard::{Shard, Ticket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,132 +50,43 @@ impl Standalone {
     pub fn db(&self) -> Db {
         Db(self.core.clone())
     }
-
-    /// Runs a request on the pool for slow ones.
-    async fn execute_slowly(&self, request: Request) -> Result<Answer> {
-        let (send, receive) = oneshot::channel();
-        let core = self.core.clone();
-        self.slow.spawn(move || {
-            let answer = core.shard.engine().wait_for_room().and_then(|()| core.execute(request));
-            // The client may have gone; the write stands all the same.
-            _ = send.send(answer);
-        });
-        receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
-    }
-
-    /// The figures, from the pool for slow requests: they count what has expired.
-    async fn stats_slowly(&self) -> Result<Stats> {
-        let (send, receive) = oneshot::channel();
-        let core = self.core.clone();
-        self.slow.spawn(move || _ = send.send(core.stats()));
-        receive.await.unwrap_or_else(|_| Err(gave_no_answer()))
-    }
-
-    /// Executes one request where it may run.
-    async fn execute(&self, request: Request) -> Result<Answer> {
-        let quick = Shard::is_quick(&request) && self.make_room(&request).await;
-        match request {
-            Request::Stats => self.stats_slowly().await.map(|stats| Answer {
-                response: Response::Stats(Box::new(stats)),
-                rests_on: Ticket::default(),
-            }),
-            request if quick => self.core.execute(request),
-            request => self.execute_slowly(request).await,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.core.shard.engine().pressure() == Pressure::None
-    }
-
-    async fn make_room(&self, request: &Request) -> bool {
-        if !adds(request) {
-            return true;
-        }
-        match self.core.shard.engine().pressure() {
-            Pressure::None => true,
-            Pressure::Slow { delay_us } => {
-                tokio::time::sleep(Duration::from_micros(delay_us)).await;
-                true
-            }
-            Pressure::Stop => false,
-        }
-    }
 }
 
 impl KvOps for Standalone {
     async fn pipeline(&self, requests: Vec<Request>) -> Vec<Result<Response>> {
-        let core = &*self.core;
-        let mut answers = Answers::new(core, requests.len());
-        let mut requests = requests.into_iter();
-        while let Some(request) = requests.as_slice().first() {
-            if !Shard::is_quick(request) || !self.has_room() {
-                let Some(request) = requests.next() else { break };
-                answers.add(self.execute(request).await);
-                continue;
-            }
-            let sharing = requests.as_slice().iter().map_while(Shard::may_share);
-            let n = sharing.take(Shard::TOGETHER_MAX).count();
-            if n > 1 {
-                let calls = requests.as_slice()[..n].iter().filter_map(Shard::may_share);
-                core.execute_together(calls).into_iter().for_each(|answer| answers.add(answer));
-                requests.by_ref().take(n).for_each(drop);
-            } else if let Some(request) = requests.next() {
-                answers.add(core.execute(request));
-            }
-        }
-        answers.committed().await
+        pipeline::run(self, requests).await
     }
 }
 
-/// Answers in order, and which of them rest on what is not yet committed.
-struct Answers<'a> {
-    core: &'a Core,
-    responses: Vec<Result<Response>>,
-    pending: Vec<(usize, Ticket)>,
-}
-
-impl Answers<'_> {
-    fn new(core: &Core, expected: usize) -> Answers<'_> {
-        Answers { core, responses: Vec::with_capacity(expected), pending: Vec::new() }
+impl Execution for Standalone {
+    fn shard(&self) -> &Arc<Shard> {
+        &self.core.shard
     }
 
-    fn add(&mut self, answer: Result<Answer>) {
-        self.responses.push(answer.map(|Answer { response, rests_on }| {
-            if !self.core.shard.is_committed(rests_on) {
-                self.pending.push((self.responses.len(), rests_on));
-            }
-            response
-        }));
+    fn now_ms(&self) -> u64 {
+        self.core.now_ms()
     }
 
-    /// The responses, once all that they rest on is committed or has failed.
-    async fn committed(mut self) -> Vec<Result<Response>> {
-        if !self.pending.is_empty() {
-            let all = self.pending.iter().fold(Ticket::default(), |all, (_, one)| all.and(*one));
-            self.core.commit(all).await;
-        }
-        for (at, ticket) in self.pending {
-            if let Err(error) = self.core.shard.outcome(ticket) {
-                self.responses[at] = Err(error);
-            }
-        }
-        self.responses
+    fn slow(&self) -> &Pool {
+        &self.slow
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        let core = self.core.clone();
+        pipeline::on(&self.slow, move || core.stats()).await
+    }
+
+    async fn commit(&self, ticket: Ticket) {
+        self.core.commit(ticket).await;
+    }
+
+    async fn confirm(&self) -> Result<()> {
+        // Nobody else can have written.
+        Ok(())
     }
 }
 
 impl Core {
-    pub(crate) fn execute(&self, request: Request) -> Result<Answer> {
-        self.shard.execute(request, self.now_ms())
-    }
-
-    fn execute_together<'c>(
-        &self,
-        calls: impl Iterator<Item = &'c RedisCall> + Clone,
-    ) -> Vec<Result<Answer>> {
-        self.shard.execute_together(calls, self.now_ms())
-    }
-
     /// Waits until what the ticket names is committed or has failed.
     async fn commit(&self, ticket: Ticket) {
         if may_hold_thread(self.log.sync_time()) {
@@ -210,23 +121,6 @@ fn may_hold_thread(sync_time: Option<Duration>) -> bool {
     let runtime = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     sync_time.is_some_and(|time| time < SYNC_SHORT)
         && runtime.is_ok_and(|flavor| flavor == RuntimeFlavor::CurrentThread)
-}
-
-/// Whether a request may need more room than it gives back. Those that only read or remove go on
-/// when a device is full.
-pub(crate) fn adds(request: &Request) -> bool {
-    match request {
-        Request::Write { .. } | Request::PutIf { .. } => true,
-        Request::Redis(call) => call.spec.has_flag("denyoom"),
-        Request::RedisTransaction { calls, .. } => {
-            calls.iter().any(|call| call.spec.has_flag("denyoom"))
-        }
-        _ => false,
-    }
-}
-
-fn gave_no_answer() -> Error {
-    Error::new(ErrorKind::Unavailable, "the node is stopping")
 }
 
 #[cfg(test)]

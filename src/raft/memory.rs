@@ -20,7 +20,10 @@ const STATE_BYTES_MAX: u64 = 1 << 30;
 /// A state in memory that changes by commands alone: no clock, no chance, no disk.
 pub trait Memory: Send + 'static {
     /// Applies a command; gives what who proposed it is to hear, refusals among that.
-    fn apply(&mut self, command: &[u8]) -> Vec<u8>;
+    ///
+    /// # Errors
+    /// If the replica must stop: it does not understand what others may.
+    fn apply(&mut self, command: &[u8]) -> Result<Vec<u8>>;
     /// All of the state.
     fn snapshot(&self) -> Vec<u8>;
     /// Takes the state that [`Memory::snapshot`] gave.
@@ -105,7 +108,7 @@ impl<M: Memory> StateMachine for MemoryMachine<M> {
         let mut inner = self.inner();
         let mut outcome = Vec::new();
         for part in parts {
-            outcome = inner.memory.apply(part);
+            outcome = inner.memory.apply(part)?;
         }
         inner.applied = index;
         Ok(outcome.into())
@@ -184,9 +187,9 @@ mod tests {
     struct Words(Vec<u8>);
 
     impl Memory for Words {
-        fn apply(&mut self, command: &[u8]) -> Vec<u8> {
+        fn apply(&mut self, command: &[u8]) -> Result<Vec<u8>> {
             self.0.extend_from_slice(command);
-            self.0.len().to_string().into_bytes()
+            Ok(self.0.len().to_string().into_bytes())
         }
 
         fn snapshot(&self) -> Vec<u8> {

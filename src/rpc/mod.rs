@@ -9,6 +9,8 @@
 //! - [`status`]: [`base::Error`](crate::base::Error) as a gRPC status, and back.
 //! - [`codec`]: decoding that bounds a message's elements before it allocates for them.
 //! - [`client`]: [`Client`], a server elsewhere as [`KvOps`](crate::op::KvOps).
+//! - [`ops`]: requests and answers between the programs of a cluster; [`link`]: what carries them;
+//!   [`cluster`]: what is asked over links.
 //!
 //! Invariants owed to the floors above:
 //! - A request that leaves [`request`] keeps every bound of `op`; one that does not keep them is
@@ -17,8 +19,11 @@
 
 pub mod answer;
 pub mod client;
+pub mod cluster;
 pub mod codec;
 pub mod cursor;
+pub mod link;
+pub mod ops;
 pub mod outgoing;
 pub mod request;
 pub mod status;

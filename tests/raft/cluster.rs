@@ -29,8 +29,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 struct Nothing;
 
 impl Memory for Nothing {
-    fn apply(&mut self, _command: &[u8]) -> Vec<u8> {
-        Vec::new()
+    fn apply(&mut self, _command: &[u8]) -> Result<Vec<u8>> {
+        Ok(Vec::new())
     }
 
     fn snapshot(&self) -> Vec<u8> {

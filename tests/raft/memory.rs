@@ -24,13 +24,13 @@ const CATALOG: GroupId = GroupId(1);
 struct Words(Vec<String>);
 
 impl Memory for Words {
-    fn apply(&mut self, command: &[u8]) -> Vec<u8> {
+    fn apply(&mut self, command: &[u8]) -> Result<Vec<u8>> {
         let word = String::from_utf8_lossy(command).into_owned();
         if self.0.contains(&word) {
-            return b"again".to_vec();
+            return Ok(b"again".to_vec());
         }
         self.0.push(word);
-        self.0.len().to_string().into_bytes()
+        Ok(self.0.len().to_string().into_bytes())
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -6,10 +6,12 @@
 //! - [`steps`]: load, read, scan, expire, compare-and-swap, snapshot.
 //! - [`writer`], [`crash`]: a second process that writes until it is killed, and the count of what
 //!   it was promised afterwards.
+//! - [`cluster`]: the same with a cluster of processes, whose leader is killed.
 //!
 //! Every step checks what it finds; the first thing missing ends the demo as a failure, and the
 //! files stay for a look at them.
 
+pub mod cluster;
 pub mod crash;
 pub mod packages;
 pub mod steps;
@@ -35,6 +37,10 @@ Examples:
   arqon demo
   arqon demo --sync always --keep
   arqon demo --output json
+  arqon demo --nodes 3
+
+With --nodes it starts a cluster of processes on this machine, writes, kills the node that leads
+most, writes on, and looks for every acknowledged write.
 
 It works in a folder of its own below the system's temporary folder, and removes it in the end.
 Exit code 1 means that something was not as it should be; the files are kept then.")]
@@ -42,6 +48,9 @@ pub struct Demo {
     /// When a write is acknowledged: always (synced), interval (synced soon), os (with the kernel)
     #[arg(long, value_name = "LEVEL", default_value_t)]
     sync: SyncLevel,
+    /// Show a cluster of so many nodes instead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: Option<u64>,
     /// Keep the files
     #[arg(long)]
     keep: bool,
@@ -58,7 +67,10 @@ impl Demo {
         }
         let folder = std::env::temp_dir().join(format!("arqon-demo-{:016x}", rng::entropy()));
         let interrupt = Interrupt::watch()?;
-        let outcome = interrupt.or(self.tour(context, &folder, &interrupt));
+        let outcome = interrupt.or(match self.nodes {
+            Some(nodes) => cluster::tour(context, &folder, nodes, &interrupt),
+            None => self.tour(context, &folder, &interrupt),
+        });
         let is_over = |failure: &Failure| failure.exit == Exit::Interrupted;
         match (&outcome, self.keep) {
             (Ok(()), false) => remove_tree(&folder)?,

@@ -1,0 +1,91 @@
+//! `arqon cluster`: bringing a cluster to life, and looking at it.
+//!
+//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`].
+
+pub mod init;
+pub mod status;
+pub mod transfer;
+
+use crate::catalog::View;
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::settings::address::Url;
+use crate::rpc::cluster::MetaClient;
+use crate::rpc::link::{Hello, Role};
+use clap::Subcommand;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bring a cluster to life, look at it, hand a shard's lead over
+#[derive(Debug, clap::Args)]
+pub struct Cluster {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Give a new cluster its identity and its shards
+    Init(init::Init),
+    /// Show nodes and shards
+    Status(status::Status),
+    /// Make another node lead a shard
+    TransferLeader(transfer::Transfer),
+}
+
+impl Cluster {
+    /// Runs it.
+    pub fn run(self, context: &mut Context) -> Outcome {
+        let runtime = super::roles::runtime()?;
+        let outcome = runtime.block_on(async {
+            match self.verb {
+                Verb::Init(init) => init.run(context).await,
+                Verb::Status(status) => status.run(context).await,
+                Verb::TransferLeader(transfer) => transfer.run(context).await,
+            }
+        });
+        runtime.shutdown_background();
+        outcome
+    }
+}
+
+/// Where the metadata servers are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MetaArgs {
+    /// The metadata servers, any of them
+    #[arg(
+        long,
+        value_name = "URL,...",
+        env = "GATEWAY_META",
+        default_value = "http://127.0.0.1:8379",
+        value_delimiter = ','
+    )]
+    meta: Vec<String>,
+}
+
+impl MetaArgs {
+    /// A client of them.
+    fn client(&self) -> Outcome<MetaClient> {
+        let address = |text: &String| {
+            let url = Url::parse(text).ok_or_else(|| {
+                Failure::usage(format!("--meta {text} is no URL such as http://127.0.0.1:8379"))
+            })?;
+            Ok(url.0.to_string())
+        };
+        let addresses = self.meta.iter().map(address).collect::<Outcome<Vec<_>>>()?;
+        Ok(MetaClient::new(&addresses, Hello::nameless(Role::Tool, [0; 16]))?)
+    }
+
+    /// The client, and the catalog as it is now.
+    async fn view(&self) -> Outcome<(MetaClient, Arc<View>)> {
+        let client = self.client()?;
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let view = client.wait_for(deadline, |view| view.revision() > 0).await.map_err(|_| {
+            let meta = self.meta.join(", ");
+            Failure::unavailable(format!("no metadata server of a cluster answers at {meta}"))
+                .fix("start `arqon meta`, then `arqon cluster init`; or name others with --meta")
+        })?;
+        Ok((client, view))
+    }
+}

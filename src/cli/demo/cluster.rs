@@ -1,0 +1,381 @@
+//! `arqon demo --nodes N`: a cluster of processes of this program on one machine; it is written to
+//! while the process that leads most is killed, and every acknowledged write is looked for.
+
+use super::packages;
+use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::{Action, FORMAT_VERSION, NodeId, View};
+use crate::cli::context::Context;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::output::Value;
+use crate::env::rng;
+use crate::op::kv::{Expiry, RequestId, Write};
+use crate::op::route::slot_of;
+use crate::op::{Request, Response};
+use crate::rpc::Client;
+use crate::rpc::client::ClientOptions;
+use crate::rpc::cluster::MetaClient;
+use crate::rpc::link::{Hello, Role};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Shards of the cluster.
+const SHARDS: u32 = 4;
+/// Clients that write at a time.
+const CLIENTS: u64 = 8;
+/// What a client waits for an answer.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// Writing before the kill, and after it.
+const BEFORE: Duration = Duration::from_secs(2);
+const AFTER: Duration = Duration::from_secs(4);
+/// How long the parts may take to come up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process of the cluster; killed when it is let go of.
+struct Process {
+    child: Child,
+    args: Vec<String>,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(folder: &Path, name: &str, args: Vec<String>) -> Result<Process> {
+        let log = folder.join(format!("{name}.txt"));
+        let child = spawn(&args, &log)?;
+        Ok(Process { child, args, log })
+    }
+
+    fn kill(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.args, &self.log)?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(args: &[String], log: &Path) -> Result<Child> {
+    let failed = |e| Error::io("start this program again from", log, e);
+    let program = std::env::current_exe().map_err(failed)?;
+    let said = crate::env::process::log_file(log)?;
+    let command = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said)
+        .spawn();
+    command.map_err(failed)
+}
+
+/// A cluster of processes.
+struct Cluster {
+    nodes: BTreeMap<u64, Process>,
+    meta: MetaClient,
+    client: Client,
+    _meta_process: Process,
+    _gateway: Process,
+}
+
+/// An acknowledged write: its number, when it was answered, and how long that took.
+struct Acknowledged {
+    number: u64,
+    at: Duration,
+    took: Duration,
+}
+
+/// Shows a cluster of `nodes` nodes in `folder`.
+///
+/// # Errors
+/// If anything is not as it should be.
+pub fn tour(context: &mut Context, folder: &Path, nodes: u64, interrupt: &Interrupt) -> Outcome {
+    let runtime = crate::cli::roles::runtime()?;
+    let outcome = runtime.block_on(show(context, folder, nodes, interrupt));
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt) -> Outcome {
+    let text = packages::unpack()?;
+    let packages = packages::parse(&text)?;
+    let begun = Instant::now();
+    let replicas = if nodes >= 3 { 3 } else { 1 };
+    let mut cluster = stop.or(start(folder, nodes, replicas).await.map_err(Failure::from))?;
+    context.say(format_args!(
+        "{} processes in {}: a metadata server, {nodes} nodes, a gateway; {SHARDS} shards of \
+         {replicas} replicas, up after {:.1} s.",
+        nodes + 2,
+        folder.display(),
+        begun.elapsed().as_secs_f64()
+    ));
+    let begun = Instant::now();
+    let rows: Vec<(String, String)> =
+        packages.iter().take(2_000).map(|p| (p.key(), p.to_json())).collect();
+    stop.or(load(&cluster.client, &rows).await.map_err(Failure::from))?;
+    context.say(format_args!(
+        "load: {} packages, each on the disks of a majority before it was answered, in {:.1} s.",
+        rows.len(),
+        begun.elapsed().as_secs_f64()
+    ));
+
+    let writing = Writing::begin(&cluster.client);
+    sleep(BEFORE).await;
+    let view = cluster.meta.view();
+    let victim = leads_most(&view).ok_or_else(|| Failure::failed("nobody leads a shard"))?;
+    let led: Vec<_> =
+        view.shards().filter(|s| s.leader_node() == Some(victim)).map(|s| s.slots).collect();
+    let killed_at = writing.begun.elapsed();
+    if let Some(process) = cluster.nodes.get_mut(&victim.0) {
+        process.kill();
+    }
+    context.say(format_args!(
+        "kill -9: node {victim}, which led {} of {SHARDS} shards, {:.1} s into the writing.",
+        led.len(),
+        killed_at.as_secs_f64()
+    ));
+    sleep(AFTER).await;
+    let (acknowledged, failed) = stop.or(writing.end().await.map_err(Failure::from))?;
+    let of_led = |a: &&Acknowledged| {
+        let slot = slot_of(key(a.number).as_bytes());
+        led.iter().any(|slots| slots.contains(slot))
+    };
+    let gap = longest_gap(acknowledged.iter().filter(of_led), killed_at);
+    let slowest = acknowledged.iter().map(|a| a.took).max().unwrap_or_default();
+    context.say(format_args!(
+        "write: {} writes acknowledged, {failed} failed; the shards of the killed node took none \
+         for {:.0} ms; the slowest answer took {:.0} ms.",
+        acknowledged.len(),
+        gap.as_secs_f64() * 1e3,
+        slowest.as_secs_f64() * 1e3
+    ));
+    if let Some(process) = cluster.nodes.get_mut(&victim.0) {
+        process.restart()?;
+    }
+    let lost =
+        stop.or(missing(&cluster.client, &acknowledged, &rows).await.map_err(Failure::from))?;
+    context.printer.record(&[
+        ("nodes", Value::from(nodes)),
+        ("shards", Value::from(u64::from(SHARDS))),
+        ("killed", Value::from(victim.0)),
+        ("acknowledged", Value::from(acknowledged.len() as u64)),
+        ("failed", Value::from(failed)),
+        ("lost", Value::from(lost)),
+        ("gap_ms", Value::Float(gap.as_secs_f64() * 1e3, 0)),
+        ("slowest_ms", Value::Float(slowest.as_secs_f64() * 1e3, 0)),
+    ])?;
+    context.printer.finish(None)?;
+    if lost > 0 {
+        return Err(Failure::failed(format!("{lost} acknowledged writes are lost")));
+    }
+    if failed > 0 && replicas > 1 {
+        return Err(Failure::failed(format!("{failed} writes failed within {DEADLINE:?}")));
+    }
+    context.say("Every acknowledged write is there.");
+    Ok(())
+}
+
+/// Starts the processes, and waits until every shard has a leader.
+async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
+    crate::env::Disk::create_dir_all(&crate::env::RealDisk, folder)?;
+    let local = |port: u16| format!("127.0.0.1:{port}");
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let ports = free_ports(2 * nodes as usize + 3)?;
+    let dir = |name: &str| folder.join(name).display().to_string();
+    let args = |args: &[&str]| args.iter().map(|arg| arg.to_string()).collect::<Vec<_>>();
+    let (meta_port, grpc, redis) = (ports[0], ports[1], ports[2]);
+    let meta_args = args(&["meta", "--dir", &dir("meta"), "--listen", &local(meta_port)]);
+    let meta_process = Process::start(folder, "meta", meta_args)?;
+    let meta = MetaClient::new(&[local(meta_port)], Hello::nameless(Role::Tool, [0; 16]))?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&rng::entropy().max(1).to_le_bytes());
+    let init = Action::InitCluster { id, name: "demo".into(), version: FORMAT_VERSION };
+    meta.propose(init, deadline).await?;
+    let mut processes = BTreeMap::new();
+    for node in 1..=nodes {
+        let at = 3 + 2 * (node as usize - 1);
+        let node_args = args(&[
+            "node",
+            &dir(&format!("node-{node}")),
+            &local(ports[at]),
+            "--raft-listen",
+            &local(ports[at + 1]),
+            "--meta",
+            &url(meta_port),
+            "--id",
+            &node.to_string(),
+        ]);
+        processes.insert(node, Process::start(folder, &format!("node-{node}"), node_args)?);
+    }
+    meta.wait_for(deadline, |view| view.nodes().count() as u64 >= nodes).await?;
+    let create = Action::CreateShards { count: SHARDS, replicas, nodes: Vec::new() };
+    meta.propose(create, deadline).await?;
+    let led = |view: &View| view.shards().count() > 0 && view.shards().all(|s| s.leader.is_some());
+    meta.wait_for(deadline, led).await?;
+    let gateway_args = args(&[
+        "gateway",
+        "--meta",
+        &url(meta_port),
+        "--addr",
+        &local(grpc),
+        "--redis-addr",
+        &local(redis),
+    ]);
+    let gateway = Process::start(folder, "gateway", gateway_args)?;
+    let options = ClientOptions { call_timeout: DEADLINE, ..ClientOptions::default() };
+    let client = loop {
+        match Client::connect(&url(grpc), options.clone()).await {
+            Ok(client) => break client,
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    };
+    Ok(Cluster { nodes: processes, meta, client, _meta_process: meta_process, _gateway: gateway })
+}
+
+/// Ports that nobody listens on. Another program may take one before it is used; then its user
+/// says so.
+fn free_ports(n: usize) -> Result<Vec<u16>> {
+    let failed = |e| Error::io("find a free port on", "127.0.0.1", e);
+    let listeners: std::io::Result<Vec<TcpListener>> =
+        (0..n).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let ports: std::io::Result<Vec<u16>> =
+        listeners.map_err(failed)?.iter().map(|l| l.local_addr().map(|at| at.port())).collect();
+    ports.map_err(failed)
+}
+
+/// The node that leads the most shards.
+fn leads_most(view: &View) -> Option<NodeId> {
+    let leads = |node: NodeId| view.shards().filter(|s| s.leader_node() == Some(node)).count();
+    view.nodes().map(|node| node.id).max_by_key(|node| (leads(*node), std::cmp::Reverse(node.0)))
+}
+
+fn put(key: &str, value: &str, id: Option<RequestId>) -> Request {
+    let write = Write::Put {
+        cf: Default::default(),
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        expiry: Expiry::Never,
+    };
+    Request::Write { writes: vec![write], id }
+}
+
+/// Puts rows, several at a time.
+async fn load(client: &Client, rows: &[(String, String)]) -> Result<()> {
+    use futures::{StreamExt, TryStreamExt};
+    futures::stream::iter(rows)
+        .map(|(key, value)| client.execute(put(key, value, None)))
+        .buffer_unordered(64)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+}
+
+fn key(number: u64) -> String {
+    format!("record:{number:08}")
+}
+
+fn value(number: u64) -> String {
+    format!("{number} {:08x}", crc32c::crc32c(&number.to_le_bytes()))
+}
+
+/// Clients that write numbered records.
+struct Writing {
+    begun: Instant,
+    stop: Arc<AtomicBool>,
+    failed: Arc<AtomicU64>,
+    clients: Vec<tokio::task::JoinHandle<Vec<Acknowledged>>>,
+}
+
+impl Writing {
+    fn begin(client: &Client) -> Writing {
+        let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let begun = Instant::now();
+        let start = |first| {
+            let (client, stop, failed) = (client.clone(), stop.clone(), failed.clone());
+            tokio::spawn(async move {
+                let id = rng::entropy().max(1);
+                let mut acknowledged = Vec::new();
+                let mut number = first;
+                while !stop.load(Ordering::Relaxed) {
+                    let sent = begun.elapsed();
+                    let request = RequestId { client: id, request: number / CLIENTS + 1 };
+                    let write = put(&key(number), &value(number), Some(request));
+                    match client.execute(write).await {
+                        Ok(_) => {
+                            let at = begun.elapsed();
+                            acknowledged.push(Acknowledged { number, at, took: at - sent });
+                        }
+                        Err(_) => _ = failed.fetch_add(1, Ordering::Relaxed),
+                    }
+                    number += CLIENTS;
+                }
+                acknowledged
+            })
+        };
+        let clients = (0..CLIENTS).map(start).collect();
+        Writing { begun, stop, failed, clients }
+    }
+
+    /// The acknowledged writes, in order of time, and how many failed.
+    async fn end(self) -> Result<(Vec<Acknowledged>, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for client in self.clients {
+            let panicked = |_| Error::new(ErrorKind::Internal, "a writing client panicked");
+            all.extend(client.await.map_err(panicked)?);
+        }
+        all.sort_by_key(|a| a.at);
+        Ok((all, self.failed.load(Ordering::Relaxed)))
+    }
+}
+
+/// The longest time without an acknowledgement that ends after `from`.
+fn longest_gap<'a>(
+    acknowledged: impl Iterator<Item = &'a Acknowledged>,
+    from: Duration,
+) -> Duration {
+    let (mut last, mut longest) = (Duration::ZERO, Duration::ZERO);
+    for a in acknowledged {
+        if a.at > from {
+            longest = longest.max(a.at - last);
+        }
+        last = a.at;
+    }
+    longest
+}
+
+/// How many of what was acknowledged is not there as it was written.
+async fn missing(
+    client: &Client,
+    acknowledged: &[Acknowledged],
+    rows: &[(String, String)],
+) -> Result<u64> {
+    use futures::{StreamExt, TryStreamExt};
+    let records = acknowledged.iter().map(|a| (key(a.number), value(a.number)));
+    let all: Vec<(String, String)> = records.chain(rows.iter().cloned()).collect();
+    futures::stream::iter(all)
+        .map(|(key, value)| async move {
+            let request = Request::Get { cf: Default::default(), key: Bytes::from(key) };
+            match client.execute(request).await? {
+                Response::Entry(Some(entry)) => Ok(u64::from(entry.value != value.as_bytes())),
+                _ => Ok(1),
+            }
+        })
+        .buffer_unordered(64)
+        .try_fold(0, |lost, one| async move { Ok(lost + one) })
+        .await
+}

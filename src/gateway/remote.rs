@@ -1,0 +1,155 @@
+//! Shards of a cluster's nodes as what a gateway calls: over links, with the catalog to find them.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::View;
+use crate::gateway::calls::{CallFailure, Called, Consistency, ShardCalls, Target};
+use crate::gateway::map::{Node, NodeId, ShardInfo};
+use crate::op::Request;
+use crate::op::route::{ShardId, SlotRange};
+use crate::rpc::cluster::method;
+use crate::rpc::cluster::shard_call::{decode_answer, encode_call};
+use crate::rpc::cluster::{Freshness, MetaClient, ShardFact, Stop};
+use crate::rpc::link::{CallError, Hello, LinkOptions, Links, Role};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The class of links for calls.
+const CALLS: u8 = 3;
+/// How long the catalog may take to be known, when shards are asked for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The shards of a cluster.
+#[derive(Debug, Clone)]
+pub struct RemoteShards {
+    meta: MetaClient,
+    links: Links,
+}
+
+impl RemoteShards {
+    /// The shards that the catalog of `meta` knows. REQUIRES: a runtime.
+    pub fn new(meta: MetaClient) -> RemoteShards {
+        let hello = Hello::nameless(Role::Gateway, [0; 16]);
+        RemoteShards { meta, links: Links::new(hello, LinkOptions::default()) }
+    }
+
+    /// The client of the metadata plane.
+    pub fn meta(&self) -> &MetaClient {
+        &self.meta
+    }
+
+    /// Asks a node to hand the lead of a shard to a replica, and waits until that leads.
+    ///
+    /// # Errors
+    /// The node's; `Unavailable` if it cannot be reached.
+    pub async fn transfer(
+        &self,
+        from: &Node,
+        shard: u64,
+        to: u64,
+        patience: Duration,
+    ) -> Result<()> {
+        self.links.set(from.id.0, &from.address);
+        let body = [shard.to_le_bytes(), to.to_le_bytes()].concat();
+        let link = self.links.get(from.id.0, CALLS)?;
+        let done = link.call(method::TRANSFER, body.into(), Instant::now() + patience).await;
+        done.map(|_| ()).map_err(CallError::into_error)
+    }
+
+    fn node(&self, id: u64) -> Option<Node> {
+        let view = self.meta.view();
+        view.node(crate::catalog::NodeId(id)).map(node_of)
+    }
+}
+
+impl ShardCalls for RemoteShards {
+    async fn call(&self, to: &Target, requests: &[Request], deadline: Instant) -> Called {
+        self.links.set(to.node.id.0, &to.node.address);
+        let link = match self.links.get(to.node.id.0, CALLS) {
+            Ok(link) => link,
+            Err(error) => return Called::failed(CallFailure::Unreachable(error)),
+        };
+        let freshness = match to.consistency {
+            Consistency::Linearizable => Freshness::Linearizable,
+            Consistency::Lease => Freshness::Lease,
+            Consistency::Stale { bound_ms } => Freshness::Stale { bound_ms },
+        };
+        let body = encode_call(to.shard.0, to.epoch, freshness, requests);
+        let answer = match link.call(method::SHARD, body, deadline).await {
+            Ok(body) => decode_answer(&body),
+            Err(CallError::NotSent(error)) => {
+                return Called::failed(CallFailure::Unreachable(error));
+            }
+            Err(CallError::Lost(error)) => return Called::failed(CallFailure::Unknown(error)),
+            // The node refused the call before it began anything.
+            Err(CallError::Failed(error)) => {
+                return Called::failed(CallFailure::Unreachable(error));
+            }
+        };
+        match answer {
+            Ok(answer) => Called {
+                answers: answer.answers,
+                stopped: answer.stop.map(|stop| match stop {
+                    Stop::NotLeader { leader } => CallFailure::NotLeader {
+                        leader: leader.and_then(|leader| self.node(leader)),
+                    },
+                    Stop::WrongEpoch { covering } => CallFailure::WrongEpoch {
+                        covering: covering.into_iter().map(info_of_fact).collect(),
+                    },
+                    Stop::NotDone(error) => CallFailure::Unreachable(error),
+                    Stop::Unknown(error) => CallFailure::Unknown(error),
+                }),
+            },
+            // It answered something: what it did is anybody's guess.
+            Err(error) => Called::failed(CallFailure::Unknown(error)),
+        }
+    }
+
+    async fn catalog(&self, _: &Request, _: Instant) -> Called {
+        Called::all(vec![Err(Error::new(
+            ErrorKind::Unsupported,
+            "column families other than `default` are not kept in a cluster yet",
+        ))])
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardInfo>> {
+        let deadline = Instant::now() + PATIENCE;
+        let view = self.meta.wait_for(deadline, |view| view.shards().next().is_some()).await;
+        let none = |_| {
+            let message = "the cluster has no shards yet, or no metadata node answers; see `arqon \
+                           cluster status`";
+            Error::new(ErrorKind::Unavailable, message)
+        };
+        Ok(infos(&*view.map_err(none)?))
+    }
+}
+
+fn node_of(node: &crate::catalog::records::Node) -> Node {
+    Node { id: NodeId(node.id.0), address: node.profile.raft_addr.as_str().into(), redis: None }
+}
+
+/// The shards of a view.
+pub fn infos(view: &View) -> Vec<ShardInfo> {
+    let info = |shard: &crate::catalog::records::Shard| ShardInfo {
+        id: ShardId(shard.id.0),
+        epoch: shard.epoch.range,
+        slots: SlotRange { first: shard.slots.first, last: shard.slots.last },
+        leader: shard.leader_node().map(|node| NodeId(node.0)),
+        replicas: shard.replicas.iter().filter_map(|r| view.node(r.node)).map(node_of).collect(),
+    };
+    view.shards().map(info).collect()
+}
+
+fn info_of_fact(fact: ShardFact) -> ShardInfo {
+    let node = |(id, address): (u64, String)| Node {
+        id: NodeId(id),
+        address: address.into(),
+        redis: None,
+    };
+    ShardInfo {
+        id: ShardId(fact.shard),
+        epoch: fact.epoch,
+        slots: SlotRange { first: fact.first, last: fact.last },
+        leader: fact.leader.map(NodeId),
+        replicas: fact.replicas.into_iter().map(node).collect(),
+    }
+}

@@ -1,0 +1,60 @@
+//! What the leader sees to by itself: nodes that fall silent.
+
+use crate::catalog::records::NodeState;
+use crate::catalog::{Action, Command, NodeId, encode_command};
+use crate::meta::server::Inner;
+use std::sync::Weak;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Looks after the nodes while this metadata node leads, until it is stopped.
+pub(super) async fn run(meta: Weak<Inner>) {
+    let mut leads_since = None;
+    loop {
+        sleep(EVERY).await;
+        let Some(meta) = meta.upgrade() else { return };
+        if !meta.leads() {
+            leads_since = None;
+            continue;
+        }
+        // Heartbeats of the time before went elsewhere, or nowhere: everyone gets a new chance.
+        let since = *leads_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < meta.options.suspect_after {
+            continue;
+        }
+        for (node, expected, to) in silent(&meta) {
+            let action = Action::SetNodeState { node, expected, to };
+            if let Ok(command) = encode_command(&Command { now_ms: 0, id: None, action }) {
+                // What fails now is tried at the next look.
+                _ = meta.propose(command.into(), true, PATIENCE).await;
+            }
+        }
+    }
+}
+
+/// Nodes that have been silent for too long, and what they become.
+fn silent(meta: &Inner) -> Vec<(NodeId, NodeState, NodeState)> {
+    let now_ms = meta.options.clock.unix_ms();
+    let (suspect, dead) = (meta.options.suspect_after, meta.options.dead_after);
+    meta.machine.read(|memory| {
+        let catalog = &memory.0;
+        let judge = |node: &crate::catalog::records::Node| {
+            let heard = catalog.last_heartbeat_ms(node.id)?;
+            let quiet = Duration::from_millis(now_ms.saturating_sub(heard));
+            match node.state {
+                NodeState::Active if quiet > suspect => {
+                    Some((node.id, NodeState::Active, NodeState::Suspect))
+                }
+                NodeState::Suspect if quiet > dead => {
+                    Some((node.id, NodeState::Suspect, NodeState::Dead))
+                }
+                _ => None,
+            }
+        };
+        catalog.view().nodes().filter_map(judge).collect()
+    })
+}

@@ -1,0 +1,33 @@
+//! Floor 7: the metadata plane, the role that keeps the cluster's catalog.
+//!
+//! One, three or five of these processes form a Raft group of their own, whose state is the
+//! [`Catalog`](crate::catalog::Catalog). Everyone else asks any of them; the one that leads decides.
+//!
+//! ```text
+//! DIR/FORMAT     what the folder is, and its version
+//! DIR/LOCK       held while a process has it open
+//! DIR/log/       the log
+//! DIR/groups/    the catalog, as far as the log no longer holds it
+//! ```
+//!
+//! In reading order:
+//! - [`options`]: how it is opened.
+//! - `memory`: the catalog as what a group replicates.
+//! - `folder`: who may open a folder.
+//! - [`server`]: [`Meta`], opening, changing and following the catalog.
+//! - `service`: the calls of the links.
+//! - `keeper`: what the leader sees to by itself: nodes that fall silent.
+//!
+//! Invariants owed to the floors above:
+//! - A change that was answered is on the disks of a majority.
+//! - Who follows is told every change, in order, or all of the catalog.
+
+mod folder;
+mod keeper;
+mod memory;
+pub mod options;
+pub mod server;
+mod service;
+
+pub use options::MetaOptions;
+pub use server::Meta;

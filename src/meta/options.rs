@@ -1,0 +1,74 @@
+//! Settings of a metadata node.
+
+use crate::base::{Error, Result};
+use crate::env::{Clock, Disk, RealClock, RealDisk};
+use crate::raft::GroupOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a metadata node is opened.
+#[derive(Debug, Clone)]
+pub struct MetaOptions {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its number among the metadata nodes, from 1. Never reuse that of one whose folder was lost.
+    pub id: u64,
+    /// All metadata nodes, this one among them: number, and `host:port`. One, three or five. The
+    /// same at each of them.
+    pub peers: Vec<(u64, String)>,
+    /// A node that was not heard of for so long is suspect. Default 3 s.
+    pub suspect_after: Duration,
+    /// A suspect node that was not heard of for so long is dead. Default 5 minutes; above
+    /// `suspect_after`.
+    pub dead_after: Duration,
+    /// Settings of the group.
+    pub group: GroupOptions,
+    /// Where the folder lies. Default: the operating system's files.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is. Default: the machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl MetaOptions {
+    /// The defaults.
+    pub fn new(dir: impl Into<PathBuf>, id: u64, peers: Vec<(u64, String)>) -> MetaOptions {
+        MetaOptions {
+            dir: dir.into(),
+            id,
+            peers,
+            suspect_after: Duration::from_secs(3),
+            dead_after: Duration::from_secs(300),
+            group: GroupOptions::default(),
+            disk: RealDisk::shared(),
+            clock: Arc::new(RealClock::new()),
+        }
+    }
+
+    /// # Errors
+    /// `InvalidArgument`, with what to mend.
+    pub fn validate(&self) -> Result<()> {
+        if !matches!(self.peers.len(), 1 | 3 | 5) {
+            let message = format!(
+                "there are one, three or five metadata nodes, not {}: an even number survives no \
+                 more losses than one less",
+                self.peers.len()
+            );
+            return Err(Error::invalid(message));
+        }
+        let mut ids: Vec<u64> = self.peers.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != self.peers.len() || ids.contains(&0) {
+            return Err(Error::invalid("the numbers of metadata nodes are from 1, each once"));
+        }
+        if !ids.contains(&self.id) {
+            let message = format!("metadata node {} is not among its own peers", self.id);
+            return Err(Error::invalid(message));
+        }
+        if self.dead_after <= self.suspect_after {
+            return Err(Error::invalid("a node is dead later than it is suspect"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! [`Meta`]: a metadata node, open.
+
+use crate::base::{Error, ErrorKind, GroupId, Result};
+use crate::catalog::{
+    Action, Applied, Command, View, decode_answer, decode_command, encode_command,
+};
+use crate::env::disk::FileLock;
+use crate::env::{Pool, rng};
+use crate::log::{Log, LogOptions, SyncLevel};
+use crate::meta::memory::CatalogMemory;
+use crate::meta::options::MetaOptions;
+use crate::meta::{folder, keeper};
+use crate::raft::{
+    Class, Group, Host, HostOptions, MemoryMachine, NodeId, Peers, Recoveries, Work,
+};
+use crate::rpc::cluster::meta::{CHANGES_MAX, Followed};
+use crate::rpc::cluster::method;
+use crate::rpc::link::{CallError, Hello, LinkOptions, Links, Role};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// The catalog's group: below those of shards.
+const GROUP: GroupId = GroupId(0);
+/// Threads for what may wait for the disk.
+const WORKERS: usize = 2;
+/// The class of links for calls; those of the group's messages are below.
+const CALLS: u8 = 3;
+/// How often who waits for a change looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A metadata node. Clones share it; [`Meta::stop`] ends it.
+#[derive(Clone)]
+pub struct Meta {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) options: MetaOptions,
+    pub(super) host: Host,
+    pub(super) group: Group,
+    pub(super) machine: MemoryMachine<CatalogMemory>,
+    links: Links,
+    keeper: std::sync::Mutex<Option<JoinHandle<()>>>,
+    _lock: Box<dyn FileLock>,
+}
+
+/// The group's messages over links.
+struct LinkPeers(Links);
+
+impl Peers for LinkPeers {
+    fn send(&self, to: NodeId, class: Class, message: Bytes) -> Result<()> {
+        self.0.post(to.0, class as u8, message)
+    }
+}
+
+impl Meta {
+    /// Opens the folder, and joins the others. REQUIRES: a runtime.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for settings; `Refused` if the folder is somebody else's; `Corruption`;
+    /// what the disk answers.
+    pub async fn open(options: MetaOptions) -> Result<Meta> {
+        options.validate()?;
+        let disk = options.disk.clone();
+        let lock = folder::claim(&*disk, &options.dir)?;
+        let mut recovered = Recoveries::default();
+        let log_options = LogOptions { sync: SyncLevel::Always, ..LogOptions::default() };
+        let mut take =
+            |position, record: crate::log::RecordRef<'_>| recovered.take(position, &record);
+        let log =
+            Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
+        let hello = Hello { role: Role::Meta, cluster: [0; 16], node: options.id, incarnation: 0 };
+        let links = Links::new(hello, LinkOptions::default());
+        for (id, address) in options.peers.iter().filter(|(id, _)| *id != options.id) {
+            links.set(*id, address);
+        }
+        let work = Work::Pool(Pool::threads("arqon-meta", WORKERS));
+        let host_options = HostOptions::new(options.dir.join("groups"), work, rng::entropy());
+        let peers = Arc::new(LinkPeers(links.clone()));
+        let host = Host::new(host_options, disk.clone(), log, peers, recovered)?;
+        let machine = MemoryMachine::new(disk, CatalogMemory::default());
+        let state = Box::new(machine.clone());
+        let is_new = host.replicas().is_empty();
+        let group = match is_new {
+            true => host.create(GROUP, options.id, options.group.clone(), state).await?,
+            false => host.start(GROUP, options.id, options.group.clone(), state).await?,
+        };
+        group.set_places(options.peers.iter().map(|(id, _)| (*id, NodeId(*id))));
+        // The first alone begins the group: a vote of its own is missing to whoever lost a folder.
+        if options.peers.iter().all(|(id, _)| options.id <= *id) {
+            group.initialize(options.peers.iter().map(|(id, _)| *id).collect()).await?;
+        }
+        let keeper = std::sync::Mutex::default();
+        let inner = Inner { options, host, group, machine, links, keeper, _lock: lock };
+        let meta = Meta { inner: Arc::new(inner) };
+        let kept = tokio::spawn(keeper::run(Arc::downgrade(&meta.inner)));
+        *meta.inner.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(kept);
+        Ok(meta)
+    }
+
+    /// Ends it: what was answered is on disk.
+    pub async fn stop(&self) {
+        let keeper = {
+            let mut keeper = self.inner.keeper.lock();
+            keeper.as_mut().map_or(None, |keeper| keeper.take())
+        };
+        if let Some(keeper) = keeper {
+            keeper.abort();
+        }
+        self.inner.host.stop_all().await;
+    }
+
+    /// The catalog as this replica has it.
+    pub fn view(&self) -> View {
+        self.inner.view()
+    }
+
+    /// Whether this one leads.
+    pub fn leads(&self) -> bool {
+        self.inner.leads()
+    }
+
+    /// Changes the catalog through whoever leads.
+    ///
+    /// # Errors
+    /// As [`MetaClient::propose`](crate::rpc::cluster::MetaClient::propose), without its patience
+    /// for elections.
+    pub async fn propose(&self, action: Action, patience: Duration) -> Result<Applied> {
+        let command = encode_command(&Command { now_ms: 0, id: None, action })?;
+        let answer = self.inner.propose(command.into(), false, patience).await?;
+        decode_answer(&answer)?.map_err(Error::from)
+    }
+}
+
+impl Inner {
+    pub(super) fn view(&self) -> View {
+        self.machine.read(|memory| memory.0.view().clone())
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.group.status().leader == Some(self.options.id)
+    }
+
+    /// Proposes a command at this node's time, or passes it on to who leads.
+    pub(super) async fn propose(
+        &self,
+        given: Bytes,
+        passed_on: bool,
+        patience: Duration,
+    ) -> Result<Bytes> {
+        let mut command = decode_command(&given)?;
+        command.now_ms = self.options.clock.unix_ms();
+        let refused = match self.group.propose(encode_command(&command)?.into(), patience).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => error,
+            done => return done,
+        };
+        let leader = self.group.status().leader.filter(|leader| *leader != self.options.id);
+        let Some(leader) = leader.filter(|_| !passed_on) else { return Err(refused) };
+        let link = self.links.get(leader, CALLS)?;
+        let until = Instant::now() + patience;
+        match link.call(method::PROPOSE_PASSED_ON, given, until).await {
+            Ok(answer) => Ok(answer),
+            Err(CallError::NotSent(error)) => {
+                Err(Error::new(ErrorKind::Unavailable, error.message().to_string()))
+            }
+            Err(error) => Err(error.into_error()),
+        }
+    }
+
+    /// The changes behind `revision`, once there are any, or none after `wait`.
+    pub(super) async fn follow(&self, revision: u64, wait: Duration) -> Result<Followed> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(followed) = self.machine.read(|memory| behind(memory, revision))? {
+                return Ok(followed);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Followed::Changes(Vec::new()));
+            }
+            sleep(LOOK.min(left)).await;
+        }
+    }
+
+    pub(super) fn receive(&self, from: &Hello, class: u8, body: Bytes) {
+        let known = self.options.peers.iter().any(|(id, _)| *id == from.node);
+        if from.role == Role::Meta
+            && known
+            && let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == class)
+        {
+            self.host.receive(NodeId(from.node), class, body);
+        }
+    }
+}
+
+/// What is new behind a revision; none if nothing is.
+fn behind(memory: &CatalogMemory, revision: u64) -> Result<Option<Followed>> {
+    let catalog = &memory.0;
+    let now = catalog.view().revision();
+    if now <= revision {
+        // Nothing, or this replica lags.
+        return Ok(None);
+    }
+    match catalog.changes_since(revision) {
+        Ok(changes) => Ok(Some(Followed::Changes(changes.take(CHANGES_MAX).cloned().collect()))),
+        Err(error) if error.kind() == ErrorKind::Compacted => {
+            Ok(Some(Followed::View(Box::new(catalog.view().clone()))))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,271 @@
+//! [`Member`]: a node of a cluster, open.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::records::NodeProfile;
+use crate::catalog::{Action, FORMAT_VERSION, NodeId as CatalogNode, Outcome, View};
+use crate::env::disk::FileLock;
+use crate::env::{Pool, rng};
+use crate::log::{Log, LogOptions, RecordRef};
+use crate::lsm::BlockCache;
+use crate::node::cluster::identity::{self, Identity};
+use crate::node::cluster::options::MemberOptions;
+use crate::node::cluster::replicas::Replicas;
+use crate::raft::{Class, Host, HostOptions, NodeId, Peers, Recoveries, Work};
+use crate::rpc::cluster::MetaClient;
+use crate::rpc::link::{Hello, LinkOptions, Links, Role};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// Threads for requests that read much, and for what groups do that may wait for the disk.
+const SLOW_THREADS: usize = 4;
+/// How long the metadata plane may take to answer one question.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A node of a cluster. Clones share it; [`Member::stop`] ends it.
+#[derive(Clone)]
+pub struct Member {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) options: MemberOptions,
+    pub(super) identity: Identity,
+    pub(super) host: Host,
+    pub(super) meta: MetaClient,
+    pub(super) links: Links,
+    pub(super) replicas: Replicas,
+    pub(super) cache: Arc<BlockCache>,
+    pub(super) background: Pool,
+    pub(super) slow: Pool,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    _lock: Box<dyn FileLock>,
+}
+
+/// The groups' messages over links.
+struct LinkPeers(Links);
+
+impl Peers for LinkPeers {
+    fn send(&self, to: NodeId, class: Class, message: Bytes) -> Result<()> {
+        self.0.post(to.0, class as u8, message)
+    }
+}
+
+impl Member {
+    /// Opens the folder, registers the node and starts what the catalog says is here. Returns when
+    /// the node is registered; waits for the metadata plane as long as that takes. REQUIRES: a
+    /// runtime.
+    ///
+    /// # Errors
+    /// `Refused` if the folder is somebody else's or the catalog refuses the node; `Corruption`;
+    /// what the disk answers.
+    pub async fn open(options: MemberOptions) -> Result<Member> {
+        let disk = options.disk.clone();
+        let (lock, mut identity) = identity::claim(&*disk, &options.dir)?;
+        let mut recovered = Recoveries::default();
+        let log_options = LogOptions { sync: options.sync, ..LogOptions::default() };
+        let mut take = |position, record: RecordRef<'_>| recovered.take(position, &record);
+        let log =
+            Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
+
+        let hello = hello(&identity);
+        let meta = MetaClient::new(&options.meta, hello)?;
+        let registered = register(&meta, &options, &identity).await?;
+        if registered != identity {
+            identity = registered;
+            identity::write(&*disk, &options.dir, identity)?;
+        }
+
+        let links = Links::new(self::hello(&identity), LinkOptions::default());
+        let slow = Pool::threads("arqon-slow", SLOW_THREADS);
+        let work = Work::Pool(slow.clone());
+        let mut host_options = HostOptions::new(options.dir.join("groups"), work, rng::entropy());
+        host_options.snapshot_bytes_per_second = options.snapshot_bytes_per_second;
+        let peers = Arc::new(LinkPeers(links.clone()));
+        let host = Host::new(host_options, disk, log, peers, recovered)?;
+        let inner = Arc::new(Inner {
+            cache: BlockCache::new(options.memory_budget_bytes / 16 * 6),
+            background: Pool::background("arqon-bg", options.background_threads.max(1)),
+            options,
+            identity,
+            host,
+            meta,
+            links,
+            replicas: Replicas::default(),
+            slow,
+            tasks: Mutex::default(),
+            _lock: lock,
+        });
+        let member = Member { inner };
+        let tasks = vec![
+            tokio::spawn(follow(Arc::downgrade(&member.inner))),
+            tokio::spawn(beat(Arc::downgrade(&member.inner))),
+            tokio::spawn(tend(Arc::downgrade(&member.inner))),
+        ];
+        *member.inner.tasks() = tasks;
+        Ok(member)
+    }
+
+    /// The node's number.
+    pub fn id(&self) -> u64 {
+        self.inner.identity.node
+    }
+
+    /// The catalog as this node knows it.
+    pub fn view(&self) -> Arc<View> {
+        self.inner.meta.view()
+    }
+
+    /// The client of the metadata plane.
+    pub fn meta(&self) -> &MetaClient {
+        &self.inner.meta
+    }
+
+    /// Hands over what it leads, as far as others can take it, and ends: what was answered is on
+    /// disk.
+    pub async fn stop(&self) {
+        self.inner.hand_over().await;
+        for task in std::mem::take(&mut *self.inner.tasks()) {
+            task.abort();
+            _ = task.await;
+        }
+        self.inner.replicas.clear();
+        self.inner.host.stop_all().await;
+    }
+}
+
+impl Inner {
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn receive(&self, from: &Hello, class: u8, body: Bytes) {
+        if from.role == Role::Node
+            && let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == class)
+        {
+            self.host.receive(NodeId(from.node), class, body);
+        }
+    }
+}
+
+pub(super) fn hello(identity: &Identity) -> Hello {
+    let Identity { incarnation, node, cluster } = *identity;
+    Hello { role: Role::Node, cluster, node, incarnation }
+}
+
+/// Makes the node known, and learns its number and its cluster.
+async fn register(
+    meta: &MetaClient,
+    options: &MemberOptions,
+    identity: &Identity,
+) -> Result<Identity> {
+    let known = Some(identity.node).filter(|node| *node != 0);
+    if let (Some(known), Some(wanted)) = (known, options.id)
+        && known != wanted
+    {
+        let message = format!(
+            "this folder is node {known}'s, not node {wanted}'s; name its own folder, or leave the \
+             number out"
+        );
+        return Err(Error::new(ErrorKind::Refused, message));
+    }
+    let profile = NodeProfile {
+        data_url: options.data_url.clone(),
+        raft_addr: options.raft_addr.clone(),
+        labels: options.labels.clone(),
+        disk_bytes: options.disk.free_bytes(&options.dir).unwrap_or(0),
+        cores: std::thread::available_parallelism().map_or(0, |n| n.get() as u32),
+        software: env!("CARGO_PKG_VERSION").to_string(),
+        speaks: FORMAT_VERSION,
+    };
+    loop {
+        let action = Action::RegisterNode {
+            wanted: known.or(options.id).map(CatalogNode),
+            incarnation: identity.incarnation,
+            profile: profile.clone(),
+        };
+        let error = match meta.propose(action, Instant::now() + PATIENCE).await {
+            Ok(applied) => match applied.outcome {
+                Outcome::Node(node) => {
+                    let deadline = Instant::now() + PATIENCE;
+                    let view = meta.wait_for(deadline, |view| view.cluster().is_some()).await?;
+                    let cluster = view.cluster().map(|c| c.id).unwrap_or_default();
+                    if identity.cluster != [0; 16] && identity.cluster != cluster {
+                        return Err(another_cluster());
+                    }
+                    return Ok(Identity { node: node.0, cluster, ..*identity });
+                }
+                _ => Error::new(ErrorKind::Internal, "the catalog gave no number"),
+            },
+            Err(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Deadline => {}
+            // The cluster is not initialised yet: its operator is about to.
+            ErrorKind::Refused if meta.view().cluster().is_none() => {}
+            _ => return Err(error),
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn another_cluster() -> Error {
+    let message = "this folder belongs to a node of another cluster; name another folder, or the \
+                   metadata nodes of its own cluster";
+    Error::new(ErrorKind::Refused, message)
+}
+
+/// Keeps what runs here in line with the catalog.
+async fn follow(node: Weak<Inner>) {
+    let Some(mut views) = node.upgrade().map(|node| node.meta.views()) else { return };
+    loop {
+        let Some(inner) = node.upgrade() else { return };
+        let view = views.borrow_and_update().clone();
+        let all_well = inner.reconcile(&view).await;
+        inner.lead(&view).await;
+        drop(inner);
+        // Leaders change without a change of the catalog.
+        let pause = Duration::from_millis(if all_well { 100 } else { 500 });
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() { return },
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Tells the metadata plane that the node is alive.
+async fn beat(node: Weak<Inner>) {
+    loop {
+        let Some(inner) = node.upgrade() else { return };
+        let Identity { incarnation, node: id, .. } = inner.identity;
+        let action = Action::Heartbeat { node: CatalogNode(id), incarnation };
+        let every = inner.options.heartbeat;
+        // One that does not get through is followed by the next.
+        _ = inner.meta.propose(action, Instant::now() + every * 4).await;
+        drop(inner);
+        sleep(every).await;
+    }
+}
+
+/// Looks after engines and expired keys.
+async fn tend(node: Weak<Inner>) {
+    loop {
+        sleep(Duration::from_millis(100)).await;
+        let Some(inner) = node.upgrade() else { return };
+        for replica in inner.replicas.all() {
+            let Ok(shard) = replica.handle.get() else { continue };
+            let (clock, leads) = (inner.options.clock.clone(), replica.session() != 0);
+            let job = move || {
+                shard.engine().tend();
+                // What a sweep cannot do now it does the next time.
+                if leads {
+                    _ = shard.sweep_expired(clock.unix_ms());
+                }
+                Ok(())
+            };
+            _ = crate::node::pipeline::on(&inner.slow, job).await;
+        }
+    }
+}

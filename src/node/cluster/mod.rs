@@ -1,0 +1,33 @@
+//! A node of a cluster: replicas of shards on one log, told by the catalog what to keep.
+//!
+//! ```text
+//! DIR/FORMAT     what the folder is, and its version
+//! DIR/NODE       who this node is, and in which cluster
+//! DIR/LOCK       held while a process has it open
+//! DIR/log/       the log of all groups
+//! DIR/groups/    a folder for each replica
+//! ```
+//!
+//! In reading order:
+//! - [`options`]: how it is opened.
+//! - `identity`: who it is; a folder that was lost is another node.
+//! - [`member`]: [`Member`], opening, registering, heartbeats, stopping.
+//! - `replicas`: what runs here, brought in line with the catalog.
+//! - `lead`: what a leader tells the catalog, and does for it.
+//! - `execute`: requests on a shard of a group.
+//! - `service`: the calls of the links.
+//!
+//! Invariants owed to the floors above:
+//! - A request is executed on the leader of its shard, at the epoch it names, or not at all.
+//! - A read sees every write that was acknowledged before it began, anywhere.
+
+mod execute;
+mod identity;
+mod lead;
+pub mod member;
+pub mod options;
+mod replicas;
+mod service;
+
+pub use member::Member;
+pub use options::MemberOptions;

@@ -1,0 +1,69 @@
+//! Settings of a node of a cluster.
+
+use crate::env::{Clock, Disk, RealClock, RealDisk};
+use crate::log::SyncLevel;
+use crate::lsm::Codec;
+use crate::raft::GroupOptions;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a node of a cluster is opened.
+#[derive(Debug, Clone)]
+pub struct MemberOptions {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Addresses of metadata nodes, `host:port`.
+    pub meta: Vec<String>,
+    /// The number its operator chose; `None` takes the next one, or the one it has.
+    pub id: Option<u64>,
+    /// Where clients and gateways reach it, `http://host:port`.
+    pub data_url: String,
+    /// Where other nodes reach it, `host:port`.
+    pub raft_addr: String,
+    /// Failure domains: `zone`, `rack`, `host`.
+    pub labels: BTreeMap<String, String>,
+    /// Memory of all shards, in bytes. Default: 256 MiB.
+    pub memory_budget_bytes: u64,
+    /// How tables are compressed. Default: LZ4.
+    pub compression: Codec,
+    /// Background threads for flushes and compactions. Default: 2.
+    pub background_threads: usize,
+    /// Between two words to the metadata plane that it is alive. Default: 500 ms.
+    pub heartbeat: Duration,
+    /// Bytes a second of the snapshots it sends. Default: 64 MiB.
+    pub snapshot_bytes_per_second: u64,
+    /// When the log is on the disk. `Always` is what a majority's acknowledgement means; anything
+    /// else loses acknowledged writes if a majority loses power at once. Default: `Always`.
+    pub sync: SyncLevel,
+    /// Settings of its groups.
+    pub group: GroupOptions,
+    /// Where the folder lies. Default: the operating system's files.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is. Default: the machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl MemberOptions {
+    /// The defaults.
+    pub fn new(dir: impl Into<PathBuf>, meta: Vec<String>, raft_addr: &str) -> MemberOptions {
+        MemberOptions {
+            dir: dir.into(),
+            meta,
+            id: None,
+            data_url: format!("http://{raft_addr}"),
+            raft_addr: raft_addr.to_string(),
+            labels: BTreeMap::new(),
+            memory_budget_bytes: 256 << 20,
+            compression: Codec::default(),
+            background_threads: 2,
+            heartbeat: Duration::from_millis(500),
+            snapshot_bytes_per_second: 64 << 20,
+            sync: SyncLevel::Always,
+            group: GroupOptions::default(),
+            disk: RealDisk::shared(),
+            clock: Arc::new(RealClock::new()),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The metadata plane as its clients see it: commands, and a copy of the catalog that follows.
+//!
+//! ```text
+//! follow:   [revision u64 LE][wait ms u32 LE]
+//! followed: 0 count, changes (bytes each) | 1 view
+//! ```
+
+use crate::base::codec::{put_bytes, put_varint};
+use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::{
+    Action, Applied, Change, Command, View, decode_answer, decode_change, encode_change,
+    encode_command,
+};
+use crate::env::rng::entropy;
+use crate::op::kv::RequestId;
+use crate::rpc::cluster::method;
+use crate::rpc::link::{CallError, Hello, Link, LinkOptions};
+use crate::rpc::ops::Cut;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long one metadata node may take before another is asked.
+const TURN: Duration = Duration::from_secs(2);
+/// Between two rounds of asking.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a question for changes waits for one.
+const WAIT: Duration = Duration::from_secs(10);
+/// The most changes in an answer.
+pub const CHANGES_MAX: usize = 1024;
+
+/// What was asked to be told of the catalog.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// The next changes; none if there was none in time.
+    Changes(Vec<Change>),
+    /// Everything: what came between is collected.
+    View(Box<View>),
+}
+
+/// The question for changes behind `revision`.
+pub fn encode_follow(revision: u64, wait: Duration) -> Bytes {
+    let mut out = revision.to_le_bytes().to_vec();
+    let ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&ms.to_le_bytes());
+    out.into()
+}
+
+/// The revision asked for, and how long to wait.
+///
+/// # Errors
+/// `InvalidArgument` if it is no such question.
+pub fn decode_follow(body: &[u8]) -> Result<(u64, Duration)> {
+    let parts = body.split_first_chunk::<8>().and_then(|(r, w)| Some((r, w.first_chunk::<4>()?)));
+    let (revision, wait) = parts.ok_or_else(|| Error::invalid("a question is malformed"))?;
+    let wait = Duration::from_millis(u32::from_le_bytes(*wait).into());
+    Ok((u64::from_le_bytes(*revision), wait))
+}
+
+/// The bytes of an answer.
+pub fn encode_followed(followed: &Followed) -> Bytes {
+    let mut out = Vec::new();
+    match followed {
+        Followed::Changes(changes) => {
+            out.push(0);
+            put_varint(&mut out, changes.len() as u64);
+            changes.iter().for_each(|change| put_bytes(&mut out, &encode_change(change)));
+        }
+        Followed::View(view) => {
+            out.push(1);
+            out.extend(view.encode());
+        }
+    }
+    out.into()
+}
+
+/// The answer of some bytes.
+///
+/// # Errors
+/// If they are none, or of a newer version.
+pub fn decode_followed(body: &Bytes) -> Result<Followed> {
+    let mut cut = Cut::new(body, "an answer");
+    Ok(match cut.u8()? {
+        0 => {
+            let count = cut.count(1)?;
+            let changes = (0..count).map(|_| decode_change(&cut.bytes()?));
+            Followed::Changes(changes.collect::<Result<_>>()?)
+        }
+        1 => Followed::View(Box::new(View::decode(&cut.rest())?)),
+        kind => return Err(cut.unknown(kind.into())),
+    })
+}
+
+/// A client of the metadata plane. Clones share its links and its copy of the catalog.
+#[derive(Debug, Clone)]
+pub struct MetaClient {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    links: Vec<Link>,
+    /// Who answered last.
+    last: AtomicUsize,
+    client: u64,
+    next: AtomicU64,
+    views: watch::Sender<Arc<View>>,
+}
+
+impl MetaClient {
+    /// A client of the metadata nodes at `addresses` (`host:port`). It follows the catalog from
+    /// now on. REQUIRES: a runtime.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without addresses.
+    pub fn new(addresses: &[String], hello: Hello) -> Result<MetaClient> {
+        if addresses.is_empty() {
+            return Err(Error::invalid("no address of a metadata node is given"));
+        }
+        let link = |address: &String| Link::new(address, hello, LinkOptions::default());
+        let inner = Arc::new(Inner {
+            links: addresses.iter().map(link).collect(),
+            last: AtomicUsize::new(0),
+            client: entropy(),
+            next: AtomicU64::new(1),
+            views: watch::Sender::new(Arc::new(View::default())),
+        });
+        let follower = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            while let Some(inner) = follower.upgrade() {
+                if inner.follow().await.is_err() {
+                    drop(inner);
+                    sleep(PAUSE).await;
+                }
+            }
+        });
+        Ok(MetaClient { inner })
+    }
+
+    /// The copy of the catalog as it is now: of revision 0 until one was received.
+    pub fn view(&self) -> Arc<View> {
+        self.inner.views.borrow().clone()
+    }
+
+    /// The copies as they come.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.inner.views.subscribe()
+    }
+
+    /// Waits for a copy for which `is_it` holds.
+    ///
+    /// # Errors
+    /// `Deadline`.
+    pub async fn wait_for(
+        &self,
+        deadline: Instant,
+        mut is_it: impl FnMut(&View) -> bool,
+    ) -> Result<Arc<View>> {
+        let mut views = self.views();
+        let found = timeout_at(deadline, views.wait_for(|view| is_it(view))).await;
+        match found {
+            Ok(Ok(view)) => Ok(view.clone()),
+            _ => {
+                Err(Error::new(ErrorKind::Deadline, "the metadata plane did not get there in time"))
+            }
+        }
+    }
+
+    /// Changes the catalog, once: it is asked again under the same number until it answers.
+    ///
+    /// # Errors
+    /// The catalog's, if it refuses; `Unknown` if no answer came until `deadline`.
+    pub async fn propose(&self, action: Action, deadline: Instant) -> Result<Applied> {
+        let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let id = Some(RequestId { client: self.inner.client, request });
+        let command = Bytes::from(encode_command(&Command { now_ms: 0, id, action })?);
+        let mut sent = false;
+        loop {
+            let answer = self.inner.ask(method::PROPOSE, command.clone(), deadline).await;
+            match answer {
+                Ok(body) => return decode_answer(&body)?.map_err(Error::from),
+                Err(CallError::Failed(error)) if !error.kind().is_retryable() => {
+                    match error.kind() {
+                        ErrorKind::Unknown | ErrorKind::Deadline => sent = true,
+                        _ => return Err(error),
+                    }
+                }
+                Err(CallError::Lost(_)) => sent = true,
+                Err(_) => {}
+            }
+            if Instant::now() + PAUSE >= deadline {
+                let (kind, what) = match sent {
+                    true => (ErrorKind::Unknown, "may or may not have happened"),
+                    false => (ErrorKind::Unavailable, "did not happen"),
+                };
+                let message = format!(
+                    "no metadata node that leads answered in time; the change {what}; is `arqon \
+                     meta` running?"
+                );
+                return Err(Error::new(kind, message));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Inner {
+    /// Asks one metadata node after the other, the one that answered last first.
+    async fn ask(&self, method: u16, body: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
+        let first = self.last.load(Ordering::Relaxed);
+        let mut failed = None;
+        for turn in 0..self.links.len() {
+            let at = (first + turn) % self.links.len();
+            let until = deadline.min(Instant::now() + TURN + WAIT);
+            match self.links[at].call(method, body.clone(), until).await {
+                Ok(body) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(body);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        let none = || CallError::NotSent(Error::invalid("there is no metadata node"));
+        Err(failed.unwrap_or_else(none))
+    }
+
+    /// Takes the next changes.
+    async fn follow(&self) -> Result<()> {
+        let known = self.views.borrow().clone();
+        let question = encode_follow(known.revision(), WAIT);
+        let deadline = Instant::now() + TURN + WAIT;
+        let body = self.ask(method::FOLLOW, question, deadline).await;
+        let followed = decode_followed(&body.map_err(CallError::into_error)?)?;
+        match followed {
+            Followed::Changes(changes) if changes.is_empty() => {}
+            Followed::Changes(changes) => {
+                let mut view = View::clone(&known);
+                changes.iter().try_for_each(|change| view.follow(change))?;
+                self.views.send_replace(Arc::new(view));
+            }
+            // A replica that lags tells of less than is known: never go back.
+            Followed::View(view) if view.revision() < known.revision() => {
+                return Err(Error::new(ErrorKind::Unavailable, "a metadata node lags behind"));
+            }
+            Followed::View(view) => _ = self.views.send_replace(Arc::from(view)),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! The numbers of the calls. They stay; new calls take new ones.
+
+/// To a metadata node: a catalog command, whose time is set there. Answer: that of the catalog.
+pub const PROPOSE: u16 = 1;
+/// The same, passed on by a metadata node that does not lead: it is passed on once.
+pub const PROPOSE_PASSED_ON: u16 = 2;
+/// To a metadata node: the changes behind a revision, waited for. See [`super::meta`].
+pub const FOLLOW: u16 = 3;
+/// To a data node: requests for a shard. See [`super::shard_call`].
+pub const SHARD: u16 = 16;
+/// To a data node: hands the lead of a shard (u64 LE) to a replica (u64 LE).
+pub const TRANSFER: u16 = 17;

@@ -1,0 +1,13 @@
+//! What the programs of a cluster ask each other, over [`link`](crate::rpc::link)s.
+//!
+//! In reading order:
+//! - [`method`]: the numbers of the calls.
+//! - [`meta`]: [`MetaClient`]: changing the catalog, and following it.
+//! - [`shard_call`]: requests for a shard of a node, and what became of them.
+
+pub mod meta;
+pub mod method;
+pub mod shard_call;
+
+pub use meta::MetaClient;
+pub use shard_call::{Freshness, ShardAnswer, ShardCall, ShardFact, Stop};

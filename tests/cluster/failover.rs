@@ -1,0 +1,64 @@
+//! Leaders that go and come.
+
+use crate::world::{World, soon};
+use arqondb::CfId;
+use arqondb::op::kv::{Expiry, Write};
+use arqondb::op::{KvOps, Request, Response};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+fn put(key: &str, value: &str) -> Request {
+    let write = Write::Put {
+        cf: CfId::DEFAULT,
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        expiry: Expiry::Never,
+    };
+    Request::Write { writes: vec![write], id: None }
+}
+
+async fn get(kv: &impl KvOps, key: &str) -> Option<String> {
+    let request = Request::Get { cf: CfId::DEFAULT, key: Bytes::copy_from_slice(key.as_bytes()) };
+    match kv.call(request).await.unwrap() {
+        Response::Entry(entry) => entry.map(|e| String::from_utf8(e.value.to_vec()).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_through_one_gateway_is_read_through_another() {
+    let world = World::cluster(1, 3, 8, 3).await;
+    let (one, other) = (world.gateway(), world.gateway());
+    for i in 0..200 {
+        let answer = one.call(put(&format!("key-{i}"), &format!("value-{i}"))).await;
+        assert!(matches!(answer, Ok(Response::Committed { .. })), "{answer:?}");
+    }
+    for i in 0..200 {
+        assert_eq!(get(&*other, &format!("key-{i}")).await, Some(format!("value-{i}")));
+    }
+    assert_eq!(get(&*other, "no such key").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restarted_one_after_the_other_lose_nothing_and_fail_no_request() {
+    let mut world = World::cluster(3, 3, 4, 3).await;
+    let gateway = world.gateway();
+    let mut model: BTreeMap<String, String> = BTreeMap::new();
+    for round in 0..3 {
+        for node in 1..=3 {
+            world.stop_node(node).await;
+            for i in 0..20 {
+                let (key, value) = (format!("key-{}", i * 7 % 50), format!("{round}-{node}-{i}"));
+                let answer = gateway.call(put(&key, &value)).await;
+                assert!(matches!(answer, Ok(Response::Committed { .. })), "{answer:?}");
+                model.insert(key, value);
+            }
+            world.start_node(node).await;
+            for (key, value) in &model {
+                assert_eq!(get(&*gateway, key).await.as_ref(), Some(value), "{key}");
+            }
+        }
+    }
+    let view = world.client().wait_for(soon(), |view| view.nodes().count() == 3).await.unwrap();
+    assert!(view.nodes().all(|node| node.id.0 <= 3), "a node that came back kept its number");
+}
