@@ -127,7 +127,8 @@ impl Member {
     /// disk.
     pub async fn stop(&self) {
         self.inner.hand_over().await;
-        for task in std::mem::take(&mut *self.inner.tasks()) {
+        let tasks = std::mem::take(&mut *self.inner.tasks());
+        for task in tasks {
             task.abort();
             _ = task.await;
         }
