@@ -1,7 +1,7 @@
 //! A cluster in one process: metadata, nodes and gateways over real links on loopback, data in
 //! temporary folders.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod failover;
 mod world;
