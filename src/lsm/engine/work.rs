@@ -172,8 +172,8 @@ impl Inner {
             }
         };
         match slot {
-            Slot::Flush => self.pool.spawn_pressing(job),
-            Slot::Compact | Slot::Dead => self.pool.spawn(job),
+            Slot::Flush | Slot::Dead => self.pool.spawn_pressing(job),
+            Slot::Compact => self.pool.spawn(job),
         }
     }
 
