@@ -1,5 +1,5 @@
-//! Generates the Rust types of the files in `proto/`, and the public one's descriptors for
-//! reflection, in pure Rust: no protoc is needed.
+//! Generates the Rust types of `proto/arqondb.proto`, and its descriptors for reflection, in pure
+//! Rust: no protoc is needed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,7 +7,6 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=proto/arqondb.proto");
-    println!("cargo:rerun-if-changed=proto/arqon_internal.proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.open_file("arqondb.proto")?;
@@ -23,14 +22,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         .emit_rerun_if_changed(false)
         .out_dir(&out)
         .compile_fds(documented)?;
-
-    let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler.open_file("arqon_internal.proto")?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .build_transport(false)
-        .emit_rerun_if_changed(false)
-        .out_dir(&out)
-        .compile_fds(compiler.include_source_info(true).file_descriptor_set())?;
     Ok(())
 }

@@ -79,7 +79,11 @@ async fn start(
     let open = move |dir: &Path, log: RaftLog| {
         let options = EngineOptions::new(dir).with_memtable_budget(128 << 20);
         let engine = Engine::open(disk.clone(), pool.clone(), BlockCache::new(8 << 20), options)?;
-        Ok(Shard::new(engine, Box::new(log), ShardOptions { count_keys: false, seed: id }))
+        Ok(Shard::new(
+            engine,
+            Box::new(log),
+            ShardOptions { count_keys: false, seed: id, last_cursor: 0 },
+        ))
     };
     let (group, shard) = host.start_shard(GROUP, id, options, true, open).await?;
     group.set_places((1..=3).map(|id| (id, NodeId(id))));

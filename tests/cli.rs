@@ -73,6 +73,7 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("node", "@empty 127.0.0.1:0", 2),
     ("node", "@empty nonsense --meta http://127.0.0.1:1", 2),
     ("gateway", "--addr nonsense", 2),
+    ("gateway", "--addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 --jwt-secret long-and-random", 9),
     ("cluster init", "--meta nonsense", 2),
     ("cluster status", "--meta nonsense", 2),
     ("cluster transfer-leader", "1 --to 2 --meta nonsense", 2),

@@ -7,7 +7,6 @@ mod raft {
     pub(crate) mod cluster;
     mod crashes;
     mod entries;
-    mod grpc;
     mod members;
     mod memory;
     pub(crate) mod net;

@@ -34,6 +34,36 @@ id! {
     LogIndex(u64)
 }
 
+id! {
+    /// A node of a cluster, from 1. Never given to another node, nor to the same one after its disk
+    /// was lost.
+    NodeId(u64)
+}
+id! {
+    /// A shard of a cluster, from 1, and the Raft group of its replicas. Never reused.
+    ShardId(u64)
+}
+id! {
+    /// One replica of one shard, from 1, and its number in the shard's Raft group. Unique in the
+    /// cluster, never reused.
+    ReplicaId(u64)
+}
+id! {
+    /// An index, from 1: an index dropped and created again under its name has another.
+    IndexId(u64)
+}
+id! {
+    /// A job of a cluster, from 1, in the order of creation.
+    JobId(u64)
+}
+
+impl ShardId {
+    /// The shard's group in a node's log.
+    pub fn group(self) -> GroupId {
+        GroupId(self.0)
+    }
+}
+
 impl Seq {
     /// The largest sequence number: the trailer of an internal key holds 56 bits of it.
     pub const MAX: Seq = Seq((1 << 56) - 1);

@@ -21,4 +21,4 @@ pub mod glob;
 pub mod ids;
 
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{CfId, GroupId, LogIndex, Seq};
+pub use ids::{CfId, GroupId, IndexId, JobId, LogIndex, NodeId, ReplicaId, Seq, ShardId};

@@ -7,7 +7,7 @@
 //! changes the catalog keeps for that. A shard's *epoch* is the version of its descriptor.
 //!
 //! In reading order:
-//! - [`ids`], [`slots`], [`limits`]: numbers, ranges of hash slots, bounds.
+//! - [`ids`], [`limits`]: numbers, bounds.
 //! - [`records`]: clusters, nodes, shards, families, indexes, users, jobs.
 //! - [`command`]: what can be asked, and what it answers; [`refusal`]: or why not.
 //! - [`event`], [`view`]: what subscribers are told, and what they hold.
@@ -38,18 +38,17 @@ pub mod plan;
 pub mod records;
 pub mod refusal;
 mod requests;
-pub mod slots;
 pub mod view;
 mod window;
 pub mod wire;
 
+pub use crate::op::route::{SLOTS, SlotRange};
 pub use catalog::Catalog;
 pub use command::{Action, Applied, Command, JobChange, Outcome, ShardChange};
 pub use event::{Change, Event};
 pub use ids::{IndexId, JobId, NextIds, NodeId, ReplicaId, ShardId};
 pub use limits::FORMAT_VERSION;
 pub use refusal::{Refusal, Standing};
-pub use slots::{SLOTS, SlotRange};
 pub use view::View;
 pub use wire::encode_command;
 pub use wire::{decode_answer, decode_change, decode_command, encode_answer, encode_change};

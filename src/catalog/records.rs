@@ -2,7 +2,7 @@
 
 use crate::base::CfId;
 use crate::catalog::ids::{IndexId, JobId, NodeId, ReplicaId, ShardId};
-use crate::catalog::slots::SlotRange;
+use crate::op::route::SlotRange;
 use std::collections::BTreeMap;
 
 /// An enum whose variants have a stable number on the wire (never 0) and a stable printed name.

@@ -7,7 +7,7 @@ use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::catalog::event::{Change, Event};
 use crate::catalog::ids::{JobId, NodeId, ShardId};
 use crate::catalog::records::{Cluster, Family, Index, Job, Node, NodeState, Shard, User};
-use crate::catalog::slots::SLOTS;
+use crate::op::route::SLOTS;
 use std::collections::BTreeMap;
 
 /// A copy of the catalog's contents at one revision.

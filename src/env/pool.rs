@@ -1,6 +1,7 @@
 //! A bounded pool of named threads for blocking work, or a queue that a test turns by hand.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -16,6 +17,8 @@ pub struct Pool {
 }
 
 struct Shared {
+    /// Whether a thread takes pressing jobs alone.
+    is_picky: AtomicBool,
     state: Mutex<State>,
     work: Condvar,
     idle: Condvar,
@@ -62,6 +65,7 @@ impl Pool {
         let pool = Pool::manual();
         let others = (1..threads).filter(|i| pool.start(name, *i, yield_to_others, Takes::All));
         let takes = if others.count() > 0 { Takes::Pressing } else { Takes::All };
+        pool.shared.is_picky.store(takes == Takes::Pressing, Ordering::Relaxed);
         pool.start(name, 0, || {}, takes);
         pool
     }
@@ -82,6 +86,7 @@ impl Pool {
     /// something a test decides.
     pub fn manual() -> Pool {
         let shared = Arc::new(Shared {
+            is_picky: AtomicBool::new(false),
             state: Mutex::new(State { queue: VecDeque::new(), running: 0, closed: false }),
             work: Condvar::new(),
             idle: Condvar::new(),
@@ -105,7 +110,10 @@ impl Pool {
         if !state.closed {
             state.queue.push_back(queued);
             // One alone might be one that does not take it.
-            self.shared.work.notify_all();
+            match self.shared.is_picky.load(Ordering::Relaxed) {
+                true => self.shared.work.notify_all(),
+                false => self.shared.work.notify_one(),
+            }
         }
     }
 
@@ -214,7 +222,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn threads_run_everything_and_a_manual_pool_only_when_told() {

@@ -6,15 +6,12 @@
 //! shard that lost some of its slots to newer ones keeps the others, at its old epoch: whoever
 //! calls it learns what became of them.
 
+pub use crate::base::NodeId;
 use crate::gateway::redis_cluster;
 use crate::op::Topology;
 use crate::op::route::{SLOTS, ShardId, SlotRange};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, OnceLock};
-
-/// A node's number. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct NodeId(pub u64);
 
 /// A node, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +88,7 @@ impl ShardMap {
     /// The place among the shards of the one that has `slot`. Cost: a binary search.
     pub fn place_of(&self, slot: u16) -> Option<usize> {
         let at = self.shards.partition_point(|shard| shard.slots.last < slot);
-        self.shards.get(at).filter(|shard| shard.slots.has(slot)).map(|_| at)
+        self.shards.get(at).filter(|shard| shard.slots.contains(slot)).map(|_| at)
     }
 
     /// The shard that has `slot`.

@@ -80,6 +80,9 @@ impl ShardCalls for RemoteShards {
                 return Called::failed(CallFailure::Unreachable(error));
             }
             Err(CallError::Lost(error)) => return Called::failed(CallFailure::Unknown(error)),
+            Err(CallError::Failed(error)) if error.kind() == ErrorKind::Unknown => {
+                return Called::failed(CallFailure::Unknown(error));
+            }
             // The node refused the call before it began anything.
             Err(CallError::Failed(error)) => {
                 return Called::failed(CallFailure::Unreachable(error));

@@ -4,22 +4,13 @@
 //! Redis Cluster has it, so that a cluster client computes the same thing. Keys of every column
 //! family are hashed alike: the same key of two families lies in one slot.
 
+pub use crate::base::ShardId;
 use crate::op::Request;
 use crate::op::command::{self, Id, Place, Spec};
 use crate::op::kv::{RedisCall, Write};
 
 /// The number of hash slots.
 pub const SLOTS: u16 = 16_384;
-
-/// A shard of the cluster. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct ShardId(pub u64);
-
-impl std::fmt::Display for ShardId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Slots from one to another, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,8 +26,37 @@ impl SlotRange {
     pub const ALL: SlotRange = SlotRange { first: 0, last: SLOTS - 1 };
 
     /// Whether a slot is among them.
-    pub fn has(self, slot: u16) -> bool {
+    pub fn contains(self, slot: u16) -> bool {
         (self.first..=self.last).contains(&slot)
+    }
+
+    /// How many slots there are, at least 1.
+    pub fn count(self) -> u16 {
+        self.last - self.first + 1
+    }
+
+    /// The ranges below `at` and from `at` on; `None` if one of them would be empty.
+    pub fn split(self, at: u16) -> Option<(SlotRange, SlotRange)> {
+        let inside = at > self.first && at <= self.last;
+        inside.then(|| {
+            (
+                SlotRange { first: self.first, last: at - 1 },
+                SlotRange { first: at, last: self.last },
+            )
+        })
+    }
+
+    /// All slots in `count` ranges whose sizes differ by at most one.
+    /// REQUIRES: `count` is from 1 to [`SLOTS`].
+    pub fn even(count: u16) -> impl Iterator<Item = SlotRange> {
+        let edge = move |i: u16| (u32::from(i) * u32::from(SLOTS) / u32::from(count)) as u16;
+        (0..count).map(move |i| SlotRange { first: edge(i), last: edge(i + 1) - 1 })
+    }
+}
+
+impl std::fmt::Display for SlotRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
     }
 }
 
@@ -227,6 +247,27 @@ pub fn reach(spec: &Spec) -> Option<Reach> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn even_ranges_cover_every_slot_once() {
+        for count in [1, 2, 3, 7, 1000, SLOTS - 1, SLOTS] {
+            let ranges: Vec<_> = SlotRange::even(count).collect();
+            assert_eq!(ranges.len(), usize::from(count));
+            assert_eq!((ranges[0].first, ranges[ranges.len() - 1].last), (0, SLOTS - 1));
+            assert!(ranges.windows(2).all(|w| w[0].last + 1 == w[1].first));
+            let sizes = ranges.iter().map(|r| r.count());
+            assert!(sizes.clone().max() <= sizes.min().map(|min| min + 1));
+        }
+    }
+
+    #[test]
+    fn a_split_leaves_no_half_empty() {
+        let range = SlotRange { first: 10, last: 12 };
+        assert_eq!(range.split(10), None);
+        assert_eq!(range.split(13), None);
+        let (low, high) = range.split(12).unwrap();
+        assert_eq!((low.to_string(), high.to_string()), ("10-11".into(), "12-12".into()));
+    }
     use crate::base::CfId;
     use crate::op::command::COMMANDS;
     use crate::op::kv::{Expiry, Scan, Watched};

@@ -41,6 +41,6 @@ impl Topology {
     /// The place among the nodes of the one that takes writes to `slot`.
     pub fn leader_of(&self, slot: u16) -> Option<usize> {
         let at = self.ranges.partition_point(|range| range.slots.last < slot);
-        self.ranges.get(at).filter(|range| range.slots.has(slot)).map(|range| range.leader)
+        self.ranges.get(at).filter(|range| range.slots.contains(slot)).map(|range| range.leader)
     }
 }

@@ -17,7 +17,7 @@
 //! - [`proposer`]: a group as a shard's [`crate::shard::Log`].
 //! - [`options`]: settings of a group. `retention`: cutting its log by size.
 //! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
-//!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots. [`grpc`]: the real network.
+//!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots.
 //! - [`host`]: the groups of a node. [`group`]: one of them, as the floors above hold it.
 //! - [`work`]: where what waits for the disk is done.
 //!
@@ -38,7 +38,6 @@
 pub mod chance;
 mod generation;
 pub mod group;
-pub mod grpc;
 pub mod host;
 mod inbound;
 mod link;

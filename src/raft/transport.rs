@@ -1,24 +1,14 @@
 //! The seam between groups and the network, and questions with their answers over it.
 
+pub use crate::base::NodeId;
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::message::{Body, Envelope};
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// A node of the cluster. The registry gives the numbers out and never gives one twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct NodeId(pub u64);
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What a message is part of. Each class has a way of its own between two nodes, so that a
 /// heartbeat does not wait behind a snapshot.
@@ -37,7 +27,7 @@ impl Class {
     pub const ALL: [Class; 3] = [Class::Control, Class::Append, Class::Snapshot];
 }
 
-/// The way to other nodes: gRPC, or a simulated network. What arrives is given to
+/// The way to other nodes: links, or a simulated network. What arrives is given to
 /// [`Host::receive`](crate::raft::Host::receive).
 pub trait Peers: Send + Sync + 'static {
     /// Sends a message, without waiting. It arrives once or never; of one class from one node to

@@ -11,8 +11,10 @@ use std::sync::{Mutex, PoisonError};
 const CURSORS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 16 << 20;
 
+/// Numbers are below this: a gateway puts more into the cursors it gives.
+const NUMBERS: u64 = 1 << 31;
+
 /// Cursors handed out.
-#[derive(Default)]
 pub(crate) struct Cursors(Mutex<Table>);
 
 #[derive(Default)]
@@ -24,10 +26,17 @@ struct Table {
 }
 
 impl Cursors {
+    /// None handed out; the first has the number behind `last`.
+    pub(crate) fn behind(last: u64) -> Cursors {
+        Cursors(Mutex::new(Table { last: last % NUMBERS, ..Table::default() }))
+    }
+
     /// Keeps `key` under a new number.
     pub(crate) fn save(&self, key: Bytes) -> u64 {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.last += 1;
+        // 0 is where a scan begins and ends.
+        table.last = (table.last + 1) % NUMBERS;
+        table.last = table.last.max(1);
         let number = table.last;
         table.bytes += key.len();
         // A key of its own: the one given may be a slice of something large.
@@ -44,5 +53,21 @@ impl Cursors {
     pub(crate) fn load(&self, number: u64) -> Option<Bytes> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.keys.get(&number).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_from_where_they_were_told_and_leave_out_0() {
+        let cursors = Cursors::behind(0);
+        assert_eq!((cursors.save("a".into()), cursors.save("b".into())), (1, 2));
+        let cursors = Cursors::behind(5 * NUMBERS + NUMBERS - 2);
+        assert_eq!(cursors.save("a".into()), NUMBERS - 1);
+        assert_eq!(cursors.save("b".into()), 1);
+        assert_eq!(cursors.load(NUMBERS - 1), Some("a".into()));
+        assert_eq!(cursors.load(2), None);
     }
 }

@@ -21,6 +21,10 @@ pub struct ShardOptions {
     pub count_keys: bool,
     /// Seed of what is drawn at random (RANDOMKEY).
     pub seed: u64,
+    /// SCAN's first cursor is the number behind this, modulo 2^31. Where a client may bring a
+    /// cursor to another start of this shard, or to another replica, drawn at random: one of before
+    /// is then told from one of now.
+    pub last_cursor: u64,
 }
 
 /// Counters since start.
@@ -67,7 +71,7 @@ impl Shard {
             latches: Latches::new(),
             overlay: Overlay::default(),
             commits: Commits::default(),
-            cursors: Cursors::default(),
+            cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),
             sweeping: RwLock::new(()),
             rng: Mutex::new(Rng::new(options.seed)),

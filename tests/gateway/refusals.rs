@@ -110,7 +110,7 @@ async fn moved_is_told_if_asked_for_and_the_slot_is_led_elsewhere() {
     gateway.learn(&shards);
     for key in ["foo", "bar", "hello", "b"] {
         let slot = slot_of(key.as_bytes());
-        let leader = shards.iter().find(|s| s.slots.has(slot)).unwrap().leader.unwrap().0;
+        let leader = shards.iter().find(|s| s.slots.contains(slot)).unwrap().leader.unwrap().0;
         let answer = reply(gateway.call(redis(&format!("SET {key} 2"))).await);
         let moved = Reply::Error(format!("MOVED {slot} 10.0.0.{leader}:6379"));
         assert_eq!(answer, if leader == 1 { Reply::OK } else { moved }, "{key}");

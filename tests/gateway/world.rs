@@ -141,7 +141,7 @@ impl World {
 
 impl State {
     pub(crate) fn shard_of(&mut self, slot: u16) -> &mut ShardInfo {
-        self.shards.iter_mut().find(|shard| shard.slots.has(slot)).unwrap()
+        self.shards.iter_mut().find(|shard| shard.slots.contains(slot)).unwrap()
     }
 
     /// Divides a shard; the new one has the upper half, and a leader of its own.
@@ -226,7 +226,7 @@ impl State {
 
     fn execute(&mut self, range: SlotRange, at: NodeId, request: &Request) -> Result<Response> {
         arqondb::op::route::visit_keys(request, &mut |key| {
-            assert!(range.has(slot_of(key)), "{request:?} came to {range:?}");
+            assert!(range.contains(slot_of(key)), "{request:?} came to {range:?}");
         });
         let view = &mut View { state: self, range, at };
         match request {
@@ -275,7 +275,7 @@ impl View<'_> {
     fn keys_from(&self, start: &[u8]) -> impl DoubleEndedIterator<Item = Bytes> {
         let range = self.range;
         let keys = self.state.keys.range(Bytes::copy_from_slice(start)..);
-        keys.map(|(key, _)| key.clone()).filter(move |key| range.has(slot_of(key)))
+        keys.map(|(key, _)| key.clone()).filter(move |key| range.contains(slot_of(key)))
     }
 
     fn write(&mut self, write: &Write) {
@@ -344,7 +344,7 @@ impl Keyspace for View<'_> {
     fn clear(&mut self) -> Result<u64> {
         let range = self.range;
         let before = self.state.keys.len();
-        self.state.keys.retain(|key, _| !range.has(slot_of(key)));
+        self.state.keys.retain(|key, _| !range.contains(slot_of(key)));
         Ok((before - self.state.keys.len()) as u64)
     }
 

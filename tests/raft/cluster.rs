@@ -179,7 +179,11 @@ impl Cluster {
                 ..EngineOptions::new(dir)
             };
             let engine = Engine::open(shard_disk.shared(), pool, cache, options)?;
-            Ok(Shard::new(engine, Box::new(log), ShardOptions { count_keys: true, seed: id }))
+            Ok(Shard::new(
+                engine,
+                Box::new(log),
+                ShardOptions { count_keys: true, seed: id, last_cursor: 0 },
+            ))
         };
         let options = self.options.clone();
         let (group, shard) = host.start_shard(GROUP, replica(id), options, create, open).await?;

@@ -11,7 +11,7 @@ use crate::catalog::records::{
     Epoch, Leader, Node, NodeState, PendingSplit, Replica, ReplicaState, Role, Shard,
 };
 use crate::catalog::refusal::{Refusal, Standing};
-use crate::catalog::slots::SlotRange;
+use crate::op::route::SlotRange;
 use std::collections::BTreeMap;
 
 impl Turn<'_> {

@@ -29,7 +29,7 @@ use super::{all, malformed, required, unknown};
 use crate::base::{CfId, Result};
 use crate::catalog::ids::{IndexId, JobId, NodeId, ReplicaId, ShardId};
 use crate::catalog::records;
-use crate::catalog::slots::{SLOTS, SlotRange};
+use crate::op::route::{SLOTS, SlotRange};
 use prost::Message;
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use crate::catalog::{NodeId, ShardId, View};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::Value;
-use crate::gateway::{Node, NodeId as At, RemoteShards};
+use crate::gateway::{Node, RemoteShards};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ impl Transfer {
         })?;
         if leader.id != to {
             let from = Node {
-                id: At(leader.id.0),
+                id: leader.id,
                 address: leader.profile.raft_addr.as_str().into(),
                 redis: None,
             };

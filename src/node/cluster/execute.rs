@@ -7,7 +7,7 @@ use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
 use crate::node::pipeline::{self, Execution};
 use crate::op::kv::Stats;
-use crate::raft::{Consistency, Group};
+use crate::raft::Consistency;
 use crate::rpc::cluster::{Freshness, ShardAnswer, ShardCall, ShardFact, Stop};
 use crate::shard::{Shard, Ticket};
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use std::time::Duration;
 /// A replica that leads, for one pipeline.
 struct Leading<'a> {
     shard: Arc<Shard>,
-    group: Group,
+    running: Running,
+    /// The session in which it began.
+    session: u64,
     slow: &'a Pool,
     clock: &'a dyn Clock,
     consistency: Consistency,
@@ -54,9 +56,15 @@ impl Execution for Leading<'_> {
     }
 
     async fn confirm(&self) -> Result<()> {
-        let ready = self.group.ready_to_read(self.consistency, self.patience).await;
+        let ready = self.running.group.ready_to_read(self.consistency, self.patience).await;
         // Whoever asked may ask another replica.
-        ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))
+        ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
+        if self.running.session() == self.session {
+            return Ok(());
+        }
+        // Another may have led, and written, between the evaluation and now.
+        let message = "this node lost the lead of the shard meanwhile; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 }
 
@@ -64,8 +72,8 @@ impl Inner {
     /// Executes a call on this node's replica of its shard, if that leads.
     pub(super) async fn execute(&self, call: ShardCall, patience: Duration) -> ShardAnswer {
         let view = self.meta.view();
-        let running = match self.leading(&call, &view) {
-            Ok(running) => running,
+        let (running, session) = match self.leading(&call, &view) {
+            Ok(leading) => leading,
             Err(stop) => return ShardAnswer { answers: Vec::new(), stop: Some(stop) },
         };
         let shard = match running.handle.get() {
@@ -76,7 +84,8 @@ impl Inner {
         };
         let leading = Leading {
             shard,
-            group: running.group,
+            session,
+            running,
             slow: &self.slow,
             clock: &*self.options.clock,
             consistency: match call.freshness {
@@ -89,14 +98,15 @@ impl Inner {
         ShardAnswer { answers, stop: None }
     }
 
-    fn leading(&self, call: &ShardCall, view: &View) -> Result<Running, Stop> {
+    fn leading(&self, call: &ShardCall, view: &View) -> Result<(Running, u64), Stop> {
         let id = ShardId(call.shard);
         let running = self.replicas.get(id);
         let Some(running) = running.filter(|r| r.record.epoch.range == call.epoch) else {
             return Err(Stop::WrongEpoch { covering: facts(view) });
         };
-        if running.session() != 0 {
-            return Ok(running);
+        let session = running.session();
+        if session != 0 {
+            return Ok((running, session));
         }
         match running.leader() {
             Some(leader) if leader == self.identity.node => Err(Stop::NotDone(Error::new(

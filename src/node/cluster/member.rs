@@ -1,8 +1,8 @@
 //! [`Member`]: a node of a cluster, open.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, NodeId, Result};
 use crate::catalog::records::NodeProfile;
-use crate::catalog::{Action, FORMAT_VERSION, NodeId as CatalogNode, Outcome, View};
+use crate::catalog::{Action, FORMAT_VERSION, Outcome, View};
 use crate::env::disk::FileLock;
 use crate::env::{Pool, rng};
 use crate::log::{Log, LogOptions, RecordRef};
@@ -10,7 +10,7 @@ use crate::lsm::BlockCache;
 use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::Replicas;
-use crate::raft::{Class, Host, HostOptions, NodeId, Peers, Recoveries, Work};
+use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, LinkOptions, Links, Role};
 use bytes::Bytes;
@@ -183,7 +183,7 @@ async fn register(
     };
     loop {
         let action = Action::RegisterNode {
-            wanted: known.or(options.id).map(CatalogNode),
+            wanted: known.or(options.id).map(NodeId),
             incarnation: identity.incarnation,
             profile: profile.clone(),
         };
@@ -241,7 +241,7 @@ async fn beat(node: Weak<Inner>) {
     loop {
         let Some(inner) = node.upgrade() else { return };
         let Identity { incarnation, node: id, .. } = inner.identity;
-        let action = Action::Heartbeat { node: CatalogNode(id), incarnation };
+        let action = Action::Heartbeat { node: NodeId(id), incarnation };
         let every = inner.options.heartbeat;
         // One that does not get through is followed by the next.
         _ = inner.meta.propose(action, Instant::now() + every * 4).await;
@@ -252,9 +252,13 @@ async fn beat(node: Weak<Inner>) {
 
 /// Looks after engines and expired keys.
 async fn tend(node: Weak<Inner>) {
-    loop {
+    for turn in 0u64.. {
         sleep(Duration::from_millis(100)).await;
         let Some(inner) = node.upgrade() else { return };
+        if turn.is_multiple_of(10) {
+            // What a group cannot let go of now it does the next time.
+            _ = inner.host.tend().await;
+        }
         for replica in inner.replicas.all() {
             let Ok(shard) = replica.handle.get() else { continue };
             let (clock, leads) = (inner.options.clock.clone(), replica.session() != 0);

@@ -2,13 +2,13 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::records::{Role, Shard as Record};
-use crate::catalog::{ShardId, View};
+use crate::catalog::{NodeId, ShardId, View};
 use crate::env::rng;
 use crate::lsm::{Engine, EngineOptions};
 use crate::node::cluster::member::Inner;
-use crate::raft::{Group, NodeId, ShardHandle};
+use crate::raft::{Group, ShardHandle};
 use crate::shard::{Shard, ShardOptions};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -63,8 +63,9 @@ impl Inner {
     /// Starts, stops and removes replicas as the catalog says. False if something could not be
     /// done: it is tried again.
     pub(super) async fn reconcile(self: &Arc<Self>, view: &View) -> bool {
-        if view.revision() == 0 {
-            return true;
+        // Another cluster's catalog says nothing of what is here.
+        if view.cluster().is_none_or(|cluster| cluster.id != self.identity.cluster) {
+            return view.revision() == 0;
         }
         for node in view.nodes() {
             self.links.set(node.id.0, &node.profile.raft_addr);
@@ -86,13 +87,12 @@ impl Inner {
             };
             all_well &= done.is_ok();
         }
-        let wanted: BTreeSet<ShardId> = view
-            .shards()
-            .filter(|record| record.replicas.iter().any(|r| r.node.0 == own))
-            .map(|record| record.id)
-            .collect();
+        // Of a shard that is known, and known to be elsewhere: what is not known is kept.
+        let is_elsewhere = |shard: &ShardId| {
+            view.shard(*shard).is_some_and(|record| record.replica_on(NodeId(own)).is_none())
+        };
         let running: Vec<ShardId> = self.replicas.map().keys().copied().collect();
-        for gone in running.into_iter().filter(|shard| !wanted.contains(shard)) {
+        for gone in running.into_iter().filter(is_elsewhere) {
             self.replicas.map().remove(&gone);
             all_well &= self.host.remove(gone.group()).await.is_ok();
         }
@@ -122,7 +122,8 @@ impl Inner {
                 node.cache.clone(),
                 options,
             )?;
-            let options = ShardOptions { count_keys: true, seed: rng::entropy() };
+            let (seed, last_cursor) = (rng::entropy(), rng::entropy());
+            let options = ShardOptions { count_keys: true, seed, last_cursor };
             let shard = Shard::new(engine, Box::new(log), options);
             shard.start()?;
             Ok(shard)
@@ -131,9 +132,10 @@ impl Inner {
         let (running, handle) =
             self.host.start_shard(group, replica, options, is_new, open).await?;
         running.set_places(places(record));
-        // The first of a new shard's begins its group; whoever comes later is told by its leader.
+        // The first of a new shard's begins its group, again if it was stopped before it had;
+        // whoever comes later is told by its leader.
         let first = record.replicas.first().is_some_and(|first| first.id.0 == replica);
-        if is_new && first && record.leader.is_none() {
+        if first && record.leader.is_none() {
             let voters = record.replicas.iter().filter(|r| r.role == Role::Voter).map(|r| r.id.0);
             running.initialize(voters.collect()).await?;
         }

@@ -179,7 +179,7 @@ impl MetaClient {
         let command = Bytes::from(encode_command(&Command { now_ms: 0, id, action })?);
         let mut sent = false;
         loop {
-            let answer = self.inner.ask(method::PROPOSE, command.clone(), deadline).await;
+            let answer = self.inner.ask(method::PROPOSE, command.clone(), TURN, deadline).await;
             match answer {
                 Ok(body) => return decode_answer(&body)?.map_err(Error::from),
                 Err(CallError::Failed(error)) if !error.kind().is_retryable() => {
@@ -209,12 +209,18 @@ impl MetaClient {
 
 impl Inner {
     /// Asks one metadata node after the other, the one that answered last first.
-    async fn ask(&self, method: u16, body: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
+    async fn ask(
+        &self,
+        method: u16,
+        body: Bytes,
+        turn: Duration,
+        deadline: Instant,
+    ) -> Result<Bytes, CallError> {
         let first = self.last.load(Ordering::Relaxed);
         let mut failed = None;
-        for turn in 0..self.links.len() {
-            let at = (first + turn) % self.links.len();
-            let until = deadline.min(Instant::now() + TURN + WAIT);
+        for other in 0..self.links.len() {
+            let at = (first + other) % self.links.len();
+            let until = deadline.min(Instant::now() + turn);
             match self.links[at].call(method, body.clone(), until).await {
                 Ok(body) => {
                     self.last.store(at, Ordering::Relaxed);
@@ -231,8 +237,8 @@ impl Inner {
     async fn follow(&self) -> Result<()> {
         let known = self.views.borrow().clone();
         let question = encode_follow(known.revision(), WAIT);
-        let deadline = Instant::now() + TURN + WAIT;
-        let body = self.ask(method::FOLLOW, question, deadline).await;
+        let deadline = Instant::now() + (TURN + WAIT) * self.links.len() as u32;
+        let body = self.ask(method::FOLLOW, question, TURN + WAIT, deadline).await;
         let followed = decode_followed(&body.map_err(CallError::into_error)?)?;
         match followed {
             Followed::Changes(changes) if changes.is_empty() => {}

@@ -1,7 +1,7 @@
 //! Links as they are opened by others.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::rpc::link::serve::{LinkService, is_link, serve};
+use crate::rpc::link::serve::{LinkService, serve};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -32,12 +32,8 @@ pub async fn listen<S: LinkService>(
         match accepted {
             Ok((stream, _)) => {
                 let (service, stop) = (service.clone(), stop.clone());
-                links.spawn(async move {
-                    if is_link(&stream).await {
-                        // Whoever was there knows best why it has ended.
-                        _ = serve(stream, service, stop).await;
-                    }
-                });
+                // Whoever was there knows best why it has ended.
+                links.spawn(async move { _ = serve(stream, service, stop).await });
             }
             Err(error) if is_passing(&error) => {
                 // Too many files are open, or one went before it came: it gets better by itself.

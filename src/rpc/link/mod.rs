@@ -1,7 +1,7 @@
 //! Links: how the programs of a cluster speak to each other.
 //!
 //! A link is a TCP connection that carries calls with their answers, and messages without, many at
-//! once. It shares its port with gRPC: its first bytes are none that HTTP begins with.
+//! once.
 //!
 //! In reading order:
 //! - [`frame`]: the bytes, drawn; reading them within bounds.
@@ -26,5 +26,5 @@ pub use dial::{CallError, Link, LinkOptions};
 pub use frame::Frame;
 pub use hello::{Hello, Role};
 pub use listen::listen;
-pub use serve::{LinkService, is_link, serve};
+pub use serve::{LinkService, serve};
 pub use table::Links;
