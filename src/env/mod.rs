@@ -13,7 +13,8 @@
 //! - `write_back`: asking the kernel to begin writing a part of a file.
 //! - [`chunk`]: memory in huge pages.
 //! - [`spin`]: a lock for where nobody else is.
-//! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand.
+//! - [`pool`]: a bounded pool of named threads, or a queue that a test turns by hand; [`Workers`],
+//!   the choice between them.
 //!
 //! Invariants owed to the floors above:
 //! - Nothing above this floor names `std::fs`, `std::time::SystemTime` or `Instant::now`.
@@ -37,7 +38,7 @@ mod write_back;
 pub use chunk::Chunk;
 pub use clock::{Clock, RealClock, SimClock};
 pub use disk::{DirEntry, Disk, File, FileLock};
-pub use pool::Pool;
+pub use pool::{Pool, Workers};
 pub use prefetch::{prefetch_for_read, prefetch_for_write};
 pub use real_disk::RealDisk;
 pub use rng::Rng;

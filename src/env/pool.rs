@@ -1,4 +1,5 @@
-//! A bounded pool of named threads for blocking work, or a queue that a test turns by hand.
+//! A bounded pool of named threads for blocking work, a queue that a test turns by hand, or no more
+//! than a call.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,8 @@ pub struct Pool {
 }
 
 struct Shared {
+    /// Whether jobs run in the call that gives them.
+    is_inline: bool,
     /// Whether a thread takes pressing jobs alone.
     is_picky: AtomicBool,
     state: Mutex<State>,
@@ -85,7 +88,18 @@ impl Pool {
     /// A pool without threads: jobs run only in [`Pool::run_one`], which makes their order
     /// something a test decides.
     pub fn manual() -> Pool {
+        Pool::empty(false)
+    }
+
+    /// A pool without threads or a queue: a job runs in the call that gives it. REQUIRES: whoever
+    /// gives one holds nothing that it wants.
+    pub fn inline() -> Pool {
+        Pool::empty(true)
+    }
+
+    fn empty(is_inline: bool) -> Pool {
         let shared = Arc::new(Shared {
+            is_inline,
             is_picky: AtomicBool::new(false),
             state: Mutex::new(State { queue: VecDeque::new(), running: 0, closed: false }),
             work: Condvar::new(),
@@ -106,6 +120,9 @@ impl Pool {
     }
 
     fn queue(&self, queued: Queued) {
+        if self.shared.is_inline {
+            return (queued.job)();
+        }
         let mut state = lock(&self.shared.state);
         if !state.closed {
             state.queue.push_back(queued);
@@ -214,6 +231,54 @@ impl Drop for Threads {
     }
 }
 
+/// Where a program works that may not wait in the tasks that ask.
+#[derive(Debug, Clone, Default)]
+pub enum Workers {
+    /// On threads of its own.
+    #[default]
+    Threads,
+    /// Nowhere else: no thread is started, so that all that happens has one order, which a
+    /// simulation can repeat. What is not done in the tasks that ask comes into these pools, to be
+    /// turned by hand.
+    Simulated {
+        /// Work that nobody waits for.
+        background: Pool,
+        /// Syncs of the log.
+        syncs: Pool,
+    },
+}
+
+impl Workers {
+    /// Whether there are threads.
+    pub fn has_threads(&self) -> bool {
+        matches!(self, Workers::Threads)
+    }
+
+    /// As [`Pool::threads`], or [`Pool::inline`].
+    pub fn pool(&self, name: &str, threads: usize) -> Pool {
+        match self {
+            Workers::Threads => Pool::threads(name, threads),
+            Workers::Simulated { .. } => Pool::inline(),
+        }
+    }
+
+    /// As [`Pool::background`], or the pool that is turned by hand.
+    pub fn background(&self, name: &str, threads: usize) -> Pool {
+        match self {
+            Workers::Threads => Pool::background(name, threads),
+            Workers::Simulated { background, .. } => background.clone(),
+        }
+    }
+
+    /// Where syncs of the log are to be turned by hand, if they are.
+    pub fn syncs(&self) -> Option<Pool> {
+        match self {
+            Workers::Threads => None,
+            Workers::Simulated { syncs, .. } => Some(syncs.clone()),
+        }
+    }
+}
+
 /// A poisoned mutex here only means that a job panicked while counted: the state is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -239,6 +304,25 @@ mod tests {
             assert_eq!(count.load(Ordering::SeqCst), 100);
             assert_eq!(pool.pending(), 0);
         }
+    }
+
+    #[test]
+    fn without_threads_work_is_done_at_once_or_by_hand() {
+        let by_hand = Pool::manual();
+        let background = by_hand.clone();
+        let workers = Workers::Simulated { background, syncs: Pool::manual() };
+        assert!(!workers.has_threads() && Workers::default().has_threads());
+        let count = Arc::new(AtomicUsize::new(0));
+        let add = |pool: &Pool| {
+            let count = count.clone();
+            pool.spawn(move || _ = count.fetch_add(1, Ordering::SeqCst));
+        };
+        add(&workers.pool("test", 4));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        add(&workers.background("test", 4));
+        assert_eq!((count.load(Ordering::SeqCst), by_hand.pending()), (1, 1));
+        by_hand.wait_idle();
+        assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 
     #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A small, fast generator (SplitMix64, Steele et al. 2014). Not for secrets.
 #[derive(Debug, Clone)]
@@ -41,6 +42,25 @@ impl Rng {
     pub fn fill(&mut self, buf: &mut [u8]) {
         for chunk in buf.chunks_mut(8) {
             chunk.copy_from_slice(&self.next_u64().to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+/// Where seeds come from: the outside world, or one seed, from which all of them follow.
+#[derive(Debug, Clone, Default)]
+pub struct Seeds(Option<Arc<Mutex<Rng>>>);
+
+impl Seeds {
+    /// Seeds that follow from `seed`. Clones go on where others are.
+    pub fn from(seed: u64) -> Seeds {
+        Seeds(Some(Arc::new(Mutex::new(Rng::new(seed)))))
+    }
+
+    /// The next one.
+    pub fn next_seed(&self) -> u64 {
+        match &self.0 {
+            None => entropy(),
+            Some(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::op::route::{ShardId, SlotRange};
 use crate::rpc::cluster::method;
 use crate::rpc::cluster::shard_call::{decode_answer, encode_call};
 use crate::rpc::cluster::{Freshness, MetaClient, ShardFact, Stop};
-use crate::rpc::link::{CallError, Hello, LinkOptions, Links, Role};
+use crate::rpc::link::{CallError, Hello, Links, Role};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,10 +26,11 @@ pub struct RemoteShards {
 }
 
 impl RemoteShards {
-    /// The shards that the catalog of `meta` knows. REQUIRES: a runtime.
+    /// The shards that the catalog of `meta` knows, over links like its own. REQUIRES: a runtime.
     pub fn new(meta: MetaClient) -> RemoteShards {
         let hello = Hello::nameless(Role::Gateway, [0; 16]);
-        RemoteShards { meta, links: Links::new(hello, LinkOptions::default()) }
+        let links = Links::new(hello, meta.link_options().clone());
+        RemoteShards { meta, links }
     }
 
     /// The client of the metadata plane.

@@ -1,6 +1,7 @@
 //! How a log is set up: segment size, durability level, pool.
 
 use crate::base::{Error, Result};
+use crate::env::Pool;
 use crate::log::format::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use std::fmt;
 use std::str::FromStr;
@@ -84,6 +85,9 @@ pub struct LogOptions {
     /// `interval` then syncs only when asked, and [`Log::on_durable`](crate::log::Log::on_durable)
     /// syncs and calls back before it returns. Default true.
     pub threads: bool,
+    /// Without threads, where [`Log::on_durable`](crate::log::Log::on_durable) has its syncs done,
+    /// one job for each call. Default `None`: in the call.
+    pub syncs: Option<Pool>,
     /// Seed of the salts of a log that does not exist yet; `None` draws one. Default `None`.
     pub seed: Option<u64>,
 }
@@ -95,6 +99,7 @@ impl Default for LogOptions {
             sync: SyncLevel::default(),
             recycle_max: 2,
             threads: true,
+            syncs: None,
             seed: None,
         }
     }

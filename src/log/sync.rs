@@ -110,7 +110,9 @@ impl Inner {
         if position <= self.durable() {
             return f(Ok(()));
         }
-        if position > self.written() || !self.options.threads || !self.start_syncer() {
+        let by_hand = self.options.syncs.as_ref().filter(|_| !self.options.threads);
+        let is_later = by_hand.is_some() || self.options.threads && self.start_syncer();
+        if position > self.written() || !is_later {
             return f(self.sync_to(position));
         }
         let mut state = lock(&self.sync);
@@ -120,6 +122,25 @@ impl Inner {
         }
         state.waiting.push((position, f));
         self.wake.notify_one();
+        drop(state);
+        if let Some(syncs) = by_hand {
+            let inner = self.clone();
+            syncs.spawn(move || inner.turn_syncer());
+        }
+    }
+
+    /// One turn of a syncer that has no thread.
+    fn turn_syncer(&self) {
+        let waits = !lock(&self.sync).waiting.is_empty();
+        if !waits {
+            return;
+        }
+        // A failure poisons the log, and everyone is told.
+        _ = self.sync_to(self.written());
+        for (position, f) in std::mem::take(&mut lock(&self.sync).waiting) {
+            let is_durable = position <= self.durable();
+            f(if is_durable { Ok(()) } else { self.check_poison() });
+        }
     }
 
     /// At `os` nobody asks for syncs; a segment that has been full for a while is reason enough for

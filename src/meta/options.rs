@@ -1,8 +1,11 @@
 //! Settings of a metadata node.
 
 use crate::base::{Error, Result};
-use crate::env::{Clock, Disk, RealClock, RealDisk};
+use crate::env::rng::Seeds;
+use crate::env::{Clock, Disk, RealClock, RealDisk, Workers};
+use crate::log::LogOptions;
 use crate::raft::GroupOptions;
+use crate::rpc::link::LinkOptions;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,14 @@ pub struct MetaOptions {
     pub disk: Arc<dyn Disk>,
     /// What time it is. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
+    /// Bytes of a segment of its log. Default: 16 MiB.
+    pub segment_bytes: u64,
+    /// How it reaches the others. Default: over TCP.
+    pub link: LinkOptions,
+    /// Where it works. Default: on threads of its own.
+    pub workers: Workers,
+    /// Where it takes its seeds from. Default: the outside world.
+    pub seeds: Seeds,
 }
 
 impl MetaOptions {
@@ -42,6 +53,10 @@ impl MetaOptions {
             group: GroupOptions::default(),
             disk: RealDisk::shared(),
             clock: Arc::new(RealClock::new()),
+            segment_bytes: LogOptions::default().segment_bytes,
+            link: LinkOptions::default(),
+            workers: Workers::default(),
+            seeds: Seeds::default(),
         }
     }
 

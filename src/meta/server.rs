@@ -5,7 +5,6 @@ use crate::catalog::{
     Action, Applied, Command, View, decode_answer, decode_command, encode_command,
 };
 use crate::env::disk::FileLock;
-use crate::env::{Pool, rng};
 use crate::log::{Log, LogOptions, SyncLevel};
 use crate::meta::memory::CatalogMemory;
 use crate::meta::options::MetaOptions;
@@ -15,7 +14,7 @@ use crate::raft::{
 };
 use crate::rpc::cluster::meta::{CHANGES_MAX, Followed};
 use crate::rpc::cluster::method;
-use crate::rpc::link::{CallError, Hello, LinkOptions, Links, Role};
+use crate::rpc::link::{CallError, Hello, Links, Role};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,18 +66,26 @@ impl Meta {
         let disk = options.disk.clone();
         let lock = folder::claim(&*disk, &options.dir)?;
         let mut recovered = Recoveries::default();
-        let log_options = LogOptions { sync: SyncLevel::Always, ..LogOptions::default() };
+        let log_options = LogOptions {
+            sync: SyncLevel::Always,
+            segment_bytes: options.segment_bytes,
+            threads: options.workers.has_threads(),
+            syncs: options.workers.syncs(),
+            seed: Some(options.seeds.next_seed()),
+            ..LogOptions::default()
+        };
         let mut take =
             |position, record: crate::log::RecordRef<'_>| recovered.take(position, &record);
         let log =
             Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
         let hello = Hello { role: Role::Meta, cluster: [0; 16], node: options.id, incarnation: 0 };
-        let links = Links::new(hello, LinkOptions::default());
+        let links = Links::new(hello, options.link.clone());
         for (id, address) in options.peers.iter().filter(|(id, _)| *id != options.id) {
             links.set(*id, address);
         }
-        let work = Work::Pool(Pool::threads("arqon-meta", WORKERS));
-        let host_options = HostOptions::new(options.dir.join("groups"), work, rng::entropy());
+        let work = Work::Pool(options.workers.pool("arqon-meta", WORKERS));
+        let nonce = options.seeds.next_seed();
+        let host_options = HostOptions::new(options.dir.join("groups"), work, nonce);
         let peers = Arc::new(LinkPeers(links.clone()));
         let host = Host::new(host_options, disk.clone(), log, peers, recovered)?;
         let machine = MemoryMachine::new(disk, CatalogMemory::default());

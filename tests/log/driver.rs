@@ -10,7 +10,14 @@ use std::path::Path;
 pub(crate) const DIR: &str = "/log";
 
 pub(crate) fn options(sync: SyncLevel) -> LogOptions {
-    LogOptions { segment_bytes: 4096, sync, recycle_max: 2, threads: false, seed: Some(1) }
+    LogOptions {
+        segment_bytes: 4096,
+        sync,
+        recycle_max: 2,
+        threads: false,
+        syncs: None,
+        seed: Some(1),
+    }
 }
 
 pub(crate) fn record(group: u64, kind: RecordKind, index: u64, payload: &[u8]) -> Record {

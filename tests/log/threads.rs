@@ -173,3 +173,33 @@ fn the_last_handle_may_be_dropped_by_a_callback() {
     drop(log);
     heard.recv().unwrap().unwrap();
 }
+
+#[test]
+fn syncs_that_are_turned_by_hand_wait_for_their_turn() {
+    let (disk, syncs) = (SimDisk::new(), arqondb::env::Pool::manual());
+    let options =
+        LogOptions { threads: false, syncs: Some(syncs.clone()), ..options(SyncLevel::Always) };
+    let log = Log::open(disk.shared(), Path::new("/log"), options, &mut |_, _| Ok(())).unwrap();
+    let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+    for n in 1..=3 {
+        let at = log.append(&[entry(1, n, b"x").as_ref()]).unwrap();
+        let said = said.clone();
+        log.on_durable(
+            at,
+            Box::new(move |outcome| said.lock().unwrap().push((n, outcome.is_ok()))),
+        );
+        assert!(log.durable() < at);
+    }
+    assert!(said.lock().unwrap().is_empty());
+    // One sync serves all who wait.
+    assert!(syncs.run_one());
+    assert_eq!(*said.lock().unwrap(), [(1, true), (2, true), (3, true)]);
+    assert_eq!(log.durable(), log.written());
+    syncs.wait_idle();
+    let at = log.append(&[entry(1, 4, b"x").as_ref()]).unwrap();
+    let told = said.clone();
+    log.on_durable(at, Box::new(move |outcome| told.lock().unwrap().push((4, outcome.is_ok()))));
+    disk.fail(Fault::SyncError, 0);
+    syncs.wait_idle();
+    assert_eq!(said.lock().unwrap().last(), Some(&(4, false)));
+}

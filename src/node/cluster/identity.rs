@@ -9,8 +9,9 @@
 
 use crate::base::checksum::crc32c_append;
 use crate::base::{Error, ErrorKind, Result};
+use crate::env::Disk;
 use crate::env::disk::{FileLock, read_exact_at, write_atomic};
-use crate::env::{Disk, rng};
+use crate::env::rng::Seeds;
 use std::path::Path;
 
 const FORMAT: &[u8] = b"arqondb node 1\n";
@@ -27,7 +28,11 @@ pub(super) struct Identity {
 
 /// Makes sure that `dir` is a node's of a cluster, or nobody's yet; takes its lock, and says who
 /// the node is.
-pub(super) fn claim(disk: &dyn Disk, dir: &Path) -> Result<(Box<dyn FileLock>, Identity)> {
+pub(super) fn claim(
+    disk: &dyn Disk,
+    dir: &Path,
+    seeds: &Seeds,
+) -> Result<(Box<dyn FileLock>, Identity)> {
     let (format, name) = (dir.join("FORMAT"), dir.join("NODE"));
     disk.create_dir_all(dir)?;
     let is_new = !disk.exists(&format);
@@ -42,7 +47,7 @@ pub(super) fn claim(disk: &dyn Disk, dir: &Path) -> Result<(Box<dyn FileLock>, I
     }
     let lock = disk.lock(&dir.join("LOCK"))?;
     if is_new {
-        let incarnation = rng::entropy().max(1);
+        let incarnation = seeds.next_seed().max(1);
         write(disk, dir, Identity { incarnation, node: 0, cluster: [0; 16] })?;
         write_atomic(disk, &format, FORMAT)?;
     }
@@ -92,23 +97,26 @@ mod tests {
     fn a_node_stays_who_it_is_and_damage_is_told() {
         let disk = SimDisk::new();
         let dir = Path::new("/node");
-        let (lock, first) = claim(&disk, dir).unwrap();
+        let (lock, first) = claim(&disk, dir, &Seeds::default()).unwrap();
         assert_ne!(first.incarnation, 0);
         assert_eq!((first.node, first.cluster), (0, [0; 16]));
         let known = Identity { node: 7, cluster: [3; 16], ..first };
         write(&disk, dir, known).unwrap();
         drop(lock);
-        let (lock, again) = claim(&disk, dir).unwrap();
+        let (lock, again) = claim(&disk, dir, &Seeds::default()).unwrap();
         assert_eq!(again, known);
         drop(lock);
         for at in 0..BYTES as u64 {
             disk.damage(&dir.join("NODE"), at, 1).unwrap();
-            assert_eq!(claim(&disk, dir).unwrap_err().kind(), ErrorKind::Corruption);
+            assert_eq!(
+                claim(&disk, dir, &Seeds::default()).unwrap_err().kind(),
+                ErrorKind::Corruption
+            );
             disk.damage(&dir.join("NODE"), at, 1).unwrap();
         }
         let other = Path::new("/other");
         disk.create_dir_all(other).unwrap();
         write_atomic(&disk, &other.join("FORMAT"), b"arqondb 1\n").unwrap();
-        assert_eq!(claim(&disk, other).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(claim(&disk, other, &Seeds::default()).unwrap_err().kind(), ErrorKind::Refused);
     }
 }

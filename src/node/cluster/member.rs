@@ -3,8 +3,8 @@
 use crate::base::{Error, ErrorKind, NodeId, Result};
 use crate::catalog::records::NodeProfile;
 use crate::catalog::{Action, FORMAT_VERSION, Outcome, View};
+use crate::env::Pool;
 use crate::env::disk::FileLock;
-use crate::env::{Pool, rng};
 use crate::log::{Log, LogOptions, RecordRef};
 use crate::lsm::BlockCache;
 use crate::node::cluster::identity::{self, Identity};
@@ -12,7 +12,7 @@ use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::Replicas;
 use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
-use crate::rpc::link::{Hello, LinkOptions, Links, Role};
+use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -63,31 +63,41 @@ impl Member {
     /// what the disk answers.
     pub async fn open(options: MemberOptions) -> Result<Member> {
         let disk = options.disk.clone();
-        let (lock, mut identity) = identity::claim(&*disk, &options.dir)?;
+        let (lock, mut identity) = identity::claim(&*disk, &options.dir, &options.seeds)?;
         let mut recovered = Recoveries::default();
-        let log_options = LogOptions { sync: options.sync, ..LogOptions::default() };
+        let log_options = LogOptions {
+            sync: options.sync,
+            segment_bytes: options.segment_bytes,
+            threads: options.workers.has_threads(),
+            syncs: options.workers.syncs(),
+            seed: Some(options.seeds.next_seed()),
+            ..LogOptions::default()
+        };
         let mut take = |position, record: RecordRef<'_>| recovered.take(position, &record);
         let log =
             Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
 
         let hello = hello(&identity);
-        let meta = MetaClient::new(&options.meta, hello)?;
+        let link = options.link.clone();
+        let meta = MetaClient::with(&options.meta, hello, link, options.seeds.next_seed())?;
         let registered = register(&meta, &options, &identity).await?;
         if registered != identity {
             identity = registered;
             identity::write(&*disk, &options.dir, identity)?;
         }
 
-        let links = Links::new(self::hello(&identity), LinkOptions::default());
-        let slow = Pool::threads("arqon-slow", SLOW_THREADS);
+        let links = Links::new(self::hello(&identity), options.link.clone());
+        let slow = options.workers.pool("arqon-slow", SLOW_THREADS);
         let work = Work::Pool(slow.clone());
-        let mut host_options = HostOptions::new(options.dir.join("groups"), work, rng::entropy());
+        let nonce = options.seeds.next_seed();
+        let mut host_options = HostOptions::new(options.dir.join("groups"), work, nonce);
+        host_options.log_bytes_max = options.log_bytes_max;
         host_options.snapshot_bytes_per_second = options.snapshot_bytes_per_second;
         let peers = Arc::new(LinkPeers(links.clone()));
         let host = Host::new(host_options, disk, log, peers, recovered)?;
         let inner = Arc::new(Inner {
             cache: BlockCache::new(options.memory_budget_bytes / 16 * 6),
-            background: Pool::background("arqon-bg", options.background_threads.max(1)),
+            background: options.workers.background("arqon-bg", options.background_threads.max(1)),
             options,
             identity,
             host,

@@ -1,9 +1,11 @@
 //! Settings of a node of a cluster.
 
-use crate::env::{Clock, Disk, RealClock, RealDisk};
-use crate::log::SyncLevel;
+use crate::env::rng::Seeds;
+use crate::env::{Clock, Disk, RealClock, RealDisk, Workers};
+use crate::log::{LogOptions, SyncLevel};
 use crate::lsm::Codec;
 use crate::raft::GroupOptions;
+use crate::rpc::link::LinkOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +45,17 @@ pub struct MemberOptions {
     pub disk: Arc<dyn Disk>,
     /// What time it is. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,
+    /// Bytes of a segment of its log. Default: 16 MiB.
+    pub segment_bytes: u64,
+    /// Bytes of the log on disk above which groups are asked to let go of its oldest part. Default:
+    /// 1 GiB.
+    pub log_bytes_max: u64,
+    /// How it reaches the others. Default: over TCP.
+    pub link: LinkOptions,
+    /// Where it works. Default: on threads of its own.
+    pub workers: Workers,
+    /// Where it takes its seeds from. Default: the outside world.
+    pub seeds: Seeds,
 }
 
 impl MemberOptions {
@@ -64,6 +77,11 @@ impl MemberOptions {
             group: GroupOptions::default(),
             disk: RealDisk::shared(),
             clock: Arc::new(RealClock::new()),
+            segment_bytes: LogOptions::default().segment_bytes,
+            log_bytes_max: 1 << 30,
+            link: LinkOptions::default(),
+            workers: Workers::default(),
+            seeds: Seeds::default(),
         }
     }
 }

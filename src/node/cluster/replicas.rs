@@ -3,7 +3,6 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::records::{Role, Shard as Record};
 use crate::catalog::{NodeId, ShardId, View};
-use crate::env::rng;
 use crate::lsm::{Engine, EngineOptions};
 use crate::node::cluster::member::Inner;
 use crate::raft::{Group, ShardHandle};
@@ -122,7 +121,8 @@ impl Inner {
                 node.cache.clone(),
                 options,
             )?;
-            let (seed, last_cursor) = (rng::entropy(), rng::entropy());
+            let seeds = &node.options.seeds;
+            let (seed, last_cursor) = (seeds.next_seed(), seeds.next_seed());
             let options = ShardOptions { count_keys: true, seed, last_cursor };
             let shard = Shard::new(engine, Box::new(log), options);
             shard.start()?;

@@ -102,6 +102,7 @@ pub struct MetaClient {
 
 #[derive(Debug)]
 struct Inner {
+    options: LinkOptions,
     links: Vec<Link>,
     /// Who answered last.
     last: AtomicUsize,
@@ -117,14 +118,29 @@ impl MetaClient {
     /// # Errors
     /// `InvalidArgument` without addresses.
     pub fn new(addresses: &[String], hello: Hello) -> Result<MetaClient> {
+        MetaClient::with(addresses, hello, LinkOptions::default(), entropy())
+    }
+
+    /// As [`MetaClient::new`], over links with these settings. `client` names this client in its
+    /// changes: no other has the same.
+    ///
+    /// # Errors
+    /// As [`MetaClient::new`].
+    pub fn with(
+        addresses: &[String],
+        hello: Hello,
+        options: LinkOptions,
+        client: u64,
+    ) -> Result<MetaClient> {
         if addresses.is_empty() {
             return Err(Error::invalid("no address of a metadata node is given"));
         }
-        let link = |address: &String| Link::new(address, hello, LinkOptions::default());
+        let link = |address: &String| Link::new(address, hello, options.clone());
         let inner = Arc::new(Inner {
             links: addresses.iter().map(link).collect(),
+            options: options.clone(),
             last: AtomicUsize::new(0),
-            client: entropy(),
+            client,
             next: AtomicU64::new(1),
             views: watch::Sender::new(Arc::new(View::default())),
         });
@@ -138,6 +154,11 @@ impl MetaClient {
             }
         });
         Ok(MetaClient { inner })
+    }
+
+    /// How its links connect and wait.
+    pub fn link_options(&self) -> &LinkOptions {
+        &self.inner.options
     }
 
     /// The copy of the catalog as it is now: of revision 0 until one was received.

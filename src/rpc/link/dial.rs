@@ -8,6 +8,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::rpc::link::frame::{Frame, Frames, MAGIC};
 use crate::rpc::link::hello::{Hello, decode_welcome};
+use crate::rpc::link::net::{Net, Reading, Stream, Tcp, Writing};
 use crate::rpc::ops::{Cut, read_error};
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -15,8 +16,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -32,6 +31,8 @@ pub struct LinkOptions {
     pub ping: Duration,
     /// Frames that may wait to be written. Default 4,096.
     pub waiting_max: usize,
+    /// What it connects through. Default: [`Tcp`].
+    pub net: Arc<dyn Net>,
 }
 
 impl Default for LinkOptions {
@@ -41,6 +42,7 @@ impl Default for LinkOptions {
             pause: Duration::from_millis(50),
             ping: Duration::from_secs(2),
             waiting_max: 4096,
+            net: Arc::new(Tcp),
         }
     }
 }
@@ -198,11 +200,10 @@ impl Keeper {
         self.lose(&unreachable(&self.address, "it is closed"));
     }
 
-    async fn connect(&self) -> Result<(Frames<OwnedReadHalf>, OwnedWriteHalf)> {
+    async fn connect(&self) -> Result<(Frames<Reading>, Writing)> {
         let broken = |e: std::io::Error| unreachable(&self.address, e);
-        let stream = TcpStream::connect(&*self.address).await.map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?;
-        let (read, mut write) = stream.into_split();
+        let connected = self.options.net.connect(&self.address).await;
+        let Stream { read, mut write } = connected.map_err(broken)?;
         let mut bytes = MAGIC.to_vec();
         Frame::Hello(self.hello.encode().into()).put(&mut bytes)?;
         write.write_all(&bytes).await.map_err(broken)?;
@@ -222,8 +223,8 @@ impl Keeper {
     /// Carries frames until the connection breaks or nobody holds the link.
     async fn keep(
         &self,
-        mut read: Frames<OwnedReadHalf>,
-        mut write: OwnedWriteHalf,
+        mut read: Frames<Reading>,
+        mut write: Writing,
         first: Frame,
         queue: &mut mpsc::Receiver<Frame>,
     ) -> Error {

@@ -1,36 +1,36 @@
 //! Links as they are opened by others.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::rpc::link::net::Door;
 use crate::rpc::link::serve::{LinkService, serve};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long links may take to end once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Answers on every link that is opened to `listener`, until `stop` turns true. What is no link is
+/// Answers on every link that comes through `door`, until `stop` turns true. What is no link is
 /// hung up on.
 ///
 /// # Errors
 /// `Unavailable` if nobody can be listened to any more.
 pub async fn listen<S: LinkService>(
-    listener: TcpListener,
+    mut door: impl Door,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let mut links = JoinSet::new();
     let ended = loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break Ok(()),
             // One that has ended is let go of.
             Some(_) = links.join_next(), if !links.is_empty() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let (service, stop) = (service.clone(), stop.clone());
                 // Whoever was there knows best why it has ended.
                 links.spawn(async move { _ = serve(stream, service, stop).await });

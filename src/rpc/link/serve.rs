@@ -3,14 +3,13 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::rpc::link::frame::{Frame, Frames, MAGIC};
 use crate::rpc::link::hello::{Hello, encode_welcome};
+use crate::rpc::link::net::{Stream, Writing};
 use crate::rpc::ops::put_error;
 use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
@@ -46,13 +45,12 @@ pub trait LinkService: Send + Sync + 'static {
 /// # Errors
 /// What ended it, if not its caller.
 pub async fn serve<S: LinkService>(
-    stream: TcpStream,
+    stream: Stream,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let lost = |e: std::io::Error| Error::new(ErrorKind::Unavailable, e.to_string());
-    stream.set_nodelay(true).map_err(lost)?;
-    let (mut read, mut write) = stream.into_split();
+    let Stream { mut read, mut write } = stream;
     let mut magic = [0; MAGIC.len()];
     timeout(PATIENCE, read.read_exact(&mut magic)).await.map_err(|_| silent())?.map_err(lost)?;
     if magic != *MAGIC {
@@ -118,7 +116,7 @@ fn silent() -> Error {
     Error::new(ErrorKind::Deadline, "whoever opened the link did not say who it is")
 }
 
-async fn write_frames(mut write: OwnedWriteHalf, mut queue: mpsc::Receiver<Frame>) {
+async fn write_frames(mut write: Writing, mut queue: mpsc::Receiver<Frame>) {
     let mut bytes = Vec::new();
     while let Some(first) = queue.recv().await {
         put(first, &mut bytes);
@@ -154,7 +152,7 @@ mod tests {
     use super::*;
     use crate::rpc::link::{CallError, Link, LinkOptions, Role, listen};
     use std::sync::Mutex;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
 
     #[derive(Default)]
