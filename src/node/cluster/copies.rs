@@ -186,7 +186,8 @@ impl Inner {
                 pipeline::on(&self.slow, read).await
             }
             _ => {
-                let number = body.first_chunk().ok_or_else(|| Error::invalid("no copy is named"))?;
+                let number =
+                    body.first_chunk().ok_or_else(|| Error::invalid("no copy is named"))?;
                 let gone = self.copies.held().remove(&u64::from_le_bytes(*number));
                 drop(gone);
                 Ok(Bytes::new())
@@ -203,11 +204,11 @@ impl Inner {
             return Err(Error::new(ErrorKind::Busy, message));
         }
         let number = rng::entropy();
-        let (disk, dir) = (self.copies.disk.clone(), self.copies.dir.join(format!("{number:016x}")));
+        let (disk, dir) =
+            (self.copies.disk.clone(), self.copies.dir.join(format!("{number:016x}")));
         let shard = running.handle.get()?;
         let make = move || {
-            let mut copy =
-                Copy { disk, dir, index: LogIndex(0), seq: Seq(0), files: Vec::new() };
+            let mut copy = Copy { disk, dir, index: LogIndex(0), seq: Seq(0), files: Vec::new() };
             copy.disk.create_dir_all(&copy.dir)?;
             let info = shard.engine().checkpoint(&copy.dir)?;
             let files = copy.disk.list(&copy.dir)?;
