@@ -247,3 +247,51 @@ impl Inner {
         Ok(running)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimDisk;
+
+    fn hold(copies: &Copies, number: u64) -> PathBuf {
+        let (disk, dir) = (copies.disk.clone(), copies.dir.join(format!("{number:016x}")));
+        disk.create_dir_all(&dir).unwrap();
+        let file = disk.create(&dir.join("000001.sst")).unwrap();
+        file.write_at(b"content", 0).unwrap();
+        let files = vec![("000001.sst".to_string(), 7)];
+        let copy = Copy { disk, dir: dir.clone(), index: LogIndex(1), seq: Seq(1), files };
+        let held = Held { copy: Arc::new(copy), used: Instant::now() };
+        copies.held().insert(number, held);
+        dir
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_goes_when_nobody_asks_for_it_and_stays_as_long_as_somebody_does() {
+        let disk: Arc<dyn Disk> = SimDisk::new().shared();
+        let copies = Copies::open(&disk, Path::new("/node"), 0).unwrap();
+        let (asked, forgotten) = (hold(&copies, 1), hold(&copies, 2));
+        tokio::time::advance(IDLE / 2).await;
+        assert_eq!(copies.get(1).unwrap().read(0, 2, 3).unwrap(), "nte");
+        tokio::time::advance(IDLE / 2).await;
+        copies.drop_idle();
+        assert!(disk.exists(&asked) && !disk.exists(&forgotten));
+        assert_eq!(copies.get(2).err().unwrap().kind(), ErrorKind::NotFound);
+        // Being read it stays, however long that takes.
+        let reading = copies.get(1).unwrap();
+        tokio::time::advance(IDLE * 2).await;
+        copies.drop_idle();
+        assert_eq!(reading.sum(0).unwrap(), xxhash_rust::xxh3::xxh3_128(b"content"));
+        for (file, offset, bytes) in [(1, 0, 1), (0, 7, 1), (0, u64::MAX, 2), (u64::MAX, 0, 0)] {
+            assert!(reading.read(file, offset, bytes).is_err());
+        }
+        drop(reading);
+        copies.drop_idle();
+        assert!(!disk.exists(&asked));
+
+        let left = hold(&copies, 3);
+        // As after a crash: the folder stays.
+        std::mem::forget(std::mem::take(&mut *copies.held()));
+        Copies::open(&disk, Path::new("/node"), 0).unwrap();
+        assert!(!disk.exists(&left));
+    }
+}

@@ -38,7 +38,7 @@ const CLUSTER_KEYS: [(&str, Kind); 6] = [
 /// The roles a file may have processes of.
 pub const ROLES: [Role; 3] = [Role::Meta, Role::Node, Role::Gateway];
 /// What this file says of all processes together, so none of them by itself.
-const DERIVED: [&str; 4] = ["meta", "peers", "allow_remote", "jwt_secret"];
+const DERIVED: [&str; 3] = ["meta", "peers", "allow_remote"];
 
 /// A sample, with the defaults of what it leaves out.
 pub const SAMPLE: &str = r#"# A cluster on one machine: arqon cluster up -f topology.toml

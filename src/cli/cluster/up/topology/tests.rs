@@ -56,7 +56,7 @@ fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
         ("[cluster]\nshards = 0\n", ":2: shards cannot be 0", "give a whole number"),
         ("[clutser]\n", ":1: there is no \"clutser\"", "did you mean cluster?"),
         ("[quorum]\n", ":1: there is no \"quorum\"", "[[gateway]]"),
-        ("[node]\n", ":1: there may be several of node", "[[node]]"),
+        ("[gateway]\n", ":1: there may be several of gateway", "[[gateway]]"),
         ("cluster = 1\n", ":1: cluster is a table", "[cluster]"),
         (
             "[[node]]\ndata_lisen = \"127.0.0.1:1\"\n",
@@ -69,7 +69,11 @@ fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
             ":2: meta is not said of one",
             "leave it out",
         ),
-        ("[[gateway]]\njwt_secret = \"x\"\n", ":2: jwt_secret is not said of one", "leave it out"),
+        (
+            "[[gateway]]\njwt_secret = \"x\"\n",
+            ":2: jwt_secret is a secret",
+            "ARQON_GATEWAY_JWT_SECRET",
+        ),
         ("[[gateway]]\nusers = \"a:b:admin\"\n", ":2: users is a secret", "ARQON_GATEWAY_USERS"),
         ("[[node]]\ndata_listen = \"127.0.0.1:0\"\n", "node-2 listens on any port", "name a port"),
         ("[[node]]\nraft_listen = \"0.0.0.0:7480\"\n", "where others cannot reach it", "raft_addr"),
