@@ -52,6 +52,39 @@ pub fn log_file(path: &std::path::Path) -> crate::base::Result<std::fs::File> {
     std::fs::File::create(path).map_err(|e| crate::base::Error::io("create", path, e))
 }
 
+/// A file that gets what another process says, behind what is there already.
+///
+/// # Errors
+/// What the operating system answers.
+pub fn log_file_to_go_on(path: &std::path::Path) -> crate::base::Result<std::fs::File> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|e| crate::base::Error::io("open", path, e))
+}
+
+/// When a process was started, in words that no other process of its number has had since the
+/// machine was; `None` if it has ended.
+pub fn started(pid: u32) -> Option<String> {
+    if cfg!(target_os = "linux") {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        return start_tick(&stat).map(|tick| format!("{tick}@{}", boot.trim()));
+    }
+    let id = pid.to_string();
+    let asked = std::process::Command::new("ps").args(["-o", "lstart=,stat=", "-p", &id]).output();
+    let said = String::from_utf8(asked.ok()?.stdout).ok()?;
+    let (at, state) = said.trim().rsplit_once(char::is_whitespace)?;
+    (!state.starts_with('Z')).then(|| at.trim().to_string())
+}
+
+/// Field 22 of a `/proc/PID/stat`; `None` for a process that has ended and was not waited for.
+fn start_tick(stat: &str) -> Option<u64> {
+    // The name in parentheses may hold blanks; fields are counted from behind it.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let is_over = matches!(fields.next()?, "Z" | "X");
+    if is_over { None } else { fields.nth(18)?.parse().ok() }
+}
+
 /// The path of the running program; empty if unknown.
 pub fn executable() -> String {
     std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default()
@@ -85,7 +118,22 @@ mod tests {
         let stat = "1 (a ) b) S 1 1 1 0 -1 4194560 5 6 7 8 250 31 0 0 20 0 1 0 9";
         assert_eq!(times(stat), (2_500_000, 310_000));
         assert_eq!(times(""), (0, 0));
+        let long = "1 (a ) b) S 1 1 1 0 -1 4194560 5 6 7 8 250 31 0 0 20 0 1 0 9988 7";
+        assert_eq!(start_tick(long), Some(9988));
+        assert_eq!(start_tick(&long.replace(" S ", " Z ")), None);
+        assert_eq!(start_tick(""), None);
         assert_eq!(kilobytes("VmPeak: 9 kB\nVmRSS:\t  12 kB\n", "VmRSS:"), 12 * 1024);
         assert_eq!(kilobytes("", "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn a_process_is_told_from_one_that_has_ended() {
+        let own = started(std::process::id());
+        assert!(own.is_some());
+        assert_eq!(own, started(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let id = child.id();
+        child.wait().unwrap();
+        assert_eq!(started(id).filter(|at| Some(at) != own.as_ref()), None);
     }
 }

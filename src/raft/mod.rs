@@ -66,6 +66,7 @@ pub use memory::{Memory, MemoryMachine};
 pub use options::GroupOptions;
 pub use proposer::{Proposer, RaftLog, proposals};
 pub use shard_machine::{OpenShard, ShardHandle, ShardMachine};
+pub(crate) use ship::Rate;
 pub use state::StateMachine;
 pub use transport::{Class, NodeId, Peers};
 pub use vocabulary::{LogId, TypeConfig};

@@ -8,6 +8,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::Value;
 use crate::env::rng;
+use crate::rpc::cluster::MetaClient;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -42,37 +44,13 @@ impl Init {
     /// Runs it.
     pub async fn run(self, context: &mut Context) -> Outcome {
         let client = self.meta.client()?;
-        let deadline = Instant::now() + Duration::from_secs(self.wait);
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&rng::entropy().to_le_bytes());
-        id[8..].copy_from_slice(&rng::entropy().max(1).to_le_bytes());
-        let init = Action::InitCluster { id, name: self.name.clone(), version: FORMAT_VERSION };
-        done_or_there(client.propose(init, deadline).await.map(drop))?;
-        let fit = |view: &View| {
-            let fit = |state| matches!(state, NodeState::Active | NodeState::Joining);
-            view.nodes().filter(|node| fit(node.state)).count()
+        let wanted = Wanted {
+            name: self.name,
+            shards: self.shards,
+            replicas: self.replicas,
+            deadline: Instant::now() + Duration::from_secs(self.wait),
         };
-        let enough =
-            |view: &View| view.shards().next().is_some() || fit(view) >= self.replicas as usize;
-        context.say(format_args!("waiting for {} nodes", self.replicas));
-        client.wait_for(deadline, enough).await.map_err(|_| {
-            let there = fit(&client.view());
-            Failure::unavailable(format!(
-                "{there} nodes are there after {} s, and a shard has {} replicas",
-                self.wait, self.replicas
-            ))
-            .fix("start more with `arqon node`, or say --replicas 1; then run this again")
-        })?;
-        let create =
-            Action::CreateShards { count: self.shards, replicas: self.replicas, nodes: Vec::new() };
-        done_or_there(client.propose(create, deadline).await.map(drop))?;
-        let led = |view: &View| {
-            view.shards().next().is_some() && view.shards().all(|shard| shard.leader.is_some())
-        };
-        let view = client.wait_for(deadline, led).await.map_err(|_| {
-            Failure::unavailable(format!("not every shard has a leader after {} s", self.wait))
-                .fix("see `arqon cluster status`; run this again to wait on")
-        })?;
+        let view = bring_up(&client, &wanted, context).await?;
         let name = view.cluster().map(|c| c.name.clone()).unwrap_or_default();
         context.printer.record(&[
             ("cluster", Value::from(name)),
@@ -81,6 +59,57 @@ impl Init {
         ])?;
         context.printer.finish(None)
     }
+}
+
+/// What a new cluster shall be.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) shards: u32,
+    pub(super) replicas: u32,
+    /// Until when nodes and leaders are waited for.
+    pub(super) deadline: Instant,
+}
+
+/// Gives a cluster its identity and its shards, as far as it has none, and waits until each shard
+/// has a leader.
+pub(super) async fn bring_up(
+    client: &MetaClient,
+    wanted: &Wanted,
+    context: &Context,
+) -> Outcome<Arc<View>> {
+    let &Wanted { shards: count, replicas, deadline, .. } = wanted;
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&rng::entropy().to_le_bytes());
+    id[8..].copy_from_slice(&rng::entropy().max(1).to_le_bytes());
+    let init = Action::InitCluster { id, name: wanted.name.clone(), version: FORMAT_VERSION };
+    done_or_there(client.propose(init, deadline).await.map(drop))?;
+    let begun = Instant::now();
+    let waited = || begun.elapsed().as_secs();
+    let enough = |view: &View| view.shards().next().is_some() || fit(view) >= replicas as usize;
+    context.say(format_args!("waiting for {replicas} nodes"));
+    client.wait_for(deadline, enough).await.map_err(|_| {
+        let there = fit(&client.view());
+        Failure::unavailable(format!(
+            "{there} nodes are there after {} s, and a shard has {replicas} replicas",
+            waited()
+        ))
+        .fix("start more with `arqon node`, or say --replicas 1; then run this again")
+    })?;
+    let create = Action::CreateShards { count, replicas, nodes: Vec::new() };
+    done_or_there(client.propose(create, deadline).await.map(drop))?;
+    let led = |view: &View| {
+        view.shards().next().is_some() && view.shards().all(|shard| shard.leader.is_some())
+    };
+    client.wait_for(deadline, led).await.map_err(|_| {
+        Failure::unavailable(format!("not every shard has a leader after {} s", waited()))
+            .fix("see `arqon cluster status`; run this again to wait on")
+    })
+}
+
+/// How many nodes may take replicas.
+fn fit(view: &View) -> usize {
+    let fit = |state| matches!(state, NodeState::Active | NodeState::Joining);
+    view.nodes().filter(|node| fit(node.state)).count()
 }
 
 /// What was done before is done.

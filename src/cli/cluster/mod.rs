@@ -1,10 +1,14 @@
 //! `arqon cluster`: bringing a cluster to life, and looking at it.
 //!
-//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`].
+//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`];
+//! [`backup`], [`restore`]; [`up`].
 
+pub mod backup;
 pub mod init;
+pub mod restore;
 pub mod status;
 pub mod transfer;
+pub mod up;
 
 use crate::catalog::View;
 use crate::cli::context::Context;
@@ -32,6 +36,14 @@ enum Verb {
     Status(status::Status),
     /// Make another node lead a shard
     TransferLeader(transfer::Transfer),
+    /// Copy a cluster's data into a folder; look after such folders
+    Backup(backup::Backup),
+    /// Make a new cluster, or a folder for `arqon dev`, from a backup
+    Restore(restore::Restore),
+    /// Bring up a cluster as a file describes it
+    Up(up::Up),
+    /// Stop what `arqon cluster up` started
+    Down(up::down::Down),
 }
 
 impl Cluster {
@@ -43,6 +55,10 @@ impl Cluster {
                 Verb::Init(init) => init.run(context).await,
                 Verb::Status(status) => status.run(context).await,
                 Verb::TransferLeader(transfer) => transfer.run(context).await,
+                Verb::Backup(backup) => backup.run(context).await,
+                Verb::Restore(restore) => restore.run(context).await,
+                Verb::Up(up) => up.run(context).await,
+                Verb::Down(down) => down.run(context).await,
             }
         });
         runtime.shutdown_background();

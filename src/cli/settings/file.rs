@@ -122,15 +122,15 @@ impl SettingsFile {
 }
 
 /// Where lines begin.
-struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(text: &str) -> Lines {
+    pub(crate) fn of(text: &str) -> Lines {
         Lines(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect())
     }
 
     /// The line of a byte, from 1.
-    fn at(&self, offset: usize) -> usize {
+    pub(crate) fn at(&self, offset: usize) -> usize {
         1 + self.0.partition_point(|end| *end < offset)
     }
 }
@@ -200,7 +200,8 @@ impl Walk<'_> {
     }
 }
 
-fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
+/// What was written, before it is judged.
+pub(crate) fn raw(value: &Spanned<DeValue<'_>>) -> Raw {
     match value.get_ref() {
         DeValue::String(text) => Raw::Text(text.to_string()),
         DeValue::Boolean(b) => Raw::Bool(*b),

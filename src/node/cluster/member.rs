@@ -7,6 +7,7 @@ use crate::env::Pool;
 use crate::env::disk::FileLock;
 use crate::log::{Log, LogOptions, RecordRef};
 use crate::lsm::BlockCache;
+use crate::node::cluster::copies::Copies;
 use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::Replicas;
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub(super) meta: MetaClient,
     pub(super) links: Links,
     pub(super) replicas: Replicas,
+    pub(super) copies: Copies,
     pub(super) cache: Arc<BlockCache>,
     pub(super) background: Pool,
     pub(super) slow: Pool,
@@ -94,6 +96,7 @@ impl Member {
         host_options.log_bytes_max = options.log_bytes_max;
         host_options.snapshot_bytes_per_second = options.snapshot_bytes_per_second;
         let peers = Arc::new(LinkPeers(links.clone()));
+        let copies = Copies::open(&disk, &options.dir, options.snapshot_bytes_per_second)?;
         let host = Host::new(host_options, disk, log, peers, recovered)?;
         let inner = Arc::new(Inner {
             cache: BlockCache::new(options.memory_budget_bytes / 16 * 6),
@@ -104,6 +107,7 @@ impl Member {
             meta,
             links,
             replicas: Replicas::default(),
+            copies,
             slow,
             tasks: Mutex::default(),
             _lock: lock,
@@ -142,6 +146,7 @@ impl Member {
             task.abort();
             _ = task.await;
         }
+        self.inner.copies.clear();
         self.inner.replicas.clear();
         self.inner.host.stop_all().await;
     }
@@ -268,6 +273,7 @@ async fn tend(node: Weak<Inner>) {
         if turn.is_multiple_of(10) {
             // What a group cannot let go of now it does the next time.
             _ = inner.host.tend().await;
+            inner.copies.drop_idle();
         }
         for replica in inner.replicas.all() {
             let Ok(shard) = replica.handle.get() else { continue };

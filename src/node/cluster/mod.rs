@@ -6,6 +6,7 @@
 //! DIR/LOCK       held while a process has it open
 //! DIR/log/       the log of all groups
 //! DIR/groups/    a folder for each replica
+//! DIR/copies/    copies of shards that a backup is reading
 //! ```
 //!
 //! In reading order:
@@ -15,12 +16,14 @@
 //! - `replicas`: what runs here, brought in line with the catalog.
 //! - `lead`: what a leader tells the catalog, and does for it.
 //! - `execute`: requests on a shard of a group.
+//! - `copies`: copies of shards, for who makes a backup.
 //! - `service`: the calls of the links.
 //!
 //! Invariants owed to the floors above:
 //! - A request is executed on the leader of its shard, at the epoch it names, or not at all.
 //! - A read sees every write that was acknowledged before it began, anywhere.
 
+mod copies;
 mod execute;
 mod identity;
 mod lead;

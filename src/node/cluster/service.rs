@@ -50,6 +50,9 @@ impl LinkService for Member {
                 running.group.transfer_leader(u64::from_le_bytes(*to), patience).await?;
                 Ok(Bytes::new())
             }
+            method::COPY_BEGIN..=method::COPY_END => {
+                self.inner.copy_call(method, patience.min(PATIENCE_MAX), &body).await
+            }
             other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("a node of this version has no call {other}"),

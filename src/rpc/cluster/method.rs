@@ -10,3 +10,11 @@ pub const FOLLOW: u16 = 3;
 pub const SHARD: u16 = 16;
 /// To a data node: hands the lead of a shard (u64 LE) to a replica (u64 LE).
 pub const TRANSFER: u16 = 17;
+/// To a data node that leads a shard: makes a copy of it and holds it. See [`super::copy_call`].
+pub const COPY_BEGIN: u16 = 18;
+/// To the node that holds a copy: the sum of one of its files.
+pub const COPY_SUM: u16 = 19;
+/// To the node that holds a copy: a part of one of its files.
+pub const COPY_READ: u16 = 20;
+/// To the node that holds a copy: lets it go.
+pub const COPY_END: u16 = 21;
