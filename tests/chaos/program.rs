@@ -29,8 +29,8 @@ impl Process {
     /// given, such as `ip netns exec NAME`.
     pub(crate) fn start(within: &[String], args: &[String], log: &Path) -> Process {
         let program = program().display().to_string();
-        let line: Vec<String> =
-            within.iter().cloned().chain([program]).chain(args.iter().cloned()).collect();
+        let parts = within.iter().cloned().chain([program]).chain(args.iter().cloned());
+        let line: Vec<String> = parts.chain(["--with-parent".to_string()]).collect();
         let child = spawn(&line, log);
         Process { child, line, log: log.to_path_buf() }
     }
