@@ -44,6 +44,31 @@ pub fn system_name() -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// Stops another process where it is, or lets it go on.
+///
+/// # Errors
+/// What the operating system answers: there is no such process, or it is somebody else's.
+pub fn pause(id: u32, pause: bool) -> crate::base::Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = if pause { Signal::STOP } else { Signal::CONT };
+    let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
+        return Err(crate::base::Error::invalid(format!("{id} is no process id")));
+    };
+    kill_process(pid, signal).map_err(|e| {
+        let place = format!("process {id}");
+        crate::base::Error::io("signal", std::path::Path::new(&place), e.into())
+    })
+}
+
+/// Has the system end this process when the one that started it ends (Linux; elsewhere it goes on).
+pub fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    {
+        // A system that does not know it leaves the process to its parent's care.
+        _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    }
+}
+
 /// A new file that gets what another process says.
 ///
 /// # Errors

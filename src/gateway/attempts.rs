@@ -6,7 +6,9 @@ use crate::gateway::calls::{CallFailure, Called, ShardCalls, Target};
 use crate::gateway::gateway::Gateway;
 use crate::gateway::map::{Node, ShardInfo};
 use crate::gateway::retry::NoMore;
+use crate::gateway::search::{Search, Searches};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// Hints that are followed without a pause. Two nodes that each take the other for the leader
@@ -14,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 const HINTS_MAX: u32 = 4;
 
 /// Whom to ask next.
-struct Course {
+struct Course<'a> {
     /// Where a node sent us.
     hint: Option<Node>,
     hints: u32,
@@ -22,18 +24,22 @@ struct Course {
     failures: u32,
     /// How many replicas were tried for want of a leader.
     tried: usize,
+    /// Held while it is this caller's turn to look for the leader.
+    search: Option<Search<'a>>,
 }
 
-impl Course {
-    fn next(&mut self, shard: &ShardInfo) -> Option<Node> {
+impl Course<'_> {
+    fn next(&mut self, shard: &ShardInfo, searches: &Searches) -> Option<Node> {
         if let Some(hint) = self.hint.take() {
             return Some(hint);
         }
         if let Some(leader) = shard.leading() {
             return Some(leader.clone());
         }
-        let at = self.tried.checked_rem(shard.replicas.len())?;
-        self.tried += 1;
+        let first = self.tried.checked_rem(shard.replicas.len())?;
+        let mut turn = (first..shard.replicas.len()).chain(0..first);
+        let at = turn.find(|at| !searches.is_suspect(shard.replicas[*at].id)).unwrap_or(first);
+        self.tried = at + 1;
         Some(shard.replicas[at].clone())
     }
 }
@@ -47,7 +53,7 @@ impl<C: ShardCalls> Gateway<C> {
         mut group: Group,
         deadline: Instant,
     ) -> Outcome {
-        let mut course = Course { hint: None, hints: 0, failures: 0, tried: 0 };
+        let mut course = Course { hint: None, hints: 0, failures: 0, tried: 0, search: None };
         loop {
             let known = match self.map.load().shard_of(shard.slots.first) {
                 Some(known) if known.is_same(shard) => Arc::clone(known),
@@ -57,7 +63,7 @@ impl<C: ShardCalls> Gateway<C> {
                 group.give_up(&Error::new(ErrorKind::Deadline, "the time given ran out"));
                 break;
             }
-            let cause = match course.next(&known) {
+            let cause = match course.next(&known, &self.searches) {
                 Some(node) => match self.attempt(&known, node, &mut group, deadline).await {
                     After::Answered => break,
                     After::AskInstead(hint) if course.hints < HINTS_MAX => {
@@ -75,7 +81,7 @@ impl<C: ShardCalls> Gateway<C> {
             }
             course.hints = 0;
             course.failures += 1;
-            if let Err(error) = self.pause(course.failures, deadline, &cause).await {
+            if let Err(error) = self.wait(shard, &mut course, deadline, &cause).await {
                 group.give_up(&error);
                 break;
             }
@@ -94,6 +100,7 @@ impl<C: ShardCalls> Gateway<C> {
         let consistency = self.options.consistency;
         let target = Target { shard: shard.id, epoch: shard.epoch, node, consistency };
         let asked = target.node.id;
+        let begun = Instant::now();
         let call = self.calls.call(&target, &group.requests, deadline);
         let Called { answers, stopped } = match timeout_at(deadline, call).await {
             Ok(called) => called,
@@ -109,6 +116,13 @@ impl<C: ShardCalls> Gateway<C> {
             self.map.note_leader(shard, Some(&target.node), asked);
         }
         let again = group.absorb(answers);
+        // What took all the time there was says nothing of the node.
+        let now = Instant::now();
+        if let Some(CallFailure::Unreachable(_) | CallFailure::Unknown(_)) = &stopped
+            && now < deadline
+        {
+            self.searches.suspect(asked, now - begun);
+        }
         match stopped {
             None if group.requests.is_empty() => After::Answered,
             None if again => After::Failed(Error::new(
@@ -121,12 +135,16 @@ impl<C: ShardCalls> Gateway<C> {
                 After::Failed(error)
             }
             Some(CallFailure::NotLeader { leader }) => {
-                let leader = leader.filter(|leader| leader.id != asked);
+                let leader = leader
+                    .filter(|leader| leader.id != asked && !self.searches.is_suspect(leader.id));
                 self.map.note_leader(shard, leader.as_ref(), asked);
                 leader.map_or_else(|| After::Failed(no_leader(shard)), After::AskInstead)
             }
             Some(CallFailure::WrongEpoch { covering }) => {
-                self.map.learn(&covering);
+                if !self.map.learn(&covering) {
+                    // A node that has just begun, and does not know its shards yet.
+                    self.map.note_leader(shard, None, asked);
+                }
                 After::Failed(Error::new(
                     ErrorKind::Unavailable,
                     format!("shard {} has changed, and nobody told how", shard.id),
@@ -144,6 +162,54 @@ impl<C: ShardCalls> Gateway<C> {
         }
     }
 
+    /// Waits before another attempt at a shard. One caller looks for its leader, if that is not
+    /// known; others wait longer, or until it is found.
+    async fn wait<'a>(
+        &'a self,
+        shard: &ShardInfo,
+        course: &mut Course<'a>,
+        deadline: Instant,
+        cause: &Error,
+    ) -> Result<()> {
+        if self.is_led(shard) {
+            course.search = None;
+            return self.pause(course.failures, deadline, cause).await;
+        }
+        let (mut versions, mut ended) = (self.map.versions(), self.searches.ended());
+        course.search = course.search.take().or_else(|| self.searches.begin(shard.id));
+        if course.search.is_some() {
+            let pause = self.retries.search(course.failures, deadline);
+            return self.pause_for(pause, cause).await;
+        }
+        let news = async {
+            loop {
+                tokio::select! {
+                    _ = versions.changed() => {}
+                    _ = ended.changed() => {}
+                }
+                let search = self.searches.begin(shard.id);
+                if search.is_some() || self.is_led(shard) {
+                    return search;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            paused = self.pause(course.failures, deadline, cause) => paused,
+            search = news => {
+                course.search = search;
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a shard's leader is known, or it is no more.
+    fn is_led(&self, shard: &ShardInfo) -> bool {
+        let map = self.map.load();
+        let known = map.shard_of(shard.slots.first).filter(|known| known.is_same(shard));
+        known.is_none_or(|known| known.leading().is_some())
+    }
+
     /// Waits before another attempt, and asks for the shards meanwhile.
     ///
     /// # Errors
@@ -154,7 +220,11 @@ impl<C: ShardCalls> Gateway<C> {
         deadline: Instant,
         cause: &Error,
     ) -> Result<()> {
-        let pause = self.retries.pause(failures, deadline).map_err(|no_more| match no_more {
+        self.pause_for(self.retries.pause(failures, deadline), cause).await
+    }
+
+    async fn pause_for(&self, pause: Result<Duration, NoMore>, cause: &Error) -> Result<()> {
+        let pause = pause.map_err(|no_more| match no_more {
             NoMore::Deadline => {
                 Error::new(ErrorKind::Deadline, format!("the time given ran out; last: {cause}"))
             }

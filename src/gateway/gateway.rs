@@ -8,6 +8,7 @@ use crate::gateway::options::GatewayOptions;
 use crate::gateway::plan::Pending;
 use crate::gateway::redis_cluster::Myself;
 use crate::gateway::retry::Retries;
+use crate::gateway::search::Searches;
 use crate::op::kv::RequestId;
 use crate::op::route::Route;
 use crate::op::{KvOps, Request, Response, Topology};
@@ -26,6 +27,7 @@ pub struct Gateway<C> {
     pub(super) options: GatewayOptions,
     pub(super) map: MapCache,
     pub(super) retries: Retries,
+    pub(super) searches: Searches,
     pub(super) rng: std::sync::Mutex<Rng>,
     /// Who this gateway is, to Redis clients.
     pub(super) myself: Option<Myself>,
@@ -48,6 +50,7 @@ impl<C: ShardCalls> Gateway<C> {
             calls,
             map: MapCache::default(),
             retries: Retries::new(options.retry, rng.fork()),
+            searches: Searches::new(),
             rng: std::sync::Mutex::new(rng),
             myself,
             client,
@@ -67,7 +70,8 @@ impl<C: ShardCalls> Gateway<C> {
         self.map.load()
     }
 
-    /// Takes what is newer than what is known, as a subscription brings it.
+    /// Takes what is newer than what is known, as a subscription brings it. Who leads a shard that is
+    /// known is learned from nodes alone.
     pub fn learn(&self, shards: &[ShardInfo]) {
         self.map.learn(shards);
     }

@@ -4,7 +4,8 @@
 //! is taken only if it is newer: the epoch of a shard rises with every change of its slots, and
 //! shards that come of a split or a merge have a higher one than those whose slots they took. A
 //! shard that lost some of its slots to newer ones keeps the others, at its old epoch: whoever
-//! calls it learns what became of them.
+//! calls it learns what became of them. Who leads a shard is learned from its nodes, and from the
+//! catalog only with the shard itself: the catalog is told last.
 
 pub use crate::base::NodeId;
 use crate::gateway::redis_cluster;
@@ -12,6 +13,7 @@ use crate::op::Topology;
 use crate::op::route::{SLOTS, ShardId, SlotRange};
 use arc_swap::ArcSwap;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::watch;
 
 /// A node, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,17 +161,43 @@ fn rest_of(shard: &ShardInfo, taken: SlotRange) -> impl Iterator<Item = ShardInf
 }
 
 /// The newest map.
-#[derive(Debug, Default)]
-pub(super) struct MapCache(ArcSwap<ShardMap>);
+#[derive(Debug)]
+pub(super) struct MapCache {
+    newest: ArcSwap<ShardMap>,
+    /// Its version.
+    version: watch::Sender<u64>,
+}
+
+impl Default for MapCache {
+    fn default() -> MapCache {
+        MapCache { newest: ArcSwap::default(), version: watch::Sender::new(0) }
+    }
+}
 
 impl MapCache {
     pub(super) fn load(&self) -> Arc<ShardMap> {
-        self.0.load_full()
+        self.newest.load_full()
     }
 
-    /// Takes what is newer; says whether anything was.
+    /// Told when there is a newer one.
+    pub(super) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Takes what is newer; says whether anything was. Of a shard that is known, the leader stays
+    /// who it was.
     pub(super) fn learn(&self, news: &[ShardInfo]) -> bool {
-        self.change(|map| map.with(news))
+        self.change(|map| {
+            let news: Vec<ShardInfo> = news
+                .iter()
+                .map(|new| {
+                    let known = map.shard_of(new.slots.first).filter(|known| known.is_same(new));
+                    let leader = known.map_or(new.leader, |known| known.leader);
+                    ShardInfo { leader, ..new.clone() }
+                })
+                .collect();
+            map.with(&news)
+        })
     }
 
     /// Takes note of who leads a shard; `None`: that `not` does not. The shard must still be as
@@ -195,7 +223,7 @@ impl MapCache {
 
     fn change(&self, change: impl Fn(&ShardMap) -> Option<ShardMap>) -> bool {
         let mut changed = false;
-        self.0.rcu(|map| match change(map) {
+        self.newest.rcu(|map| match change(map) {
             Some(next) => {
                 changed = true;
                 Arc::new(next)
@@ -205,6 +233,9 @@ impl MapCache {
                 Arc::clone(map)
             }
         });
+        if changed {
+            self.version.send_modify(|version| *version += 1);
+        }
         changed
     }
 }
@@ -275,9 +306,20 @@ mod tests {
         let moved = Node { address: "elsewhere".into(), ..node(9) };
         cache.note_leader(&old, Some(&moved), NodeId(1));
         assert_eq!(cache.load().shard_of(0).unwrap().leading(), Some(&moved));
+        // The catalog is the last to be told of leaders.
+        let told = |leader| ShardInfo { leader: Some(NodeId(leader)), ..shard(1, 1, 0, 16383) };
+        let replicas = cache.load().shard_of(0).unwrap().replicas.clone();
+        cache.learn(&[ShardInfo { replicas, ..told(1) }]);
+        assert_eq!(leader(&cache), Some(NodeId(9)));
         cache.learn(&[shard(1, 2, 0, 16383)]);
         cache.note_leader(&old, Some(&node(3)), NodeId(1));
         assert_eq!(leader(&cache), None);
+        let mut versions = cache.versions();
+        cache.learn(&[ShardInfo { epoch: 3, ..told(2) }]);
+        assert!(versions.has_changed().unwrap() && leader(&cache) == Some(NodeId(2)));
+        versions.borrow_and_update();
+        cache.learn(&[ShardInfo { epoch: 3, ..told(1) }]);
+        assert!(!versions.has_changed().unwrap(), "nothing new");
     }
 
     #[test]

@@ -17,7 +17,8 @@
 //! - `plan`: a run divided into groups. `split`: reads of many keys, divided and put together.
 //! - `atomic`: what must happen as one and so must lie in one shard.
 //! - `attempts`: a group until it is answered: leaders, epochs, deadlines. `absorb`: what an
-//!   attempt's answers settle. `retry`: pauses, and the budget for them.
+//!   attempt's answers settle. `retry`: pauses, and the budget for them. `search`: who looks for
+//!   a leader.
 //! - `scatter`: a request for many shards, and the merge of their answers.
 //! - `scan`, `redis_scan`, `everywhere`: the fan-outs that there are.
 //! - `redis_cluster`: what clients of Redis Cluster are told.
@@ -47,6 +48,7 @@ pub mod remote;
 mod retry;
 mod scan;
 mod scatter;
+mod search;
 mod split;
 
 pub use calls::{CallFailure, Called, Consistency, ShardCalls, Target};

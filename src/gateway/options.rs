@@ -36,6 +36,9 @@ pub struct RetryOptions {
     pub pause_first: Duration,
     /// The longest pause. Default 250 ms.
     pub pause_max: Duration,
+    /// How often the replicas of a shard without a known leader are asked, by one caller at a time.
+    /// Default 15 ms.
+    pub search: Duration,
     /// How many repetitions the gateway may have in hand. Default 10,000.
     pub budget: u32,
     /// How many are added each second. Default 2,000.
@@ -67,6 +70,7 @@ impl Default for RetryOptions {
         RetryOptions {
             pause_first: Duration::from_millis(5),
             pause_max: Duration::from_millis(250),
+            search: Duration::from_millis(15),
             budget: 10_000,
             budget_per_second: 2_000,
         }

@@ -10,6 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// After so many searches in vain the next pauses are longer by one.
+const SEARCHES: u32 = 128;
+
 /// Why there is no further attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoMore {
@@ -42,14 +45,25 @@ impl Retries {
     /// How long to wait before an attempt that follows `failures` failed ones in a row (at least
     /// one), at the price of a token.
     pub(super) fn pause(&self, failures: u32, deadline: Instant) -> Result<Duration, NoMore> {
+        let doublings = failures.saturating_sub(1).min(20);
+        let whole = self.options.pause_first.saturating_mul(1 << doublings);
+        self.draw(whole.min(self.options.pause_max), deadline)
+    }
+
+    /// The same for the one who looks for a leader: short, and growing only when that takes long.
+    pub(super) fn search(&self, failures: u32, deadline: Instant) -> Result<Duration, NoMore> {
+        let whole = self.options.search.saturating_mul(1 + failures / SEARCHES);
+        self.draw(whole.min(self.options.pause_max), deadline)
+    }
+
+    /// `whole`, give or take a half, at the price of a token.
+    fn draw(&self, whole: Duration, deadline: Instant) -> Result<Duration, NoMore> {
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = state.filled.replace(now).map_or(Duration::ZERO, |filled| now - filled);
         let filling = passed.as_secs_f64() * f64::from(self.options.budget_per_second);
         state.tokens = (state.tokens + filling).min(f64::from(self.options.budget));
-        let doublings = failures.saturating_sub(1).min(20);
-        let whole = self.options.pause_first.saturating_mul(1 << doublings);
-        let whole = whole.min(self.options.pause_max).max(Duration::from_micros(2));
+        let whole = whole.max(Duration::from_micros(2));
         let half = whole / 2;
         let jitter = state.rng.below(whole.as_micros() as u64 + 1);
         let pause = half + Duration::from_micros(jitter);
@@ -84,6 +98,19 @@ mod tests {
             assert!(pauses.iter().all(|p| (whole / 2..=whole * 3 / 2).contains(p)), "{failures}");
             let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
             assert!(*most - *least > whole / 2, "{failures}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn searches_stay_short_and_grow_only_after_many() {
+        let retries = retries(10_000, 0);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for (failures, whole) in [(1, 15), (127, 15), (128, 30), (u32::MAX, 250)] {
+            let whole = Duration::from_millis(whole);
+            for _ in 0..50 {
+                let pause = retries.search(failures, deadline).unwrap();
+                assert!((whole / 2..=whole * 3 / 2).contains(&pause), "{failures}: {pause:?}");
+            }
         }
     }
 

@@ -160,7 +160,9 @@ impl Group {
     /// Has a shard's batches moved to the group whenever this replica leads.
     pub(crate) fn lead(&self, proposer: Proposer, shard: ShardHandle) {
         _ = self.inner.sessions.set(proposer.sessions());
-        let run = proposer.run(self.inner.raft.clone(), shard, self.inner.entry_batches);
+        let without_room = self.inner.replica.store.without_room();
+        let batches = self.inner.entry_batches;
+        let run = proposer.run(self.inner.raft.clone(), shard, without_room, batches);
         let task = tokio::spawn(run);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }

@@ -3,6 +3,9 @@
 //! Entries are `Entry` records, a truncation is a `Truncate`, and vote, committed id, purged id
 //! and applied state are `State` records in slots of their own: all one ordered stream, so none
 //! can overtake another. In memory stands only where each entry lies and its term.
+//!
+//! A disk without room holds the replica up: what is to be written waits until there is some again,
+//! and with it all that openraft does for the group here. Others elect another leader meanwhile.
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
 use crate::log::{Log, Position, RecordKind, RecordRef};
@@ -18,6 +21,8 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 
 const SLOT_VOTE: u64 = 1;
 const SLOT_COMMITTED: u64 = 2;
@@ -30,6 +35,8 @@ const SLOT_REPLICA: u64 = 5;
 const RECENT_BYTES: usize = 4 << 20;
 /// Bytes of entries that a replication stream is given at once.
 const READ_BYTES: u64 = 4 << 20;
+/// How often what waits for room on the disk looks whether there is some.
+const LOOK_FOR_ROOM: Duration = Duration::from_millis(100);
 
 /// What a group's records say, gathered while the node's log is replayed.
 #[derive(Debug, Default)]
@@ -186,6 +193,8 @@ struct Shared {
     log: Arc<Log>,
     group: GroupId,
     state: Mutex<Recovered>,
+    /// Whether something waits for room on the disk.
+    without_room: watch::Sender<bool>,
 }
 
 impl LogStore {
@@ -195,7 +204,8 @@ impl LogStore {
         if recovered.entries.is_empty() && recovered.purged.is_none() {
             recovered.first = 0;
         }
-        LogStore { shared: Arc::new(Shared { log, group, state: Mutex::new(recovered) }) }
+        let (state, without_room) = (Mutex::new(recovered), watch::Sender::new(false));
+        LogStore { shared: Arc::new(Shared { log, group, state, without_room }) }
     }
 
     /// The memberships that were kept last, oldest first.
@@ -210,6 +220,29 @@ impl LogStore {
         self.append_state(SLOT_MEMBERS, &payload)?;
         state.members = members.to_vec();
         Ok(())
+    }
+
+    /// Whether the disk has no room for what is to be written, as that changes.
+    pub(crate) fn without_room(&self) -> watch::Receiver<bool> {
+        self.shared.without_room.subscribe()
+    }
+
+    /// Writes as soon as there is room for it.
+    pub(crate) async fn with_room<T>(&self, mut write: impl FnMut() -> Result<T>) -> Result<T> {
+        let waits = |waits| {
+            let change = |was: &mut bool| std::mem::replace(was, waits) != waits;
+            self.shared.without_room.send_if_modified(change);
+        };
+        loop {
+            match write() {
+                Err(error) if error.kind() == ErrorKind::OutOfSpace => waits(true),
+                done => {
+                    waits(false);
+                    return done;
+                }
+            }
+            tokio::time::sleep(LOOK_FOR_ROOM).await;
+        }
     }
 
     /// Makes everything appended so far durable. Waits for the disk.
@@ -418,22 +451,24 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let position = {
+        let save = || -> Result<Position> {
             let mut state = self.state();
-            let position =
-                self.append_state(SLOT_VOTE, &wire::encode_vote(vote)).map_err(io_error)?;
+            let position = self.append_state(SLOT_VOTE, &wire::encode_vote(vote))?;
             state.vote = Some(*vote);
-            position
+            Ok(position)
         };
+        let position = self.with_room(save).await.map_err(io_error)?;
         durable(&self.shared.log, position).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let mut state = self.state();
-        self.append_state(SLOT_COMMITTED, &wire::encode_log_id(committed.as_ref()))
-            .map_err(io_error)?;
-        state.committed = committed;
-        Ok(())
+        let save = || -> Result<()> {
+            let mut state = self.state();
+            self.append_state(SLOT_COMMITTED, &wire::encode_log_id(committed.as_ref()))?;
+            state.committed = committed;
+            Ok(())
+        };
+        self.with_room(save).await.map_err(io_error)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -446,7 +481,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
-        let end = self.append_entries(&entries).map_err(io_error)?;
+        let end = self.with_room(|| self.append_entries(&entries)).await.map_err(io_error)?;
         let done = move |outcome: Result<()>| callback.io_completed(outcome.map_err(io_error));
         self.shared.log.on_durable(end, Box::new(done));
         Ok(())
@@ -454,24 +489,30 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let end = last.map_or(0, |id| id.index + 1);
-        let mut state = self.state();
         let record = RecordRef {
             group: self.shared.group,
             kind: RecordKind::Truncate,
             index: LogIndex(end),
             payload: &[],
         };
-        self.shared.log.append(&[record]).map_err(io_error)?;
-        state.truncate(end);
-        Ok(())
+        let truncate = || -> Result<()> {
+            let mut state = self.state();
+            self.shared.log.append(&[record])?;
+            state.truncate(end);
+            Ok(())
+        };
+        self.with_room(truncate).await.map_err(io_error)
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        let mut state = self.state();
-        self.append_state(SLOT_PURGED, &wire::encode_log_id(Some(&upto))).map_err(io_error)?;
-        state.purged = Some(upto);
-        state.forget_purged();
-        drop(state);
+        let purge = || -> Result<()> {
+            let mut state = self.state();
+            self.append_state(SLOT_PURGED, &wire::encode_log_id(Some(&upto)))?;
+            state.purged = Some(upto);
+            state.forget_purged();
+            Ok(())
+        };
+        self.with_room(purge).await.map_err(io_error)?;
         self.shared.log.set_floor(self.shared.group, LogIndex(upto.index + 1)).map_err(io_error)
     }
 }

@@ -39,9 +39,6 @@ impl Machine {
             Payload::Normal(proposal) => proposal.parts()?,
         };
         let outcome = self.replica.apply(LogIndex(entry.log_id.index + 1), &parts)?;
-        if let Payload::Membership(membership) = &entry.payload {
-            self.replica.keep(StoredMembership::new(Some(entry.log_id), membership.clone()))?;
-        }
         self.last = Some(entry.log_id);
         Ok(Outcome(outcome))
     }
@@ -62,6 +59,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             let outcome = self.apply_entry(&entry).map_err(io_error)?;
+            if let Payload::Membership(membership) = &entry.payload {
+                let kept = StoredMembership::new(Some(entry.log_id), membership.clone());
+                let keep = || self.replica.keep(kept.clone());
+                self.replica.store.with_room(keep).await.map_err(io_error)?;
+            }
             if let Some(responder) = responder {
                 responder.send(outcome);
             }

@@ -9,12 +9,12 @@ use std::time::Duration;
 /// Settings of a group. The same on all its replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOptions {
-    /// Time between two heartbeats of a leader. Default 100 ms, at least 10 ms.
+    /// Time between two heartbeats of a leader. Default 50 ms, at least 10 ms.
     pub heartbeat: Duration,
     /// A follower that hears nothing for `election_max` and then a random time between the two
-    /// stands for election. Default 300 ms; more than twice `heartbeat`.
+    /// stands for election. Default 150 ms; at least twice `heartbeat`.
     pub election_min: Duration,
-    /// Default 500 ms; more than `election_min`. How long a leader's lease lasts.
+    /// Default 300 ms; more than `election_min`. How long a leader's lease lasts.
     pub election_max: Duration,
     /// Batches of a shard that share an entry at most. Default 1024, which is also the most.
     pub entry_batches: usize,
@@ -30,9 +30,9 @@ pub struct GroupOptions {
 impl Default for GroupOptions {
     fn default() -> GroupOptions {
         GroupOptions {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(300),
-            election_max: Duration::from_millis(500),
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(300),
             entry_batches: Proposal::PARTS_MAX,
             log_bytes: 64 << 20,
             log_bytes_max: 256 << 20,
@@ -48,8 +48,8 @@ impl GroupOptions {
     pub fn validate(&self) -> Result<()> {
         let fault = if self.heartbeat < Duration::from_millis(10) {
             "the heartbeat interval is below 10 ms"
-        } else if self.election_min <= 2 * self.heartbeat {
-            "the least election timeout must be more than twice the heartbeat interval"
+        } else if self.election_min < 2 * self.heartbeat {
+            "the least election timeout must be at least twice the heartbeat interval"
         } else if self.election_max <= self.election_min {
             "the greatest election timeout must be above the least"
         } else if !(1..=Proposal::PARTS_MAX).contains(&self.entry_batches) {
@@ -114,7 +114,7 @@ mod tests {
             options.config().unwrap_err().message().to_string()
         };
         assert!(mend(|o| o.heartbeat = Duration::from_millis(1)).contains("heartbeat"));
-        assert!(mend(|o| o.election_min = Duration::from_millis(200)).contains("twice"));
+        assert!(mend(|o| o.election_min = Duration::from_millis(99)).contains("twice"));
         assert!(mend(|o| o.election_max = o.election_min).contains("above the least"));
         assert!(mend(|o| o.entry_batches = 0).contains("1024"));
         assert!(mend(|o| o.log_bytes_max = 1).contains("hard bound"));

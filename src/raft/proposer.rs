@@ -5,7 +5,7 @@
 //! between two breaks: it opens when a blank entry of ours has been applied (so everything before
 //! it has been too), and closes when the term ends or the group refuses a proposal. Batches of a
 //! closed session are never proposed; those already in the group may still be committed, and are
-//! then applied like anyone's.
+//! then applied like anyone's. While the log has no room on the disk no session is open either.
 //!
 //! One entry is in the group at a time, with all batches that had gathered before it. openraft may refuse one (its lease has run out) and take
 //! the next in the same term, but the next may have been evaluated on the one refused.
@@ -95,6 +95,7 @@ impl Proposer {
         mut self,
         raft: Raft<TypeConfig, Machine>,
         shard: ShardHandle,
+        mut without_room: watch::Receiver<bool>,
         at_once: usize,
     ) {
         let mut metrics = raft.server_metrics();
@@ -104,7 +105,8 @@ impl Proposer {
         loop {
             let leads = {
                 let now = metrics.borrow_watched();
-                now.state.is_leader().then_some(now.vote.leader_id.term)
+                let leads = now.state.is_leader() && !*without_room.borrow_and_update();
+                leads.then_some(now.vote.leader_id.term)
             };
             let is_over = open.as_ref().is_some_and(|o| leads != Some(o.term));
             if is_over {
@@ -128,6 +130,12 @@ impl Proposer {
                 // In one order, so that a simulation repeats itself.
                 biased;
                 changed = metrics.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+                // What is under way waits for room, and none can say when there will be.
+                changed = without_room.changed() => {
                     if changed.is_err() {
                         break;
                     }

@@ -1,37 +1,32 @@
 //! `arqon demo --nodes N`: a cluster of processes of this program on one machine; it is written to
-//! while the process that leads most is killed, and every acknowledged write is looked for.
+//! while the process that leads most is killed, and every acknowledged write is looked for. A person
+//! at a terminal may go on from there.
 
-use super::packages;
-use crate::base::{Error, ErrorKind, Result};
+use super::records::{Acknowledged, Writing, key, load, longest_gap, missing};
+use super::{packages, prompt};
+use crate::base::{Error, Result};
 use crate::catalog::{Action, FORMAT_VERSION, NodeId, View};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
 use crate::env::rng;
-use crate::op::kv::{Expiry, RequestId, Write};
 use crate::op::route::slot_of;
-use crate::op::{Request, Response};
 use crate::rpc::Client;
 use crate::rpc::client::ClientOptions;
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Role};
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Shards of the cluster.
-const SHARDS: u32 = 4;
-/// Clients that write at a time.
-const CLIENTS: u64 = 8;
+pub(super) const SHARDS: u32 = 4;
 /// What a client waits for an answer.
-const DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 /// Writing before the kill, and after it.
 const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(4);
@@ -39,27 +34,46 @@ const AFTER: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of the cluster; killed when it is let go of.
-struct Process {
+pub(super) struct Process {
     child: Child,
     args: Vec<String>,
     log: PathBuf,
+    pub(super) is_paused: bool,
 }
 
 impl Process {
     fn start(folder: &Path, name: &str, args: Vec<String>) -> Result<Process> {
         let log = folder.join(format!("{name}.txt"));
         let child = spawn(&args, &log)?;
-        Ok(Process { child, args, log })
+        Ok(Process { child, args, log, is_paused: false })
     }
 
-    fn kill(&mut self) {
+    /// Kills it, and waits until it is gone.
+    pub(super) fn kill(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
+        self.is_paused = false;
     }
 
-    fn restart(&mut self) -> Result<()> {
-        self.child = spawn(&self.args, &self.log)?;
+    /// Starts it again, if it does not run.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        if !self.is_running() {
+            self.child = spawn(&self.args, &self.log)?;
+        }
         Ok(())
+    }
+
+    /// Stops it where it is, or lets it go on.
+    pub(super) fn pause(&mut self, pause: bool) -> Result<()> {
+        if self.is_running() {
+            crate::env::process::pause(self.child.id(), pause)?;
+            self.is_paused = pause;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 }
 
@@ -75,6 +89,7 @@ fn spawn(args: &[String], log: &Path) -> Result<Child> {
     let said = crate::env::process::log_file(log)?;
     let command = Command::new(program)
         .args(args)
+        .arg("--with-parent")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said)
@@ -83,19 +98,12 @@ fn spawn(args: &[String], log: &Path) -> Result<Child> {
 }
 
 /// A cluster of processes.
-struct Cluster {
-    nodes: BTreeMap<u64, Process>,
-    meta: MetaClient,
-    client: Client,
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<u64, Process>,
+    pub(super) meta: MetaClient,
+    pub(super) client: Client,
     _meta_process: Process,
     _gateway: Process,
-}
-
-/// An acknowledged write: its number, when it was answered, and how long that took.
-struct Acknowledged {
-    number: u64,
-    at: Duration,
-    took: Duration,
 }
 
 /// Shows a cluster of `nodes` nodes in `folder`.
@@ -132,7 +140,7 @@ async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt
         begun.elapsed().as_secs_f64()
     ));
 
-    let writing = Writing::begin(&cluster.client);
+    let writing = Writing::begin(&cluster.client, 0);
     sleep(BEFORE).await;
     let view = cluster.meta.view();
     let victim = leads_most(&view).ok_or_else(|| Failure::failed("nobody leads a shard"))?;
@@ -185,7 +193,10 @@ async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt
         return Err(Failure::failed(format!("{failed} writes failed within {DEADLINE:?}")));
     }
     context.say("Every acknowledged write is there.");
-    Ok(())
+    match context.can_ask() {
+        true => prompt::run(context, &mut cluster, acknowledged, &rows, stop).await,
+        false => Ok(()),
+    }
 }
 
 /// Starts the processes, and waits until every shard has a leader.
@@ -262,120 +273,4 @@ fn free_ports(n: usize) -> Result<Vec<u16>> {
 fn leads_most(view: &View) -> Option<NodeId> {
     let leads = |node: NodeId| view.shards().filter(|s| s.leader_node() == Some(node)).count();
     view.nodes().map(|node| node.id).max_by_key(|node| (leads(*node), std::cmp::Reverse(node.0)))
-}
-
-fn put(key: &str, value: &str, id: Option<RequestId>) -> Request {
-    let write = Write::Put {
-        cf: Default::default(),
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        expiry: Expiry::Never,
-    };
-    Request::Write { writes: vec![write], id }
-}
-
-/// Puts rows, several at a time.
-async fn load(client: &Client, rows: &[(String, String)]) -> Result<()> {
-    use futures::{StreamExt, TryStreamExt};
-    futures::stream::iter(rows)
-        .map(|(key, value)| client.execute(put(key, value, None)))
-        .buffer_unordered(64)
-        .try_for_each(|_| async { Ok(()) })
-        .await
-}
-
-fn key(number: u64) -> String {
-    format!("record:{number:08}")
-}
-
-fn value(number: u64) -> String {
-    format!("{number} {:08x}", crc32c::crc32c(&number.to_le_bytes()))
-}
-
-/// Clients that write numbered records.
-struct Writing {
-    begun: Instant,
-    stop: Arc<AtomicBool>,
-    failed: Arc<AtomicU64>,
-    clients: Vec<tokio::task::JoinHandle<Vec<Acknowledged>>>,
-}
-
-impl Writing {
-    fn begin(client: &Client) -> Writing {
-        let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let begun = Instant::now();
-        let start = |first| {
-            let (client, stop, failed) = (client.clone(), stop.clone(), failed.clone());
-            tokio::spawn(async move {
-                let id = rng::entropy().max(1);
-                let mut acknowledged = Vec::new();
-                let mut number = first;
-                while !stop.load(Ordering::Relaxed) {
-                    let sent = begun.elapsed();
-                    let request = RequestId { client: id, request: number / CLIENTS + 1 };
-                    let write = put(&key(number), &value(number), Some(request));
-                    match client.execute(write).await {
-                        Ok(_) => {
-                            let at = begun.elapsed();
-                            acknowledged.push(Acknowledged { number, at, took: at - sent });
-                        }
-                        Err(_) => _ = failed.fetch_add(1, Ordering::Relaxed),
-                    }
-                    number += CLIENTS;
-                }
-                acknowledged
-            })
-        };
-        let clients = (0..CLIENTS).map(start).collect();
-        Writing { begun, stop, failed, clients }
-    }
-
-    /// The acknowledged writes, in order of time, and how many failed.
-    async fn end(self) -> Result<(Vec<Acknowledged>, u64)> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        for client in self.clients {
-            let panicked = |_| Error::new(ErrorKind::Internal, "a writing client panicked");
-            all.extend(client.await.map_err(panicked)?);
-        }
-        all.sort_by_key(|a| a.at);
-        Ok((all, self.failed.load(Ordering::Relaxed)))
-    }
-}
-
-/// The longest time without an acknowledgement that ends after `from`.
-fn longest_gap<'a>(
-    acknowledged: impl Iterator<Item = &'a Acknowledged>,
-    from: Duration,
-) -> Duration {
-    let (mut last, mut longest) = (Duration::ZERO, Duration::ZERO);
-    for a in acknowledged {
-        if a.at > from {
-            longest = longest.max(a.at - last);
-        }
-        last = a.at;
-    }
-    longest
-}
-
-/// How many of what was acknowledged is not there as it was written.
-async fn missing(
-    client: &Client,
-    acknowledged: &[Acknowledged],
-    rows: &[(String, String)],
-) -> Result<u64> {
-    use futures::{StreamExt, TryStreamExt};
-    let records = acknowledged.iter().map(|a| (key(a.number), value(a.number)));
-    let all: Vec<(String, String)> = records.chain(rows.iter().cloned()).collect();
-    futures::stream::iter(all)
-        .map(|(key, value)| async move {
-            let request = Request::Get { cf: Default::default(), key: Bytes::from(key) };
-            match client.execute(request).await? {
-                Response::Entry(Some(entry)) => Ok(u64::from(entry.value != value.as_bytes())),
-                _ => Ok(1),
-            }
-        })
-        .buffer_unordered(64)
-        .try_fold(0, |lost, one| async move { Ok(lost + one) })
-        .await
 }

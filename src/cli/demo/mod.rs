@@ -6,7 +6,8 @@
 //! - [`steps`]: load, read, scan, expire, compare-and-swap, snapshot.
 //! - [`writer`], [`crash`]: a second process that writes until it is killed, and the count of what
 //!   it was promised afterwards.
-//! - [`cluster`]: the same with a cluster of processes, whose leader is killed.
+//! - [`cluster`]: the same with a cluster of processes, whose leader is killed; [`records`]: what is
+//!   written meanwhile; [`prompt`]: faults by hand, for a person at a terminal.
 //!
 //! Every step checks what it finds; the first thing missing ends the demo as a failure, and the
 //! files stay for a look at them.
@@ -14,6 +15,8 @@
 pub mod cluster;
 pub mod crash;
 pub mod packages;
+pub mod prompt;
+pub mod records;
 pub mod steps;
 pub mod store;
 pub mod writer;
@@ -40,7 +43,8 @@ Examples:
   arqon demo --nodes 3
 
 With --nodes it starts a cluster of processes on this machine, writes, kills the node that leads
-most, writes on, and looks for every acknowledged write.
+most, writes on, and looks for every acknowledged write. On a terminal a prompt follows, with which
+to kill, restart, pause and resume nodes.
 
 It works in a folder of its own below the system's temporary folder, and removes it in the end.
 Exit code 1 means that something was not as it should be; the files are kept then.")]

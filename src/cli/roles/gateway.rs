@@ -28,11 +28,17 @@ cleanly.")]
 pub struct Gateway {
     #[command(flatten)]
     settings: Flags<GatewaySettings>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 impl Gateway {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
+        if self.with_parent {
+            crate::env::process::end_with_parent();
+        }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(context));
         runtime.shutdown_background();

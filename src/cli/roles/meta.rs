@@ -27,11 +27,17 @@ The same --peers at each of them; the first begins the group. A new cluster is b
 pub struct Meta {
     #[command(flatten)]
     settings: Flags<MetaSettings>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 impl Meta {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
+        if self.with_parent {
+            crate::env::process::end_with_parent();
+        }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(context));
         runtime.shutdown_background();

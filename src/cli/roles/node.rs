@@ -39,11 +39,17 @@ pub struct Node {
     addr: Option<String>,
     #[command(flatten)]
     settings: Flags<NodeSettings>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 impl Node {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
+        if self.with_parent {
+            crate::env::process::end_with_parent();
+        }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(context));
         runtime.shutdown_background();

@@ -29,6 +29,9 @@ pub struct LinkOptions {
     /// A link with nothing to say asks whether the other end is there so often; after three times as
     /// long without a word from there it is ended. Default 2 s.
     pub ping: Duration,
+    /// The same for a link with calls that wait for their answers: whether the other end has not
+    /// answered yet or never will is to be known soon. Default 200 ms.
+    pub ping_waiting: Duration,
     /// Frames that may wait to be written. Default 4,096.
     pub waiting_max: usize,
     /// What it connects through. Default: [`Tcp`].
@@ -41,6 +44,7 @@ impl Default for LinkOptions {
             connect: Duration::from_secs(1),
             pause: Duration::from_millis(50),
             ping: Duration::from_secs(2),
+            ping_waiting: Duration::from_millis(200),
             waiting_max: 4096,
             net: Arc::new(Tcp),
         }
@@ -231,15 +235,19 @@ impl Keeper {
         let mut bytes = Vec::new();
         self.put(first, &mut bytes);
         let mut heard = Instant::now();
-        let mut pinged = false;
+        let mut pinged: Option<Instant> = None;
         loop {
             while bytes.len() < WRITE_BYTES
                 && let Ok(frame) = queue.try_recv()
             {
                 self.put(frame, &mut bytes);
             }
+            let ping = match self.calls.waiting().is_empty() {
+                true => self.options.ping,
+                false => self.options.ping_waiting.min(self.options.ping),
+            };
             if !bytes.is_empty() {
-                let written = timeout(self.options.ping * 3, write.write_all(&bytes)).await;
+                let written = timeout(ping * 6, write.write_all(&bytes)).await;
                 match written {
                     Ok(Ok(())) => {}
                     Ok(Err(e)) => return unreachable(&self.address, e),
@@ -248,12 +256,12 @@ impl Keeper {
                 bytes.clear();
                 bytes.shrink_to(WRITE_BYTES);
             }
-            let quiet = heard + if pinged { self.options.ping * 3 } else { self.options.ping };
+            let quiet = pinged.map_or(heard + ping, |pinged| pinged + ping * 2);
             tokio::select! {
                 frame = read.next() => match frame {
                     Ok(Some(frame)) => {
                         heard = Instant::now();
-                        pinged = false;
+                        pinged = None;
                         self.take(frame);
                     }
                     Ok(None) => return unreachable(&self.address, "it ended the connection"),
@@ -264,10 +272,10 @@ impl Keeper {
                     None => return unreachable(&self.address, "it is closed"),
                 },
                 () = tokio::time::sleep_until(quiet) => {
-                    if pinged {
+                    if pinged.is_some() {
                         return unreachable(&self.address, "it has fallen silent");
                     }
-                    pinged = true;
+                    pinged = Some(Instant::now());
                     self.put(Frame::Ping, &mut bytes);
                 }
             }

@@ -196,12 +196,12 @@ fn a_line_that_something_stronger_hides_is_judged_too() {
 fn values_must_go_together() {
     for (file, message) in [
         (
-            "[raft]\nheartbeat = \"200ms\"",
-            "t.toml:2: raft.heartbeat (200ms) must be at most half of raft.election_min (300ms by default)",
+            "[raft]\nheartbeat = \"100ms\"",
+            "t.toml:2: raft.heartbeat (100ms) must be at most half of raft.election_min (150ms by default)",
         ),
         (
-            "[raft]\nelection_min = \"500ms\"",
-            "t.toml:2: raft.election_min (500ms) must be less than raft.election_max (500ms by default)",
+            "[raft]\nelection_min = \"300ms\"",
+            "t.toml:2: raft.election_min (300ms) must be less than raft.election_max (300ms by default)",
         ),
         (
             "[cluster]\nsuspect_after = \"5m\"",

@@ -45,12 +45,12 @@ section! {
         /// any but always a power cut of several servers may take acknowledged writes.
         sync: SyncLevel = Kind::Sync, "always";
         /// How often a leader is heard of.
-        heartbeat: Duration = Kind::Duration(10, 10_000), "100ms";
+        heartbeat: Duration = Kind::Duration(10, 10_000), "50ms";
         /// Silence of a leader after which a replica may stand for election: the least.
-        election_min: Duration = Kind::Duration(50, 60_000), "300ms";
+        election_min: Duration = Kind::Duration(50, 60_000), "150ms";
         /// Silence of a leader after which a replica may stand for election: the most. A new
         /// leader is there after about two of these at worst.
-        election_max: Duration = Kind::Duration(50, 60_000), "500ms";
+        election_max: Duration = Kind::Duration(50, 60_000), "300ms";
         /// Time after which a write that is not committed is answered as unknown.
         commit_timeout: Duration = Kind::Duration(100, 600_000), "5s";
         /// Log of a shard that is kept for followers that are behind; beyond it they get a

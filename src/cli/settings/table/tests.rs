@@ -88,7 +88,7 @@ fn defaults<S: RoleSettings>() -> S {
 fn every_role_is_built_from_the_defaults() {
     let node: NodeSettings = defaults();
     assert_eq!((node.node.id, node.node.meta.len()), (None, 0));
-    assert_eq!(node.raft.heartbeat.as_millis(), 100);
+    assert_eq!(node.raft.heartbeat.as_millis(), 50);
     let meta: MetaSettings = defaults();
     assert_eq!((meta.cluster.shards, meta.cluster.replicas), (8, 3));
     let gateway: GatewaySettings = defaults();
