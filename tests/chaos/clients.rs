@@ -11,8 +11,8 @@ use arqondb::op::kv::{Condition, Entry, Expiry, MergeOp, RequestId, Scan, Write}
 use arqondb::op::{Request, Response};
 use arqondb::rpc::Client;
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -34,6 +34,8 @@ const SENDINGS: u32 = 8;
 pub(crate) struct Clients {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    /// What went wrong last.
+    trouble: Arc<Mutex<String>>,
     begun: Instant,
     tasks: Vec<JoinHandle<History>>,
     doors: Vec<Client>,
@@ -49,6 +51,7 @@ struct One {
     request: u64,
     values: u64,
     answered: Arc<AtomicU64>,
+    trouble: Arc<Mutex<String>>,
     history: History,
 }
 
@@ -60,7 +63,7 @@ impl Clients {
         println!("clients begin with seed {seed}");
         let mut rng = Rng::new(seed);
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let begun = Instant::now();
+        let (begun, trouble) = (Instant::now(), Arc::default());
         let doors: Vec<Client> = doors.iter().map(|door| connect(door)).collect();
         let tasks = (1..=CLIENTS).map(|number| {
             let one = One {
@@ -72,12 +75,13 @@ impl Clients {
                 request: 0,
                 values: 0,
                 answered: Arc::clone(&answered),
+                trouble: Arc::clone(&trouble),
                 history: History::default(),
             };
             tokio::spawn(one.run(stop.clone()))
         });
         let tasks = tasks.collect();
-        Clients { stop, answered, begun, tasks, doors }
+        Clients { stop, answered, trouble, begun, tasks, doors }
     }
 
     /// Since they began.
@@ -95,7 +99,8 @@ impl Clients {
         let goal = self.answered.load(Ordering::Relaxed) + more;
         let until = soon();
         while self.answered.load(Ordering::Relaxed) < goal {
-            assert!(Instant::now() < until, "the clients are answered no more");
+            let trouble = self.trouble.lock().unwrap().clone();
+            assert!(Instant::now() < until, "the clients are answered no more; last: {trouble}");
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -206,6 +211,7 @@ impl One {
         match failed {
             Some(error) => {
                 let text = format!("{}: {}", error.kind().name(), error.message());
+                self.trouble.lock().unwrap().clone_from(&text);
                 self.history.errors.push((begun, text));
             }
             None => {

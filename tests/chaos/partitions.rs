@@ -42,6 +42,7 @@ async fn nodes_that_do_not_hear_each_other_answer_nothing_stale_and_lose_nothing
             clients.go_on(200).await;
             let (leader, led) = cluster.leads_most();
             let leader = leader as usize;
+            println!("{cut:?}: from node {leader}, terms {:?}", cluster.terms());
             let others = (1..=3).filter(|node| *node != leader);
             match cut {
                 Cut::Off => net.isolate(leader),
