@@ -99,7 +99,8 @@ impl ShardCalls for RemoteShards {
                     Stop::WrongEpoch { covering } => CallFailure::WrongEpoch {
                         covering: covering.into_iter().map(info_of_fact).collect(),
                     },
-                    Stop::NotDone(error) => CallFailure::Unreachable(error),
+                    // It was reached, and may lead in a moment: that is no reason to suspect it.
+                    Stop::NotDone(_) => CallFailure::NotLeader { leader: None },
                     Stop::Unknown(error) => CallFailure::Unknown(error),
                 }),
             },

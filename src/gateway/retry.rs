@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// After so many searches in vain the next pauses are longer by one.
 const SEARCHES: u32 = 128;
+/// So many are quick.
+const SEARCHES_QUICK: u32 = 5;
 
 /// Why there is no further attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +52,13 @@ impl Retries {
         self.draw(whole.min(self.options.pause_max), deadline)
     }
 
-    /// The same for the one who looks for a leader: short, and growing only when that takes long.
+    /// The same for the one who looks for a leader: short, the first ones most of all, as one that was
+    /// handed the lead has it at once; and growing only when that takes long.
     pub(super) fn search(&self, failures: u32, deadline: Instant) -> Result<Duration, NoMore> {
-        let whole = self.options.search.saturating_mul(1 + failures / SEARCHES);
+        let whole = match failures {
+            ..=SEARCHES_QUICK => self.options.search / 4,
+            _ => self.options.search.saturating_mul(1 + failures / SEARCHES),
+        };
         self.draw(whole.min(self.options.pause_max), deadline)
     }
 
@@ -105,13 +111,14 @@ mod tests {
     async fn searches_stay_short_and_grow_only_after_many() {
         let retries = retries(10_000, 0);
         let deadline = Instant::now() + Duration::from_secs(60);
-        for (failures, whole) in [(1, 15), (127, 15), (128, 30), (u32::MAX, 250)] {
+        for (failures, whole) in [(6, 15), (127, 15), (128, 30), (u32::MAX, 250)] {
             let whole = Duration::from_millis(whole);
             for _ in 0..50 {
                 let pause = retries.search(failures, deadline).unwrap();
                 assert!((whole / 2..=whole * 3 / 2).contains(&pause), "{failures}: {pause:?}");
             }
         }
+        assert!(retries.search(1, deadline).unwrap() < Duration::from_millis(6));
     }
 
     #[tokio::test(start_paused = true)]

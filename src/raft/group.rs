@@ -62,6 +62,7 @@ pub(crate) struct Inner {
     network: Network,
     replica: Arc<Replica>,
     entry_batches: usize,
+    lease: Duration,
     sessions: OnceLock<watch::Receiver<u64>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -112,6 +113,7 @@ impl Group {
     pub(crate) async fn start(shared: Arc<Shared>, start: Start) -> Result<Group> {
         let Start { id, own, options, store, state, dir } = start;
         let (config, entry_batches) = (options.config()?, options.entry_batches);
+        let lease = options.election_max;
         let (disk, work) = (shared.disk.clone(), shared.options.work.clone());
         let opened = {
             let store = store.clone();
@@ -151,6 +153,7 @@ impl Group {
             network,
             replica,
             entry_batches,
+            lease,
             sessions: OnceLock::new(),
             tasks: Mutex::new(tasks),
         };
@@ -161,8 +164,8 @@ impl Group {
     pub(crate) fn lead(&self, proposer: Proposer, shard: ShardHandle) {
         _ = self.inner.sessions.set(proposer.sessions());
         let without_room = self.inner.replica.store.without_room();
-        let batches = self.inner.entry_batches;
-        let run = proposer.run(self.inner.raft.clone(), shard, without_room, batches);
+        let (batches, lease) = (self.inner.entry_batches, self.inner.lease);
+        let run = proposer.run(self.inner.raft.clone(), shard, without_room, batches, lease);
         let task = tokio::spawn(run);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }

@@ -5,7 +5,9 @@
 //! between two breaks: it opens when a blank entry of ours has been applied (so everything before
 //! it has been too), and closes when the term ends or the group refuses a proposal. Batches of a
 //! closed session are never proposed; those already in the group may still be committed, and are
-//! then applied like anyone's. While the log has no room on the disk no session is open either.
+//! then applied like anyone's. While the log has no room on the disk no session is open either, nor
+//! while no majority is heard: what is in the group then may wait for as long as that lasts, and
+//! others may lead.
 //!
 //! One entry is in the group at a time, with all batches that had gathered before it. openraft may refuse one (its lease has run out) and take
 //! the next in the same term, but the next may have been evaluated on the one refused.
@@ -18,9 +20,9 @@ use crate::shard::{Log, Placed, Shard};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::ProgressResponder;
+use openraft::{Raft, ReadPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -97,6 +99,7 @@ impl Proposer {
         shard: ShardHandle,
         mut without_room: watch::Receiver<bool>,
         at_once: usize,
+        lease: Duration,
     ) {
         let mut metrics = raft.server_metrics();
         let mut last_session = 0;
@@ -161,6 +164,13 @@ impl Proposer {
                     }
                 }
                 () = tokio::time::sleep(REOPEN_AFTER), if reopen => {}
+                // Nothing has moved for so long.
+                () = tokio::time::sleep(lease), if open.is_some() => {
+                    if raft.get_read_linearizer(ReadPolicy::LeaseRead).await.is_err() {
+                        open = None;
+                        self.close(&shard);
+                    }
+                }
             }
         }
         self.close(&shard);
