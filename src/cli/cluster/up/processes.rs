@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 const FILE_MAX: usize = 4096;
 /// How often is looked whether a process listens, or has ended.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long doors may stay open behind a process that has ended.
+const LEFT_OPEN: Duration = Duration::from_secs(2);
 /// Bytes of a log's end that are looked at for the last word.
 const LAST_WORDS: u64 = 4096;
 
@@ -147,7 +149,14 @@ async fn listens(address: &str) -> bool {
 /// # Errors
 /// If it cannot be started, or ends again: with its last word.
 pub async fn start(topology: &Topology, part: &Part, until: Instant) -> Outcome<Started> {
-    if let Some(address) = is_taken(part).await {
+    let mut taken = is_taken(part).await;
+    // The threads of a process that was killed may hold its doors for a moment.
+    let patience = until.min(Instant::now() + LEFT_OPEN);
+    while taken.is_some() && Instant::now() < patience {
+        sleep(LOOK).await;
+        taken = is_taken(part).await;
+    }
+    if let Some(address) = taken {
         let message = format!(
             "somebody listens on {address}, and it is no process that was started from here"
         );
