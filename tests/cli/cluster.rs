@@ -7,6 +7,7 @@ use super::program::{Run, run};
 use rustix::process::{Pid, Signal, kill_process};
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
 
 /// A topology in a folder of its own. What it started is killed with it.
 struct Place {
@@ -62,6 +63,17 @@ impl Place {
             .collect()
     }
 
+    /// Its metadata server and its node as somebody would start them, not initialised.
+    fn by_hand(&self) -> Processes {
+        let plan = self.cluster("up --dry-run -o json");
+        let said: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+        let start = |part: &serde_json::Value| {
+            let line = part["command"].as_str().unwrap().strip_prefix("arqon ").unwrap();
+            super::program::command(line).stderr(Stdio::null()).spawn().unwrap()
+        };
+        Processes(said["parts"].as_array().unwrap()[..2].iter().map(start).collect())
+    }
+
     fn meta(&self) -> String {
         format!("--meta http://127.0.0.1:{}", self.ports[0])
     }
@@ -73,6 +85,18 @@ impl Place {
         let ran = super::program::finish(command.arg(line));
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{line}: {}", ran.out);
         ran.out.trim_end().to_string()
+    }
+}
+
+/// Processes that end with the test.
+struct Processes(Vec<Child>);
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            _ = child.kill();
+            _ = child.wait();
+        }
     }
 }
 
@@ -133,6 +157,13 @@ fn a_cluster_comes_up_as_its_file_says_and_what_runs_is_left_alone() {
     assert_eq!(place.cluster("up").code, 7);
     std::fs::write(place.file(), &text).unwrap();
 
+    // A gateway that has left the file is told of, and stopped with the others.
+    let (less, _) = text.split_once("[[gateway]]").unwrap();
+    std::fs::write(place.file(), less).unwrap();
+    let stray = place.cluster("up");
+    assert_eq!(stray.code, 0, "{}", stray.err);
+    assert!(stray.err.contains("gateway-1 runs and is not in the file"), "{}", stray.err);
+
     let down = place.cluster("down --output json");
     assert_eq!((down.code, down.err.as_str()), (0, ""), "{}", down.out);
     let said: serde_json::Value = serde_json::from_str(&down.out).unwrap();
@@ -176,6 +207,23 @@ fn a_port_that_another_has_is_told_before_anything_is_started() {
     assert_eq!(ran.code, 9, "{}", ran.err);
     assert!(ran.err.contains(&format!("127.0.0.1:{}", place.ports[0])), "{}", ran.err);
     assert!(!place.folder.path().join("state/meta-1.pid").exists());
+}
+
+#[test]
+fn a_process_that_ends_again_is_told_with_its_last_word() {
+    let place = Place::new("held", 1);
+    let state = place.folder.path().join("state");
+    std::fs::create_dir_all(state.join("node-1")).unwrap();
+    std::fs::write(state.join("node-1/letter"), "not a node's").unwrap();
+    let ran = place.cluster("up");
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(
+        ran.err.contains("node-1 has ended again") && ran.err.contains("letter"),
+        "{}",
+        ran.err
+    );
+    std::fs::remove_file(state.join("node-1/letter")).unwrap();
+    assert_eq!(states(&place.up()), ["running", "started", "started"]);
 }
 
 #[test]
@@ -229,6 +277,34 @@ fn a_backup_becomes_another_cluster_and_a_folder() {
     assert_eq!(over.code, 0, "{}", over.err);
     assert_eq!(other.repl("GET key:0"), "changed");
 
+    let third = Place::new("third", 1);
+    let _processes = third.by_hand();
+    let born = run(&format!(
+        "cluster restore {at} --name one --cluster-name born --shards 5 -o json {}",
+        third.meta()
+    ));
+    assert_eq!(born.code, 0, "{} {}", born.out, born.err);
+    let again = run(&format!("cluster backup {at} --name three {}", third.meta()));
+    assert_eq!(again.code, 0, "{}", again.err);
+    let document = |name: &str| -> serde_json::Value {
+        let text = std::fs::read_to_string(backups.join(format!("backups/{name}.json"))).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["backup"].take()
+    };
+    let (one, three) = (document("one"), document("three"));
+    assert_ne!(one["cluster"]["id"], three["cluster"]["id"]);
+    assert_eq!(
+        (&one["cluster"]["name"], &three["cluster"]["name"]),
+        (&"old".into(), &"born".into())
+    );
+    let shards = |document: &serde_json::Value| document["shards"].as_array().unwrap().len();
+    assert_eq!((shards(&one), shards(&three)), (2, 5));
+
+    // A variable that concerns the cluster does not concern a folder of backups.
+    let listed = super::program::run_with(
+        &format!("cluster backup list {at}"),
+        &[("GATEWAY_META", "http://127.0.0.1:1")],
+    );
+    assert_eq!((listed.code, listed.out.lines().count()), (0, 4), "{}", listed.err);
     let data = place.folder.path().join("data");
     let folder = run(&format!("cluster restore {at} --name two --to-dir {}", data.display()));
     assert_eq!(folder.code, 0, "{}", folder.err);
@@ -239,13 +315,13 @@ fn a_backup_becomes_another_cluster_and_a_folder() {
     assert_eq!(refused.code, 9, "{}", refused.err);
     let pruned = run(&format!("cluster backup prune {at} --keep 1 --yes -o json"));
     let said: serde_json::Value = serde_json::from_str(&pruned.out).unwrap();
-    assert_eq!((&said["removed"], &said["kept"]), (&1.into(), &1.into()));
-    assert_eq!(run(&format!("cluster backup verify {at} two")).code, 0);
+    assert_eq!((&said["removed"], &said["kept"]), (&2.into(), &1.into()));
+    assert_eq!(run(&format!("cluster backup verify {at} three")).code, 0);
     let table = std::fs::read_dir(backups.join("files")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&table).unwrap();
     bytes[0] ^= 1;
     std::fs::write(&table, bytes).unwrap();
-    let damaged = run(&format!("cluster backup verify {at} two -o json"));
+    let damaged = run(&format!("cluster backup verify {at} three -o json"));
     assert_eq!(damaged.code, 8, "{}", damaged.out);
     assert!(damaged.out.contains(&table.display().to_string()), "{}", damaged.out);
 }

@@ -5,7 +5,8 @@
 //! ```
 //! A copy shares its tables with the shard by hard links, so it costs a flush, and the disk space
 //! of what the shard compacts away meanwhile. It is held for who reads it, and goes when it is let
-//! go of, when nobody has asked for it for a while, and when the node starts again.
+//! go of, when nobody has asked for it for a while, and when the node starts again. The sum of a
+//! table, by which a backup tells whether it has it, is computed once as long as the shard is open.
 
 use crate::base::{Error, ErrorKind, LogIndex, Result, Seq, ShardId};
 use crate::catalog::View;
@@ -19,10 +20,11 @@ use crate::rpc::cluster::copy_call::{
     HeldCopy, IDLE, decode_begin, decode_read, decode_sum, encode_held,
 };
 use crate::rpc::cluster::method;
+use crate::shard::Shard;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
@@ -37,7 +39,14 @@ pub(super) struct Copies {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     held: Mutex<BTreeMap<u64, Held>>,
+    known: Mutex<BTreeMap<ShardId, Known>>,
     rate: Rate,
+}
+
+/// Sums of a shard's tables. Their names mean the same as long as it is open, and not longer.
+struct Known {
+    of: Weak<Shard>,
+    sums: Arc<Mutex<BTreeMap<String, u128>>>,
 }
 
 struct Held {
@@ -52,6 +61,7 @@ struct Copy {
     index: LogIndex,
     seq: Seq,
     files: Vec<(String, u64)>,
+    sums: Arc<Mutex<BTreeMap<String, u128>>>,
 }
 
 impl Copies {
@@ -64,11 +74,21 @@ impl Copies {
                 remove(&*disk, &dir.join(left.name))?;
             }
         }
-        Ok(Copies { disk, dir, held: Mutex::default(), rate: Rate::new(bytes_per_second) })
+        let (held, known) = (Mutex::default(), Mutex::default());
+        Ok(Copies { disk, dir, held, known, rate: Rate::new(bytes_per_second) })
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<u64, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
+    }
+
+    /// What is known of a shard's tables.
+    fn sums(&self, id: ShardId, shard: &Arc<Shard>) -> Arc<Mutex<BTreeMap<String, u128>>> {
+        let of = Arc::downgrade(shard);
+        let mut known = lock(&self.known);
+        // A shard that was replaced by a snapshot has other tables under the same names.
+        known.retain(|at, known| *at != id || Weak::ptr_eq(&known.of, &of));
+        known.entry(id).or_insert_with(|| Known { of, sums: Arc::default() }).sums.clone()
     }
 
     /// A copy, which was asked for now.
@@ -120,6 +140,11 @@ impl Copy {
 
     fn sum(&self, number: u64) -> Result<u128> {
         let (path, size) = self.file(number)?;
+        let table = path.file_name().and_then(|name| name.to_str());
+        let table = table.filter(|name| name.ends_with(".sst"));
+        if let Some(sum) = table.and_then(|name| lock(&self.sums).get(name).copied()) {
+            return Ok(sum);
+        }
         let file = self.disk.open(&path)?;
         let (mut sum, mut bytes) = (Xxh3::new(), Vec::new());
         let mut at = 0;
@@ -129,7 +154,11 @@ impl Copy {
             sum.update(&bytes);
             at += bytes.len() as u64;
         }
-        Ok(sum.digest128())
+        let sum = sum.digest128();
+        if let Some(name) = table {
+            lock(&self.sums).insert(name.to_string(), sum);
+        }
+        Ok(sum)
     }
 
     fn read(&self, number: u64, offset: u64, bytes: u64) -> Result<Bytes> {
@@ -148,6 +177,11 @@ impl Drop for Copy {
         // What stays behind is removed at the next start.
         _ = remove(&*self.disk, &self.dir);
     }
+}
+
+/// A poisoned mutex means that a thread panicked; what these guard is whole between statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes a folder of files.
@@ -207,13 +241,18 @@ impl Inner {
         let (disk, dir) =
             (self.copies.disk.clone(), self.copies.dir.join(format!("{number:016x}")));
         let shard = running.handle.get()?;
+        let sums = self.copies.sums(id, &shard);
         let make = move || {
-            let mut copy = Copy { disk, dir, index: LogIndex(0), seq: Seq(0), files: Vec::new() };
+            let (index, seq, files) = (LogIndex(0), Seq(0), Vec::new());
+            let mut copy = Copy { disk, dir, index, seq, files, sums };
             copy.disk.create_dir_all(&copy.dir)?;
             let info = shard.engine().checkpoint(&copy.dir)?;
             let files = copy.disk.list(&copy.dir)?;
             copy.files = files.into_iter().map(|entry| (entry.name, entry.len)).collect();
             (copy.index, copy.seq) = (info.index, info.seq);
+            // Of tables that are gone nobody asks any more.
+            let is_there = |name: &String| copy.files.iter().any(|(file, _)| file == name);
+            lock(&copy.sums).retain(|name, _| is_there(name));
             Ok(copy)
         };
         let copy = pipeline::on(&self.slow, make).await?;
@@ -259,7 +298,8 @@ mod tests {
         let file = disk.create(&dir.join("000001.sst")).unwrap();
         file.write_at(b"content", 0).unwrap();
         let files = vec![("000001.sst".to_string(), 7)];
-        let copy = Copy { disk, dir: dir.clone(), index: LogIndex(1), seq: Seq(1), files };
+        let (index, seq, sums) = (LogIndex(1), Seq(1), Arc::default());
+        let copy = Copy { disk, dir: dir.clone(), index, seq, files, sums };
         let held = Held { copy: Arc::new(copy), used: Instant::now() };
         copies.held().insert(number, held);
         dir

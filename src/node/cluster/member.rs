@@ -202,6 +202,7 @@ async fn register(
             incarnation: identity.incarnation,
             profile: profile.clone(),
         };
+        let was_initialised = meta.view().cluster().is_some();
         let error = match meta.propose(action, Instant::now() + PATIENCE).await {
             Ok(applied) => match applied.outcome {
                 Outcome::Node(node) => {
@@ -219,8 +220,8 @@ async fn register(
         };
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Deadline => {}
-            // The cluster is not initialised yet: its operator is about to.
-            ErrorKind::Refused if meta.view().cluster().is_none() => {}
+            // The cluster was not initialised yet: its operator is about to, or has meanwhile.
+            ErrorKind::Refused if !was_initialised => {}
             _ => return Err(error),
         }
         sleep(Duration::from_millis(200)).await;

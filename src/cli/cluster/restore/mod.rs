@@ -94,10 +94,10 @@ impl Restore {
         let clock = RealClock::new();
         let (into, tally) = match &self.to_dir {
             Some(dir) => {
-                let tally = self.into_folder(&repository, &document, dir, &clock).await?;
+                let tally = self.fill_folder(&repository, &document, dir, &clock).await?;
                 (dir.display().to_string(), tally)
             }
-            None => self.into_cluster(&repository, &document, context, &clock).await?,
+            None => self.fill_cluster(&repository, &document, context, &clock).await?,
         };
         context.printer.record(&[
             ("backup", Value::from(document.name)),
@@ -108,7 +108,7 @@ impl Restore {
         context.printer.finish(None)
     }
 
-    async fn into_folder(
+    async fn fill_folder(
         &self,
         repository: &Repository,
         document: &Document,
@@ -123,7 +123,7 @@ impl Restore {
         Ok(tally)
     }
 
-    async fn into_cluster(
+    async fn fill_cluster(
         &self,
         repository: &Repository,
         document: &Document,

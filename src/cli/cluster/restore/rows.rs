@@ -88,6 +88,7 @@ impl Rows<'_> {
     ///
     /// # Errors
     /// `Corruption`; `Unsupported` for a value that is more than bytes.
+    #[expect(clippy::should_implement_trait, reason = "errors end the walk by `?`")]
     pub fn next(&mut self) -> Result<Option<Row>> {
         loop {
             if !self.iter.valid() {

@@ -1,7 +1,7 @@
 //! `arqon cluster down`: what `arqon cluster up` started is stopped.
 
-use crate::cli::cluster::up::processes::{Started, forget, running};
-use crate::cli::cluster::up::topology::{Part, Topology};
+use crate::cli::cluster::up::processes::{Started, forget, names, running};
+use crate::cli::cluster::up::topology::Topology;
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::Value;
@@ -43,18 +43,20 @@ impl Down {
         let _lock = RealDisk.lock(&topology.state.join("LOCK"))?;
         let mut left = Vec::new();
         for role in [Role::Gateway, Role::Node, Role::Meta] {
-            let mut asked: Vec<(&Part, Started)> = Vec::new();
-            for part in topology.of(role) {
-                match running(&topology, part)? {
+            let mut asked: Vec<(String, Started)> = Vec::new();
+            // Those that have left the file since are among them.
+            let of_role = |name: &String| name.starts_with(&format!("{}-", role.name()));
+            for name in names(&topology.state)?.into_iter().filter(of_role) {
+                match running(&topology.state, &name)? {
                     Some(process) => {
                         process.stop(false)?;
-                        asked.push((part, process));
+                        asked.push((name, process));
                     }
-                    None => forget(&topology, part)?,
+                    None => forget(&topology.state, &name)?,
                 }
             }
             let until = Instant::now() + Duration::from_secs(self.wait);
-            for (part, process) in asked {
+            for (name, process) in asked {
                 let mut state = "stopped";
                 if !process.ended(until).await {
                     state = "still running";
@@ -65,12 +67,12 @@ impl Down {
                     }
                 }
                 if process.runs() {
-                    left.push(part.name.clone());
+                    left.push(name.clone());
                 } else {
-                    forget(&topology, part)?;
+                    forget(&topology.state, &name)?;
                 }
                 context.printer.row(vec![
-                    Value::from(part.name.clone()),
+                    Value::from(name),
                     Value::from(state),
                     Value::from(u64::from(process.pid)),
                 ])?;

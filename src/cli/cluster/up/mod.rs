@@ -29,7 +29,7 @@ use crate::rpc::client::ClientOptions;
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Role as LinkRole};
 use bytes::Bytes;
-use processes::{log_path, running, start};
+use processes::{log_path, names, one_ends, running, start};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -105,10 +105,17 @@ impl Up {
             replicas: topology.replicas,
             deadline: until,
         };
-        let view = bring_up(&client, &wanted, context).await?;
+        // Nobody waits for a process that has ended.
+        let view = tokio::select! {
+            view = bring_up(&client, &wanted, context) => view?,
+            ended = one_ends(&topology) => return ended,
+        };
         let differences = differences(&topology, &view)?;
         bring(context, &topology, Role::Gateway, until).await?;
-        let doors = serves(&topology, until).await?;
+        let doors = tokio::select! {
+            doors = serves(&topology, until) => doors?,
+            ended = one_ends(&topology) => return ended,
+        };
         for difference in &differences {
             context.say(format_args!("differs from {}: {difference}", file.display()));
         }
@@ -141,7 +148,7 @@ fn print(context: &mut Context, name: &'static str, text: &str) -> Outcome {
 fn plan(context: &mut Context, topology: &Topology) -> Outcome {
     context.printer.list("parts", &["part", "would", "command"])?;
     for part in &topology.parts {
-        let would = if running(topology, part)?.is_some() { "leave" } else { "start" };
+        let would = if running(&topology.state, &part.name)?.is_some() { "leave" } else { "start" };
         let command = format!("arqon {}", part.args.join(" "));
         context.printer.row(vec![
             Value::from(part.name.clone()),
@@ -158,7 +165,7 @@ fn plan(context: &mut Context, topology: &Topology) -> Outcome {
 /// Starts the processes of a role that do not run.
 async fn bring(context: &mut Context, topology: &Topology, role: Role, until: Instant) -> Outcome {
     for part in topology.of(role) {
-        let (state, process) = match running(topology, part)? {
+        let (state, process) = match running(&topology.state, &part.name)? {
             Some(process) => ("running", process),
             None => ("started", start(topology, part, until).await?),
         };
@@ -208,6 +215,12 @@ fn differences(topology: &Topology, view: &View) -> Outcome<Vec<String>> {
     }
     for address in told.iter().filter(|at| live.iter().all(|n| n.profile.raft_addr != **at)) {
         found.push(format!("the node at {address} has not registered yet"));
+    }
+    for name in names(&topology.state)? {
+        let is_known = topology.parts.iter().any(|part| part.name == name);
+        if !is_known && running(&topology.state, &name)?.is_some() {
+            found.push(format!("{name} runs and is not in the file; `arqon cluster down` ends it"));
+        }
     }
     Ok(found)
 }

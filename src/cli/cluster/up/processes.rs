@@ -10,6 +10,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::cli::cluster::up::topology::{Part, Topology};
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::settings::{Setting, table};
 use crate::env::disk::write_atomic;
 use crate::env::{Disk, RealDisk, process};
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 const FILE_MAX: usize = 4096;
 /// How often is looked whether a process listens, or has ended.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long doors may stay open behind a process that has ended.
+const LEFT_OPEN: Duration = Duration::from_secs(2);
 /// Bytes of a log's end that are looked at for the last word.
 const LAST_WORDS: u64 = 4096;
 
@@ -78,8 +81,20 @@ impl Started {
     }
 }
 
-fn pid_path(topology: &Topology, part: &Part) -> PathBuf {
-    topology.state.join(format!("{}.pid", part.name))
+fn pid_path(state: &Path, name: &str) -> PathBuf {
+    state.join(format!("{name}.pid"))
+}
+
+/// The names of all processes that were started from here and not yet forgotten.
+///
+/// # Errors
+/// What the disk answers.
+pub fn names(state: &Path) -> Result<Vec<String>> {
+    if !RealDisk.exists(state) {
+        return Ok(Vec::new());
+    }
+    let entries = RealDisk.list(state)?.into_iter();
+    Ok(entries.filter_map(|entry| entry.name.strip_suffix(".pid").map(String::from)).collect())
 }
 
 /// Where a process says what it says.
@@ -87,12 +102,12 @@ pub fn log_path(topology: &Topology, part: &Part) -> PathBuf {
     topology.state.join(format!("{}.log", part.name))
 }
 
-/// The process of a part, if it was started from here and runs.
+/// The process of a name, if it was started from here and runs.
 ///
 /// # Errors
 /// `Corruption` if its file says nothing.
-pub fn running(topology: &Topology, part: &Part) -> Result<Option<Started>> {
-    let path = pid_path(topology, part);
+pub fn running(state: &Path, name: &str) -> Result<Option<Started>> {
+    let path = pid_path(state, name);
     if !RealDisk.exists(&path) {
         return Ok(None);
     }
@@ -107,8 +122,8 @@ pub fn running(topology: &Topology, part: &Part) -> Result<Option<Started>> {
 ///
 /// # Errors
 /// What the disk answers.
-pub fn forget(topology: &Topology, part: &Part) -> Result<()> {
-    match RealDisk.remove(&pid_path(topology, part)) {
+pub fn forget(state: &Path, name: &str) -> Result<()> {
+    match RealDisk.remove(&pid_path(state, name)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -134,7 +149,14 @@ async fn listens(address: &str) -> bool {
 /// # Errors
 /// If it cannot be started, or ends again: with its last word.
 pub async fn start(topology: &Topology, part: &Part, until: Instant) -> Outcome<Started> {
-    if let Some(address) = is_taken(part).await {
+    let mut taken = is_taken(part).await;
+    // The threads of a process that was killed may hold its doors for a moment.
+    let patience = until.min(Instant::now() + LEFT_OPEN);
+    while taken.is_some() && Instant::now() < patience {
+        sleep(LOOK).await;
+        taken = is_taken(part).await;
+    }
+    if let Some(address) = taken {
         let message = format!(
             "somebody listens on {address}, and it is no process that was started from here"
         );
@@ -147,12 +169,20 @@ pub async fn start(topology: &Topology, part: &Part, until: Instant) -> Outcome<
     let failed = |e| Error::io("start this program again from", &log, e);
     let said = process::log_file_to_go_on(&log)?;
     let program = std::env::current_exe().map_err(failed)?;
-    // A group of its own: Ctrl-C at this terminal is not meant for it.
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    // What the environment says of one process must not be said of all of them.
+    let own =
+        |setting: &&Setting| setting.section() == part.role.name() && !setting.kind.is_secret();
+    for setting in table::of_role(Some(part.role)).filter(own) {
+        command.env_remove(setting.variable());
+        setting.legacy.into_iter().for_each(|name| _ = command.env_remove(name));
+    }
+    let mut child = command
         .args(&part.args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said)
+        // Ctrl-C at this terminal is not meant for it.
         .process_group(0)
         .spawn()
         .map_err(failed)?;
@@ -160,7 +190,9 @@ pub async fn start(topology: &Topology, part: &Part, until: Instant) -> Outcome<
     let Some(at) = process::started(pid) else { return Err(gone(part, &log)) };
     let started = Started { pid, started: at };
     let text = serde_json::to_string(&started).map_err(|e| Failure::failed(e.to_string()))?;
-    if let Err(error) = write_atomic(&RealDisk, &pid_path(topology, part), text.as_bytes()) {
+    if let Err(error) =
+        write_atomic(&RealDisk, &pid_path(&topology.state, &part.name), text.as_bytes())
+    {
         // Nobody would find it again.
         _ = child.kill();
         return Err(error.into());
@@ -183,6 +215,23 @@ async fn wait_for_doors(part: &Part, child: &mut Child, log: &Path, until: Insta
         }
     }
     Ok(())
+}
+
+/// Waits until a process of a topology that runs has ended; gives the failure that this is.
+///
+/// # Errors
+/// What the disk answers.
+pub async fn one_ends(topology: &Topology) -> Outcome {
+    let mut all = Vec::new();
+    for part in &topology.parts {
+        all.extend(running(&topology.state, &part.name)?.map(|process| (part, process)));
+    }
+    loop {
+        if let Some((part, _)) = all.iter().find(|(_, process)| !process.runs()) {
+            return Err(gone(part, &log_path(topology, part)));
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// The failure of a process that ended by itself.

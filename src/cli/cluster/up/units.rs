@@ -5,10 +5,15 @@ use crate::cli::settings::Role;
 
 /// All units, each under a line with its file.
 pub fn text(topology: &Topology, program: &str) -> String {
-    let mut text = String::from(
-        "# Write each part to its file, on the machine that it is for. Then:\n\
-         #   systemctl daemon-reload && systemctl enable --now 'arqon-*'\n\
-         #   arqon cluster init (once)\n",
+    let Topology { name, shards, replicas, .. } = topology;
+    let meta: Vec<String> = topology.meta().iter().map(|at| format!("http://{at}")).collect();
+    let mut text = format!(
+        "# Write each part to its file, on the machine that it is for, and enable it there:\n\
+         #   systemctl daemon-reload && systemctl enable --now arqon-NAME\n\
+         # Then, once, anywhere:\n\
+         #   arqon cluster init --name {} --shards {shards} --replicas {replicas} --meta {}\n",
+        quoted(name),
+        meta.join(",")
     );
     for part in &topology.parts {
         text.push_str(&unit(topology, part, program));
@@ -71,7 +76,9 @@ mod tests {
         for line in [
             "# /etc/systemd/system/arqon-meta-1.service",
             "Description=ArqonDB node node-1 of prod",
-            "ExecStart=/usr/bin/arqon meta --listen 127.0.0.1:8379 --dir \"/srv/my arqon/meta-1\"",
+            "ExecStart=/usr/bin/arqon meta --listen 127.0.0.1:8379 --dir \"/srv/my arqon/meta-1\" \
+             --addr http://127.0.0.1:8379",
+            "#   arqon cluster init --name prod --shards 8 --replicas 1 --meta http://127.0.0.1:8379",
         ] {
             assert!(units.lines().any(|l| l == line), "{line}\n{units}");
         }
