@@ -94,6 +94,12 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("cluster up", "-f @lines.txt --dry-run", 2),
     ("cluster down", "-f @absent.toml", 3),
     ("cluster down", "-f @settings.toml", 2),
+    ("cluster join", "1 --meta nonsense", 2),
+    ("cluster drain", "1 --meta nonsense", 2),
+    ("cluster remove", "1 --meta nonsense", 2),
+    ("cluster move", "1 --from 1 --to 2 --meta nonsense", 2),
+    ("cluster rebalance", "--meta nonsense", 2),
+    ("cluster jobs", "--meta nonsense", 2),
 ];
 
 /// Lines that succeed, with the number of rows they print (a record counts as one).

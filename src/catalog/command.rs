@@ -189,7 +189,8 @@ pub enum ShardChange {
     LearnerReady(ReplicaId),
     /// A learner that has caught up becomes a voter.
     Promote(ReplicaId),
-    /// A replica is gone from the shard's group. Refused if the rest would have no quorum.
+    /// A leaving replica is gone from the members that the shard's group has committed: its node
+    /// may delete it. Its leader says so.
     Remove(ReplicaId),
     /// The shard shall have this many voters.
     SetDesired(u32),
@@ -200,6 +201,10 @@ pub enum ShardChange {
     FinishSplit,
     /// The parent's log does not hold the split and never will; its ids stay unused.
     CancelSplit,
+    /// A replica shall go, and stays on its way whatever becomes of its node: the shard's leader
+    /// takes it out of the group and then says [`ShardChange::Remove`]. Refused if the rest would
+    /// have no quorum.
+    Leave(ReplicaId),
 }
 
 /// A step of a job's life.

@@ -138,6 +138,8 @@ numbered! {
         Ready = 2 "ready",
         /// Its node is dead.
         Lost = 3 "lost",
+        /// On its way out: the shard's group lets go of it, and then the catalog does.
+        Leaving = 4 "leaving",
     }
 }
 
@@ -216,12 +218,13 @@ impl Shard {
         self.replica(self.leader?.replica).map(|r| r.node)
     }
 
-    /// Whether more than half of the voters are there.
+    /// Whether more than half of the voters that stay are there.
     pub fn has_quorum(&self) -> bool {
         has_quorum(self.replicas.iter())
     }
 
-    /// Whether the shard keeps a quorum of the voters it then has, when `replica` goes.
+    /// Whether the shard keeps a quorum of the voters it then has, when `replica` goes and those
+    /// that are leaving.
     pub fn can_lose(&self, replica: ReplicaId) -> bool {
         let is_learner = self.replica(replica).is_some_and(|r| r.role == Role::Learner);
         is_learner || has_quorum(self.replicas.iter().filter(|r| r.id != replica))
@@ -229,7 +232,8 @@ impl Shard {
 }
 
 fn has_quorum<'a>(replicas: impl Iterator<Item = &'a Replica>) -> bool {
-    let voters: Vec<&Replica> = replicas.filter(|r| r.role == Role::Voter).collect();
+    let stays = |r: &&Replica| r.role == Role::Voter && r.state != ReplicaState::Leaving;
+    let voters: Vec<&Replica> = replicas.filter(stays).collect();
     2 * voters.iter().filter(|r| r.is_live_voter()).count() > voters.len()
 }
 

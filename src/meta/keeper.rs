@@ -7,15 +7,16 @@ use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_millis(500);
+/// How often it looks, at most.
+const EVERY_MAX: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks after the nodes while this metadata node leads, until it is stopped.
 pub(super) async fn run(meta: Weak<Inner>) {
     let mut leads_since = None;
     loop {
-        sleep(EVERY).await;
+        let every = meta.upgrade().map(|meta| meta.options.suspect_after / 4);
+        sleep(every.unwrap_or_default().min(EVERY_MAX)).await;
         let Some(meta) = meta.upgrade() else { return };
         if !meta.leads() {
             leads_since = None;
@@ -41,14 +42,18 @@ fn silent(meta: &Inner) -> Vec<(NodeId, NodeState, NodeState)> {
     let now_ms = meta.options.clock.unix_ms();
     let (suspect, dead) = (meta.options.suspect_after, meta.options.dead_after);
     meta.machine.read(|memory| {
-        let catalog = &memory.0;
+        let catalog = &memory.catalog;
         let judge = |node: &crate::catalog::records::Node| {
             let heard = catalog.last_heartbeat_ms(node.id)?;
             let quiet = Duration::from_millis(now_ms.saturating_sub(heard));
+            // One that was emptied may be away for as long as it likes.
+            let is_needed = match node.state {
+                NodeState::Active | NodeState::Joining => true,
+                NodeState::Draining => catalog.view().shards_on(node.id).next().is_some(),
+                _ => false,
+            };
             match node.state {
-                NodeState::Active if quiet > suspect => {
-                    Some((node.id, NodeState::Active, NodeState::Suspect))
-                }
+                state if is_needed && quiet > suspect => Some((node.id, state, NodeState::Suspect)),
                 NodeState::Suspect if quiet > dead => {
                     Some((node.id, NodeState::Suspect, NodeState::Dead))
                 }

@@ -3,22 +3,41 @@
 use crate::base::Result;
 use crate::catalog::{Catalog, encode_answer};
 use crate::raft::Memory;
+use tokio::sync::watch;
 
 /// The catalog in memory.
-#[derive(Debug, Default)]
-pub(super) struct CatalogMemory(pub(super) Catalog);
+#[derive(Debug)]
+pub(super) struct CatalogMemory {
+    pub(super) catalog: Catalog,
+    /// Its revision, told whenever it has changed.
+    revisions: watch::Sender<u64>,
+}
+
+impl CatalogMemory {
+    pub(super) fn new(revisions: watch::Sender<u64>) -> CatalogMemory {
+        CatalogMemory { catalog: Catalog::new(), revisions }
+    }
+
+    fn tell(&self) {
+        let now = self.catalog.view().revision();
+        self.revisions.send_if_modified(|told| std::mem::replace(told, now) != now);
+    }
+}
 
 impl Memory for CatalogMemory {
     fn apply(&mut self, command: &[u8]) -> Result<Vec<u8>> {
-        self.0.apply_bytes(command).map(|answer| encode_answer(&answer))
+        let answer = self.catalog.apply_bytes(command)?;
+        self.tell();
+        Ok(encode_answer(&answer))
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        self.0.snapshot()
+        self.catalog.snapshot()
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
-        self.0 = Catalog::restore(snapshot)?;
+        self.catalog = Catalog::restore(snapshot)?;
+        self.tell();
         Ok(())
     }
 }

@@ -17,12 +17,17 @@
 //! - [`server`]: [`Meta`], opening, changing and following the catalog.
 //! - `service`: the calls of the links.
 //! - `keeper`: what the leader sees to by itself: nodes that fall silent.
+//! - `figures`: what nodes say of the shards they lead.
+//! - [`jobs`]: moves of shards, draining, repair: what is to be done, and the loop that does it.
 //!
 //! Invariants owed to the floors above:
 //! - A change that was answered is on the disks of a majority.
 //! - Who follows is told every change, in order, or all of the catalog.
+//! - A job that was begun is brought to its end by whoever leads, or called off.
 
+mod figures;
 mod folder;
+pub mod jobs;
 mod keeper;
 mod memory;
 pub mod options;

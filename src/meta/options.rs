@@ -4,6 +4,7 @@ use crate::base::{Error, Result};
 use crate::env::rng::Seeds;
 use crate::env::{Clock, Disk, RealClock, RealDisk, Workers};
 use crate::log::LogOptions;
+use crate::meta::jobs::Limits;
 use crate::raft::GroupOptions;
 use crate::rpc::link::LinkOptions;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub struct MetaOptions {
     /// A suspect node that was not heard of for so long is dead. Default 5 minutes; above
     /// `suspect_after`.
     pub dead_after: Duration,
+    /// How much is moved at a time.
+    pub limits: Limits,
     /// Settings of the group.
     pub group: GroupOptions,
     /// Where the folder lies. Default: the operating system's files.
@@ -50,6 +53,7 @@ impl MetaOptions {
             peers,
             suspect_after: Duration::from_secs(3),
             dead_after: Duration::from_secs(300),
+            limits: Limits::default(),
             group: GroupOptions::default(),
             disk: RealDisk::shared(),
             clock: Arc::new(RealClock::new()),
@@ -83,6 +87,12 @@ impl MetaOptions {
         }
         if self.dead_after <= self.suspect_after {
             return Err(Error::invalid("a node is dead later than it is suspect"));
+        }
+        let lease_ms = self.limits.lease.as_millis();
+        if self.limits.moves_per_node == 0 || !(100..=3_600_000).contains(&lease_ms) {
+            let message = "a node has one move at a time at least, and a job is held for 100 ms to \
+                           an hour";
+            return Err(Error::invalid(message));
         }
         Ok(())
     }

@@ -6,6 +6,8 @@ use crate::catalog::{
 };
 use crate::env::disk::FileLock;
 use crate::log::{Log, LogOptions, SyncLevel};
+use crate::meta::figures::Reports;
+use crate::meta::jobs::runner;
 use crate::meta::memory::CatalogMemory;
 use crate::meta::options::MetaOptions;
 use crate::meta::{folder, keeper};
@@ -14,12 +16,14 @@ use crate::raft::{
 };
 use crate::rpc::cluster::meta::{CHANGES_MAX, Followed};
 use crate::rpc::cluster::method;
+use crate::rpc::cluster::report::{decode_reports, encode_reports};
 use crate::rpc::link::{CallError, Hello, Links, Role};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
 /// The catalog's group: below those of shards.
 const GROUP: GroupId = GroupId(0);
@@ -27,8 +31,6 @@ const GROUP: GroupId = GroupId(0);
 const WORKERS: usize = 2;
 /// The class of links for calls; those of the group's messages are below.
 const CALLS: u8 = 3;
-/// How often who waits for a change looks.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A metadata node. Clones share it; [`Meta::stop`] ends it.
 #[derive(Clone)]
@@ -41,8 +43,14 @@ pub(super) struct Inner {
     pub(super) host: Host,
     pub(super) group: Group,
     pub(super) machine: MemoryMachine<CatalogMemory>,
+    /// To the other metadata nodes.
     links: Links,
-    keeper: std::sync::Mutex<Option<JoinHandle<()>>>,
+    /// To data nodes, by their numbers.
+    pub(super) nodes: Links,
+    /// The catalog's revision, as applied here.
+    pub(super) revisions: watch::Sender<u64>,
+    pub(super) figures: Reports,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     _lock: Box<dyn FileLock>,
 }
 
@@ -88,7 +96,8 @@ impl Meta {
         let host_options = HostOptions::new(options.dir.join("groups"), work, nonce);
         let peers = Arc::new(LinkPeers(links.clone()));
         let host = Host::new(host_options, disk.clone(), log, peers, recovered)?;
-        let machine = MemoryMachine::new(disk, CatalogMemory::default());
+        let revisions = watch::Sender::new(0);
+        let machine = MemoryMachine::new(disk, CatalogMemory::new(revisions.clone()));
         let state = Box::new(machine.clone());
         let is_new = host.replicas().is_empty();
         let group = match is_new {
@@ -100,22 +109,33 @@ impl Meta {
         if options.peers.iter().all(|(id, _)| options.id <= *id) {
             group.initialize(options.peers.iter().map(|(id, _)| *id).collect()).await?;
         }
-        let keeper = std::sync::Mutex::default();
-        let inner = Inner { options, host, group, machine, links, keeper, _lock: lock };
+        let nodes = Links::new(hello, options.link.clone());
+        let inner = Inner {
+            options,
+            host,
+            group,
+            machine,
+            links,
+            nodes,
+            revisions,
+            figures: Reports::default(),
+            tasks: std::sync::Mutex::default(),
+            _lock: lock,
+        };
         let meta = Meta { inner: Arc::new(inner) };
-        let kept = tokio::spawn(keeper::run(Arc::downgrade(&meta.inner)));
-        *meta.inner.keeper.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(kept);
+        *meta.inner.tasks() = vec![
+            tokio::spawn(keeper::run(Arc::downgrade(&meta.inner))),
+            tokio::spawn(runner::run(Arc::downgrade(&meta.inner))),
+        ];
         Ok(meta)
     }
 
     /// Ends it: what was answered is on disk.
     pub async fn stop(&self) {
-        let keeper = {
-            let mut keeper = self.inner.keeper.lock();
-            keeper.as_mut().map_or(None, |keeper| keeper.take())
-        };
-        if let Some(keeper) = keeper {
-            keeper.abort();
+        let tasks = std::mem::take(&mut *self.inner.tasks());
+        for task in tasks {
+            task.abort();
+            _ = task.await;
         }
         self.inner.host.stop_all().await;
     }
@@ -144,7 +164,11 @@ impl Meta {
 
 impl Inner {
     pub(super) fn view(&self) -> View {
-        self.machine.read(|memory| memory.0.view().clone())
+        self.machine.read(|memory| memory.catalog.view().clone())
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -180,16 +204,56 @@ impl Inner {
     /// The changes behind `revision`, once there are any, or none after `wait`.
     pub(super) async fn follow(&self, revision: u64, wait: Duration) -> Result<Followed> {
         let until = Instant::now() + wait;
+        let mut revisions = self.revisions.subscribe();
         loop {
+            revisions.mark_unchanged();
             if let Some(followed) = self.machine.read(|memory| behind(memory, revision))? {
                 return Ok(followed);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !matches!(timeout_at(until, revisions.changed()).await, Ok(Ok(()))) {
                 return Ok(Followed::Changes(Vec::new()));
             }
-            sleep(LOOK.min(left)).await;
         }
+    }
+
+    /// Takes what a node says of its shards, or passes it on to who leads.
+    pub(super) async fn take_reports(
+        &self,
+        from: &Hello,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes> {
+        if self.leads() {
+            self.figures.take(decode_reports(&body)?);
+            return Ok(Bytes::new());
+        }
+        self.ask_leader(from, method::REPORT, body, patience).await
+    }
+
+    /// What was reported, to this node or to who leads.
+    pub(super) async fn reports(&self, from: &Hello, patience: Duration) -> Result<Bytes> {
+        if self.leads() {
+            return Ok(encode_reports(&self.figures.all()));
+        }
+        self.ask_leader(from, method::REPORTS, Bytes::new(), patience).await
+    }
+
+    /// Passes a question on to who leads: once, and not one that was passed on.
+    async fn ask_leader(
+        &self,
+        from: &Hello,
+        method: u16,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes> {
+        let leader = self.group.status().leader.filter(|_| from.role != Role::Meta);
+        let Some(leader) = leader.filter(|leader| *leader != self.options.id) else {
+            let message = "no metadata node leads now; try again soon";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let link = self.links.get(leader, CALLS)?;
+        let answer = link.call(method, body, Instant::now() + patience).await;
+        answer.map_err(CallError::into_error)
     }
 
     pub(super) fn receive(&self, from: &Hello, class: u8, body: Bytes) {
@@ -205,7 +269,7 @@ impl Inner {
 
 /// What is new behind a revision; none if nothing is.
 fn behind(memory: &CatalogMemory, revision: u64) -> Result<Option<Followed>> {
-    let catalog = &memory.0;
+    let catalog = &memory.catalog;
     let now = catalog.view().revision();
     if now <= revision {
         // Nothing, or this replica lags.

@@ -15,7 +15,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 impl LinkService for Meta {
     fn greet(&self, from: &Hello) -> Result<Hello> {
-        let cluster = self.inner.machine.read(|m| m.0.view().cluster().map(|c| c.id));
+        let cluster = self.inner.machine.read(|m| m.catalog.view().cluster().map(|c| c.id));
         let node = self.inner.options.id;
         let cluster = cluster.unwrap_or_default();
         let own = Hello { role: Role::Meta, cluster, node, incarnation: 0 };
@@ -26,11 +26,19 @@ impl LinkService for Meta {
         Err(Error::new(ErrorKind::Refused, message))
     }
 
-    async fn call(&self, _: Hello, method: u16, patience: Duration, body: Bytes) -> Result<Bytes> {
+    async fn call(
+        &self,
+        from: Hello,
+        method: u16,
+        patience: Duration,
+        body: Bytes,
+    ) -> Result<Bytes> {
         let patience = patience.min(PATIENCE_MAX);
         match method {
             method::PROPOSE => self.inner.propose(body, false, patience).await,
             method::PROPOSE_PASSED_ON => self.inner.propose(body, true, patience).await,
+            method::REPORT => self.inner.take_reports(&from, body, patience).await,
+            method::REPORTS => self.inner.reports(&from, patience).await,
             method::FOLLOW => {
                 let (revision, wait) = decode_follow(&body)?;
                 let followed = self.inner.follow(revision, wait.min(WAIT_MAX)).await?;

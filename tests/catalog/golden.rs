@@ -64,6 +64,7 @@ fn history() -> (Catalog, Vec<Command>) {
         ShardChange::AddLearner(NodeId(4)),
         ShardChange::LearnerReady(ReplicaId(7)),
         ShardChange::Promote(ReplicaId(7)),
+        ShardChange::Leave(ReplicaId(2)),
         ShardChange::Remove(ReplicaId(2)),
         ShardChange::BeginSplit(1_000),
         ShardChange::CancelSplit,

@@ -28,8 +28,11 @@ fn step(catalog: &mut Catalog, next: &Move) -> bool {
         }
         Step::Promote(replica) => _ = change_shard(catalog, id, ShardChange::Promote(replica)),
         Step::TransferLeader(replica) => lead(catalog, id, replica),
-        Step::Remove(replica) => {
+        Step::Leave(replica) => {
             assert_ne!(before.leader.map(|l| l.replica), Some(replica), "leaders leave first");
+            _ = change_shard(catalog, id, ShardChange::Leave(replica));
+        }
+        Step::AwaitRemoval(replica) => {
             _ = change_shard(catalog, id, ShardChange::Remove(replica));
         }
     }
@@ -57,6 +60,7 @@ fn run(catalog: &mut Catalog, next: &Move) {
 fn settle(catalog: &mut Catalog, mut plan: impl FnMut(&Catalog) -> Plan) -> (Plan, usize) {
     let mut moves = 0;
     for _ in 0..400 {
+        let_go(catalog);
         let planned = plan(catalog);
         let mut shards: Vec<_> = planned.moves.iter().map(Move::shard).collect();
         shards.sort();
@@ -69,6 +73,18 @@ fn settle(catalog: &mut Catalog, mut plan: impl FnMut(&Catalog) -> Plan) -> (Pla
         planned.moves.iter().for_each(|next| run(catalog, next));
     }
     panic!("plans go on for ever");
+}
+
+/// The groups let go of what is leaving, whatever became of the moves that said so.
+fn let_go(catalog: &mut Catalog) {
+    let leaving = |shard: &Shard| {
+        let gone = shard.replicas.iter().filter(|r| r.state == ReplicaState::Leaving);
+        gone.map(|r| (shard.id, r.id)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = catalog.view().shards().flat_map(leaving).collect();
+    for (shard, replica) in all {
+        change_shard(catalog, shard, ShardChange::Remove(replica));
+    }
 }
 
 /// Every shard is led by its first replica.

@@ -2,7 +2,7 @@
 //! do not.
 
 use crate::world::{START_MS, profile};
-use arqondb::catalog::records::{JobKind, NodeState, Role, UserRole};
+use arqondb::catalog::records::{JobKind, NodeState, ReplicaState, Role, UserRole};
 use arqondb::catalog::{
     Action, Catalog, Command, JobChange, JobId, NodeId, ReplicaId, ShardChange, ShardId,
 };
@@ -97,17 +97,20 @@ impl Random {
         let replica = self.one_of(&shard.replicas).id;
         let learner = shard.replicas.iter().find(|r| r.role == Role::Learner);
         let learner = learner.map_or(replica, |r| r.id);
+        let leaving = shard.replicas.iter().find(|r| r.state == ReplicaState::Leaving);
+        let leaving = leaving.map_or(replica, |r| r.id);
         let mut expected = shard.epoch;
         expected.config += u64::from(self.rng.one_in(10));
         let slot = |rng: &mut Rng| {
             let slots = shard.slots;
             slots.first + rng.below(u64::from(slots.count()) + 1) as u16
         };
-        let change = match self.rng.below(10) {
+        let change = match self.rng.below(11) {
             0 | 1 => ShardChange::AddLearner(self.node(catalog).unwrap_or((NodeId(1), 1)).0),
             2 | 3 => ShardChange::LearnerReady(learner),
             4 | 5 => ShardChange::Promote(learner),
-            6 => ShardChange::Remove(replica),
+            6 => ShardChange::Leave(replica),
+            10 => ShardChange::Remove(leaving),
             7 => ShardChange::SetDesired(self.rng.below(6) as u32),
             8 => ShardChange::BeginSplit(slot(&mut self.rng)),
             _ if self.rng.one_in(4) => ShardChange::CancelSplit,

@@ -8,7 +8,7 @@ use arqondb::ErrorKind;
 use arqondb::catalog::limits::{
     COMMAND_BYTES_MAX, NAME_BYTES_MAX, OPAQUE_BYTES_MAX, TEXT_BYTES_MAX, VERIFIER_BYTES_MAX,
 };
-use arqondb::catalog::records::{Epoch, JobKind, JobState, NodeState, UserRole};
+use arqondb::catalog::records::{Epoch, JobKind, JobState, NodeState, ReplicaState, UserRole};
 use arqondb::catalog::{
     Action, Catalog, Command, JobChange, JobId, NodeId, Outcome, ReplicaId, ShardChange, ShardId,
     Standing, encode_command,
@@ -141,7 +141,9 @@ fn nodes_and_shards(catalog: &Catalog) -> Vec<(Action, ErrorKind)> {
         (of(ShardChange::LearnerReady(ReplicaId(999))), NotFound),
         (of(ShardChange::LearnerReady(shard.replicas[0].id)), Refused),
         (of(ShardChange::Promote(shard.replicas[0].id)), Refused),
+        (of(ShardChange::Leave(ReplicaId(999))), NotFound),
         (of(ShardChange::Remove(ReplicaId(999))), NotFound),
+        (of(ShardChange::Remove(shard.replicas[0].id)), Refused),
         (of(ShardChange::SetDesired(0)), InvalidArgument),
         (of(ShardChange::BeginSplit(shard.slots.first)), InvalidArgument),
         (of(ShardChange::BeginSplit(shard.slots.last + 1)), InvalidArgument),
@@ -232,13 +234,24 @@ fn a_shard_keeps_its_quorum_and_a_pending_split_its_replicas() {
     let replicas = catalog.view().shard(SHARD).unwrap().replicas.clone();
     kill(&mut catalog, replicas[2].node);
     // Two of three live: neither may go, the lost one may.
-    let remove = change(&catalog, SHARD, ShardChange::Remove(replicas[0].id));
-    let refusal = apply(&mut catalog, remove);
+    let leave = change(&catalog, SHARD, ShardChange::Leave(replicas[0].id));
+    let refusal = apply(&mut catalog, leave);
     assert_eq!(refusal.unwrap_err().kind(), ErrorKind::Refused);
     change_shard(&mut catalog, SHARD, ShardChange::BeginSplit(100));
-    let remove = change(&catalog, SHARD, ShardChange::Remove(replicas[2].id));
-    assert_eq!(apply(&mut catalog, remove).unwrap_err().kind(), ErrorKind::Conflict);
+    let leave = change(&catalog, SHARD, ShardChange::Leave(replicas[2].id));
+    assert_eq!(apply(&mut catalog, leave).unwrap_err().kind(), ErrorKind::Conflict);
     change_shard(&mut catalog, SHARD, ShardChange::CancelSplit);
+    change_shard(&mut catalog, SHARD, ShardChange::Leave(replicas[2].id));
+    // On its way out it stays so, whatever becomes of its node, and goes when its group says so.
+    let (node, incarnation) = (replicas[2].node, 100 + replicas[2].node.0);
+    done(&mut catalog, Action::Heartbeat { node, incarnation });
+    kill(&mut catalog, node);
+    let leaving = catalog.view().shard(SHARD).unwrap().replicas[2];
+    assert_eq!(leaving.state, ReplicaState::Leaving);
+    let again = change(&catalog, SHARD, ShardChange::Leave(leaving.id));
+    assert_eq!(apply(&mut catalog, again).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let begin = change(&catalog, SHARD, ShardChange::BeginSplit(100));
+    assert_eq!(apply(&mut catalog, begin).unwrap_err().kind(), ErrorKind::Refused);
     let shard = change_shard(&mut catalog, SHARD, ShardChange::Remove(replicas[2].id));
     assert_eq!(shard.replicas.len(), 2);
     // A learner that catches up keeps the shard from being split, and cannot lead.

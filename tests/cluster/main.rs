@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backup;
+mod downs;
 mod failover;
+mod jobs;
 mod restore;
 mod world;
+mod writer;

@@ -5,6 +5,7 @@ use arqondb::catalog::{Action, View};
 use arqondb::gateway::{Gateway, GatewayOptions, RemoteShards};
 use arqondb::meta::{Meta, MetaOptions};
 use arqondb::node::cluster::{Member, MemberOptions};
+use arqondb::raft::GroupOptions;
 use arqondb::rpc::cluster::MetaClient;
 use arqondb::rpc::link::{Hello, Role, listen};
 use std::collections::BTreeMap;
@@ -26,7 +27,6 @@ pub(crate) fn soon() -> Instant {
 
 /// A part that listens.
 struct Listening {
-    address: String,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<()>>,
 }
@@ -43,10 +43,9 @@ async fn bind(address: &str) -> TcpListener {
 }
 
 fn serve<S: arqondb::rpc::link::LinkService>(listener: TcpListener, part: S) -> Listening {
-    let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(listen(listener, Arc::new(part), stopped));
-    Listening { address, stop, task }
+    Listening { stop, task }
 }
 
 impl Listening {
@@ -61,16 +60,42 @@ pub(crate) struct Node {
     link: Listening,
 }
 
+/// How a world differs from the usual one.
+#[derive(Clone)]
+pub(crate) struct Ways {
+    pub(crate) suspect_after: Duration,
+    pub(crate) dead_after: Duration,
+    pub(crate) group: GroupOptions,
+}
+
+impl Default for Ways {
+    fn default() -> Ways {
+        let options = MetaOptions::new("", 1, Vec::new());
+        let (suspect_after, dead_after) = (options.suspect_after, options.dead_after);
+        Ways { suspect_after, dead_after, group: GroupOptions::default() }
+    }
+}
+
+impl Ways {
+    /// Nodes are dead soon after they have fallen silent.
+    pub(crate) fn hasty() -> Ways {
+        let (suspect_after, dead_after) = (Duration::from_secs(2), Duration::from_secs(4));
+        Ways { suspect_after, dead_after, ..Ways::default() }
+    }
+}
+
 pub(crate) struct World {
     dir: TempDir,
-    metas: Vec<(Meta, Listening)>,
+    ways: Ways,
+    metas: BTreeMap<u64, (Meta, Listening)>,
+    meta_peers: Vec<(u64, String)>,
     pub(crate) nodes: BTreeMap<usize, Node>,
     addresses: BTreeMap<usize, String>,
 }
 
 impl World {
     /// Metadata nodes that lead nothing yet, and no node.
-    pub(crate) async fn start(metas: u64) -> World {
+    pub(crate) async fn start(metas: u64, ways: Ways) -> World {
         let dir = tempfile::tempdir().unwrap();
         let mut listeners = Vec::new();
         for _ in 0..metas {
@@ -78,18 +103,65 @@ impl World {
         }
         let address = |l: &TcpListener| l.local_addr().unwrap().to_string();
         let peers: Vec<(u64, String)> = (1..).zip(listeners.iter().map(address)).collect();
-        let mut started = Vec::new();
+        let mut world = World {
+            dir,
+            ways,
+            metas: BTreeMap::new(),
+            meta_peers: peers.clone(),
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+        };
         for ((id, _), listener) in peers.iter().zip(listeners) {
-            let folder = dir.path().join(format!("meta-{id}"));
-            let options = MetaOptions::new(folder, *id, peers.clone());
-            let meta = Meta::open(options).await.unwrap();
-            started.push((meta.clone(), serve(listener, meta)));
+            world.open_meta(*id, listener).await;
         }
-        World { dir, metas: started, nodes: BTreeMap::new(), addresses: BTreeMap::new() }
+        world
+    }
+
+    async fn open_meta(&mut self, id: u64, listener: TcpListener) {
+        let folder = self.dir.path().join(format!("meta-{id}"));
+        let Ways { suspect_after, dead_after, .. } = self.ways;
+        let until = soon();
+        // One that was stopped lets go of its folder when its last call has ended.
+        let meta = loop {
+            let options = MetaOptions {
+                suspect_after,
+                dead_after,
+                ..MetaOptions::new(&folder, id, self.meta_peers.clone())
+            };
+            match Meta::open(options).await {
+                Ok(meta) => break meta,
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        };
+        self.metas.insert(id, (meta.clone(), serve(listener, meta)));
+    }
+
+    /// Starts a metadata node that was stopped.
+    pub(crate) async fn start_meta(&mut self, id: u64) {
+        let at = self.meta_peers.iter().find(|(peer, _)| *peer == id).unwrap().1.clone();
+        self.open_meta(id, bind(&at).await).await;
+    }
+
+    /// Stops a metadata node.
+    pub(crate) async fn stop_meta(&mut self, id: u64) {
+        let (meta, link) = self.metas.remove(&id).unwrap();
+        meta.stop().await;
+        link.end().await;
+    }
+
+    /// The metadata node that leads, if one does now.
+    pub(crate) fn leading_meta(&self) -> Option<u64> {
+        self.metas.iter().find(|(_, (meta, _))| meta.leads()).map(|(id, _)| *id)
+    }
+
+    /// The metadata nodes that run.
+    pub(crate) fn metas(&self) -> Vec<u64> {
+        self.metas.keys().copied().collect()
     }
 
     pub(crate) fn meta_addresses(&self) -> Vec<String> {
-        self.metas.iter().map(|(_, link)| link.address.clone()).collect()
+        self.meta_peers.iter().map(|(_, address)| address.clone()).collect()
     }
 
     pub(crate) fn client(&self) -> MetaClient {
@@ -106,7 +178,7 @@ impl World {
         let address = self.addresses.get(&node).cloned().unwrap_or("127.0.0.1:0".into());
         let listener = bind(&address).await;
         let address = listener.local_addr().unwrap().to_string();
-        let options = options(&self.folder(node), self.meta_addresses(), &address);
+        let options = options(&self.folder(node), self.meta_addresses(), &address, &self.ways);
         let member = Member::open(options).await.unwrap();
         let link = serve(listener, member.clone());
         self.addresses.insert(node, address);
@@ -122,7 +194,17 @@ impl World {
 
     /// `nodes` nodes, and `shards` shards with `replicas` replicas each.
     pub(crate) async fn cluster(metas: u64, nodes: usize, shards: u32, replicas: u32) -> World {
-        let mut world = World::start(metas).await;
+        World::cluster_with(metas, nodes, shards, replicas, Ways::default()).await
+    }
+
+    pub(crate) async fn cluster_with(
+        metas: u64,
+        nodes: usize,
+        shards: u32,
+        replicas: u32,
+        ways: Ways,
+    ) -> World {
+        let mut world = World::start(metas, ways).await;
         let client = world.client();
         let init = Action::InitCluster { id: [7; 16], name: "test".into(), version: 1 };
         client.propose(init, soon()).await.unwrap();
@@ -147,6 +229,11 @@ impl World {
     }
 }
 
-fn options(dir: &Path, meta: Vec<String>, address: &str) -> MemberOptions {
-    MemberOptions { memory_budget_bytes: 64 << 20, ..MemberOptions::new(dir, meta, address) }
+fn options(dir: &Path, meta: Vec<String>, address: &str, ways: &Ways) -> MemberOptions {
+    MemberOptions {
+        memory_budget_bytes: 64 << 20,
+        heartbeat: Duration::from_millis(200),
+        group: ways.group.clone(),
+        ..MemberOptions::new(dir, meta, address)
+    }
 }

@@ -7,7 +7,7 @@ use crate::catalog::event::Event;
 use crate::catalog::ids::NodeId;
 use crate::catalog::limits::{LABELS_MAX, NODES_MAX, check_length, check_name, check_text};
 use crate::catalog::records::{
-    Cluster, Family, Node, NodeProfile, NodeState, ReplicaState, Role, Shard,
+    Cluster, Family, Node, NodeProfile, NodeState, Replica, ReplicaState, Role, Shard,
 };
 use crate::catalog::refusal::{Refusal, Standing};
 
@@ -211,11 +211,15 @@ impl Turn<'_> {
     fn mark_replicas(&mut self, node: NodeId, state: impl Fn(Role) -> ReplicaState) {
         for shard in self.view.shards_on(node) {
             let mut marked: Shard = shard.clone();
-            for replica in marked.replicas.iter_mut().filter(|r| r.node == node) {
+            // What is leaving stays so: its group may have let go of it.
+            let ours = |r: &&mut Replica| r.node == node && r.state != ReplicaState::Leaving;
+            for replica in marked.replicas.iter_mut().filter(ours) {
                 replica.state = state(replica.role);
             }
-            marked.epoch.config += 1;
-            self.events.push(Event::ShardChanged(marked));
+            if marked.replicas != shard.replicas {
+                marked.epoch.config += 1;
+                self.events.push(Event::ShardChanged(marked));
+            }
         }
     }
 

@@ -118,6 +118,7 @@ impl Turn<'_> {
                 let replica = learner(&mut shard, id, ReplicaState::Ready)?;
                 replica.role = Role::Voter;
             }
+            ShardChange::Leave(replica) => leave(&mut shard, replica)?,
             ShardChange::Remove(replica) => remove(&mut shard, replica)?,
             ShardChange::SetDesired(desired) => {
                 check_desired(desired)?;
@@ -164,10 +165,12 @@ impl Turn<'_> {
         if self.view.shards().count() >= SHARDS_MAX {
             return Err(Refusal::refused(format!("a cluster has at most {SHARDS_MAX} shards")));
         }
-        if let Some(replica) = shard.replicas.iter().find(|r| r.state == ReplicaState::Joining) {
+        let on_its_way =
+            |r: &&Replica| matches!(r.state, ReplicaState::Joining | ReplicaState::Leaving);
+        if let Some(replica) = shard.replicas.iter().find(on_its_way) {
             let message = format!(
-                "replica {} of shard {} is catching up; split the shard when it has",
-                replica.id, shard.id
+                "replica {} of shard {} is {}; split the shard when that is over",
+                replica.id, shard.id, replica.state
             );
             return Err(Refusal::refused(message).with(Standing::Shard(shard.clone())));
         }
@@ -198,12 +201,32 @@ impl Turn<'_> {
     }
 }
 
-fn remove(shard: &mut Shard, replica: ReplicaId) -> Decided<()> {
-    shard.replica(replica).ok_or_else(|| no_replica(shard, replica))?;
+fn leave(shard: &mut Shard, replica: ReplicaId) -> Decided<()> {
+    let known = *shard.replica(replica).ok_or_else(|| no_replica(shard, replica))?;
+    if known.state == ReplicaState::Leaving {
+        let message = format!("replica {replica} of shard {} is leaving", shard.id);
+        let standing = Standing::Shard(shard.clone());
+        return Err(Refusal::new(ErrorKind::AlreadyExists, message).with(standing));
+    }
     if !shard.can_lose(replica) {
         let message = format!(
             "without replica {replica} shard {} would have no quorum; add another first",
             shard.id
+        );
+        return Err(Refusal::refused(message).with(Standing::Shard(shard.clone())));
+    }
+    for leaving in shard.replicas.iter_mut().filter(|r| r.id == replica) {
+        leaving.state = ReplicaState::Leaving;
+    }
+    Ok(())
+}
+
+fn remove(shard: &mut Shard, replica: ReplicaId) -> Decided<()> {
+    let known = *shard.replica(replica).ok_or_else(|| no_replica(shard, replica))?;
+    if known.state != ReplicaState::Leaving {
+        let message = format!(
+            "replica {replica} of shard {} is {}; it must leave the group before",
+            shard.id, known.state
         );
         return Err(Refusal::refused(message).with(Standing::Shard(shard.clone())));
     }

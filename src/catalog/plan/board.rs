@@ -39,7 +39,8 @@ impl<'a> Board<'a> {
             let (replicas, bytes) = carried.get(&node.id).copied().unwrap_or_default();
             Candidate::new(node, replicas, bytes)
         };
-        let candidates = view.nodes().filter_map(candidate).collect();
+        // A shard that is there already can wait for a node that takes part.
+        let candidates = view.nodes().filter_map(candidate).filter(|c| c.active).collect();
         let jobs = view.jobs().filter(|job| job.state.is_active());
         let mut busy: BTreeSet<ShardId> = jobs.filter_map(|job| job.shard).collect();
         busy.extend(view.shards().filter(|s| s.split.is_some()).map(|s| s.id));

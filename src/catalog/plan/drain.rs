@@ -2,13 +2,15 @@
 
 use super::board::{Board, ShardFigures};
 use super::moves::{Move, Plan};
+use super::repair::is_coming;
 use crate::catalog::ids::{NodeId, ReplicaId};
 use crate::catalog::records::{NodeState, Replica, ReplicaState, Role, Shard};
 use crate::catalog::view::View;
 use std::collections::BTreeMap;
 
-/// Up to `max` moves away from `node`, leaders first. Plan again when they are done; a plan without
-/// moves and without stuck shards says that the node is empty, once no job is active on its shards.
+/// Up to `max` moves away from `node`, leaders first; what is on its way out already needs none.
+/// Plan again when they are done; a plan without moves and without stuck shards says that the node
+/// is empty, or will be once no job is active on its shards.
 pub fn drain(view: &View, node: NodeId, figures: &ShardFigures, max: usize) -> Plan {
     let mut board = Board::new(view, figures);
     board.candidates.retain(|candidate| candidate.node != node);
@@ -20,6 +22,7 @@ pub fn drain(view: &View, node: NodeId, figures: &ShardFigures, max: usize) -> P
         .free_shards()
         .into_iter()
         .filter_map(|shard| shard.replica_on(node).map(|replica| (shard, *replica)))
+        .filter(|(_, replica)| replica.state != ReplicaState::Leaving)
         .collect();
     let mut plan = Plan::default();
     for (shard, replica) in shards.iter().filter(|(s, _)| s.leader_node() == Some(node)) {
@@ -72,8 +75,7 @@ fn leave(board: &Board<'_>, shard: &Shard, replica: &Replica) -> Option<Option<N
     if !shard.has_quorum() {
         return None;
     }
-    let caught = |r: &&Replica| r.role == Role::Learner && r.state != ReplicaState::Lost;
-    if let Some(learner) = others.clone().find(caught) {
+    if let Some(learner) = others.clone().find(|r| is_coming(r)) {
         return Some(Some(learner.node));
     }
     board.place(&board.nodes_without(shard, Some(replica.id))).map(Some)

@@ -6,11 +6,11 @@
 //! it now: no quorum, or no node for it.
 //!
 //! In reading order: [`moves`], [`board`] (what the nodes carry, while a plan is made), [`repair`],
-//! [`drain`], [`rebalance`].
+//! [`drain`], [`rebalance`]; [`members`]: how a shard's group follows what the catalog names.
 //!
 //! Invariants owed to whoever runs the moves:
-//! - A replica is added, caught up and promoted before another is removed, and none is removed that
-//!   leaves its shard without a quorum.
+//! - A replica is added, caught up and promoted before another is sent on its way out, and none is
+//!   that leaves its shard without a quorum.
 //! - A plan has at most one move a shard, and none for a shard that has an active job or a pending
 //!   split.
 //! - Moves never crowd a failure domain beyond its cap, and a plan made from their result does not
@@ -18,12 +18,14 @@
 
 mod board;
 mod drain;
+mod members;
 mod moves;
 mod rebalance;
 mod repair;
 
 pub use board::{Figures, ShardFigures};
 pub use drain::drain;
+pub use members::{MemberStep, Members, member_step};
 pub use moves::{Move, Plan, Step, next_step};
 pub use rebalance::rebalance;
 pub use repair::repair;

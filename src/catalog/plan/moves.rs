@@ -55,8 +55,10 @@ pub enum Step {
     Promote(ReplicaId),
     /// Let this replica lead.
     TransferLeader(ReplicaId),
-    /// Remove this replica.
-    Remove(ReplicaId),
+    /// Send this replica on its way out.
+    Leave(ReplicaId),
+    /// Wait until this replica is gone.
+    AwaitRemoval(ReplicaId),
     /// The move is at its end.
     Finished,
 }
@@ -88,6 +90,9 @@ fn step_to(shard: &Shard, node: NodeId) -> Result<Step> {
     let Some(replica) = shard.replica_on(node) else { return Ok(Step::AddLearner(node)) };
     match (replica.role, replica.state) {
         (_, ReplicaState::Lost) => Err(senseless(shard, format!("node {node} died meanwhile"))),
+        (_, ReplicaState::Leaving) => {
+            Err(senseless(shard, format!("its replica on node {node} is on its way out")))
+        }
         (Role::Learner, ReplicaState::Joining) => Ok(Step::AwaitLearner(replica.id)),
         (Role::Learner, ReplicaState::Ready) => Ok(Step::Promote(replica.id)),
         (Role::Voter, _) => Ok(Step::Finished),
@@ -96,6 +101,9 @@ fn step_to(shard: &Shard, node: NodeId) -> Result<Step> {
 
 fn step_from(shard: &Shard, from: ReplicaId, to: Option<NodeId>) -> Result<Step> {
     let Some(leaving) = shard.replica(from) else { return Ok(Step::Finished) };
+    if leaving.state == ReplicaState::Leaving {
+        return Ok(Step::AwaitRemoval(from));
+    }
     let live = shard.replicas.iter().filter(|r| r.is_live_voter()).count();
     if leaving.is_live_voter() && live <= shard.desired as usize {
         let why = format!("without replica {from} it has fewer voters than it should");
@@ -111,7 +119,7 @@ fn step_from(shard: &Shard, from: ReplicaId, to: Option<NodeId>) -> Result<Step>
             return Ok(Step::TransferLeader(next.id));
         }
     }
-    Ok(Step::Remove(from))
+    Ok(Step::Leave(from))
 }
 
 fn senseless(shard: &Shard, why: String) -> Error {

@@ -41,8 +41,7 @@ fn mend(board: &mut Board<'_>, shard: &Shard) -> Need {
     }
     let is_lost = |r: &&Replica| r.state == ReplicaState::Lost;
     let lost = shard.replicas.iter().filter(is_lost).min_by_key(|r| (r.role, r.id));
-    let learner =
-        shard.replicas.iter().find(|r| r.role == Role::Learner && r.state != ReplicaState::Lost);
+    let learner = shard.replicas.iter().find(|r| is_coming(r));
     let voters = shard.replicas.iter().filter(|r| r.is_live_voter()).count();
     let (from, to) = if voters < shard.desired as usize {
         let to = learner.map(|r| r.node).or_else(|| {
@@ -68,6 +67,12 @@ fn mend(board: &mut Board<'_>, shard: &Shard) -> Need {
     Need::Move(Move::Replica { shard: shard.id, from: from.map(|r| r.id), to })
 }
 
+/// A learner that may become a voter yet.
+pub(super) fn is_coming(replica: &Replica) -> bool {
+    let goes = matches!(replica.state, ReplicaState::Lost | ReplicaState::Leaving);
+    replica.role == Role::Learner && !goes
+}
+
 /// The voter to do without: rather one on a node that is not active, not the leader, and on the
 /// node that carries most.
 fn surplus<'s>(board: &Board<'_>, shard: &'s Shard) -> Option<&'s Replica> {
@@ -75,7 +80,8 @@ fn surplus<'s>(board: &Board<'_>, shard: &'s Shard) -> Option<&'s Replica> {
         let candidate = board.candidates.iter().find(|c| c.node == node);
         candidate.map_or(0, |c| c.replicas)
     };
-    shard.replicas.iter().filter(|r| shard.can_lose(r.id)).max_by_key(|r| {
+    let spare = shard.replicas.iter().filter(|r| r.is_live_voter() && shard.can_lose(r.id));
+    spare.max_by_key(|r| {
         let active = board.view.node(r.node).is_some_and(|n| n.state == NodeState::Active);
         let leads = shard.leader_node() == Some(r.node);
         (!active, !leads, carried(r.node), r.id)

@@ -180,7 +180,7 @@ struct ChangeShard {
     shard: u64,
     #[prost(message, optional, tag = "2")]
     expected: Option<Epoch>,
-    #[prost(oneof = "OfShard", tags = "3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "OfShard", tags = "3, 4, 5, 6, 7, 8, 9, 10, 11")]
     change: Option<OfShard>,
 }
 
@@ -202,6 +202,8 @@ enum OfShard {
     FinishSplit(Nothing),
     #[prost(message, tag = "10")]
     CancelSplit(Nothing),
+    #[prost(uint64, tag = "11")]
+    Leave(u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -483,6 +485,7 @@ fn from_shard_change(change: ShardChange) -> OfShard {
         ShardChange::BeginSplit(at) => OfShard::BeginSplit(u32::from(at)),
         ShardChange::FinishSplit => OfShard::FinishSplit(Nothing {}),
         ShardChange::CancelSplit => OfShard::CancelSplit(Nothing {}),
+        ShardChange::Leave(replica) => OfShard::Leave(replica.0),
     }
 }
 
@@ -496,6 +499,7 @@ fn to_shard_change(change: OfShard) -> Result<ShardChange> {
         OfShard::BeginSplit(at) => ShardChange::BeginSplit(read_split_slot(at)?),
         OfShard::FinishSplit(_) => ShardChange::FinishSplit,
         OfShard::CancelSplit(_) => ShardChange::CancelSplit,
+        OfShard::Leave(replica) => ShardChange::Leave(ReplicaId(replica)),
     })
 }
 

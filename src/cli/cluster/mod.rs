@@ -1,10 +1,18 @@
-//! `arqon cluster`: bringing a cluster to life, and looking at it.
+//! `arqon cluster`: bringing a cluster to life, looking at it, and moving its parts.
 //!
-//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`];
-//! [`backup`], [`restore`]; [`up`].
+//! What moves data is a job of the metadata plane: it goes on whatever becomes of this program.
+//!
+//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`]; [`follow`]
+//! (making a job, and following it), [`drain`] (and remove), [`place`] (move), [`balance`] (and
+//! join), [`jobs`]; [`backup`], [`restore`]; [`up`].
 
 pub mod backup;
+pub mod balance;
+pub mod drain;
+pub mod follow;
 pub mod init;
+pub mod jobs;
+pub mod place;
 pub mod restore;
 pub mod status;
 pub mod transfer;
@@ -21,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Bring a cluster to life, look at it, hand a shard's lead over
+/// Bring a cluster to life, look at it, move its parts
 #[derive(Debug, clap::Args)]
 pub struct Cluster {
     #[command(subcommand)]
@@ -32,10 +40,22 @@ pub struct Cluster {
 enum Verb {
     /// Give a new cluster its identity and its shards
     Init(init::Init),
-    /// Show nodes and shards
+    /// Show nodes, shards, and what is amiss
     Status(status::Status),
+    /// Let a node take part: wait for it, and give it its share
+    Join(balance::Join),
+    /// Move everything off a node, and keep it empty
+    Drain(drain::Drain),
+    /// Move everything off a node, and strike it off for good
+    Remove(drain::Remove),
+    /// Move a replica of a shard to another node
+    Move(place::Place),
     /// Make another node lead a shard
     TransferLeader(transfer::Transfer),
+    /// Spread replicas and leads evenly over the nodes
+    Rebalance(balance::Rebalance),
+    /// Show jobs, or call one off
+    Jobs(jobs::Jobs),
     /// Copy a cluster's data into a folder; look after such folders
     Backup(backup::Backup),
     /// Make a new cluster, or a folder for `arqon dev`, from a backup
@@ -54,6 +74,12 @@ impl Cluster {
             match self.verb {
                 Verb::Init(init) => init.run(context).await,
                 Verb::Status(status) => status.run(context).await,
+                Verb::Join(join) => join.run(context).await,
+                Verb::Drain(drain) => drain.run(context).await,
+                Verb::Remove(remove) => remove.run(context).await,
+                Verb::Move(place) => place.run(context).await,
+                Verb::Rebalance(rebalance) => rebalance.run(context).await,
+                Verb::Jobs(jobs) => jobs.run(context).await,
                 Verb::TransferLeader(transfer) => transfer.run(context).await,
                 Verb::Backup(backup) => backup.run(context).await,
                 Verb::Restore(restore) => restore.run(context).await,

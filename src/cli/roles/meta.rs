@@ -8,6 +8,7 @@ use crate::cli::interrupt::Signals;
 use crate::cli::settings::exposure::Guard;
 use crate::cli::settings::{Flags, MetaSettings};
 use crate::meta::MetaOptions;
+use crate::meta::jobs::Limits;
 use crate::raft::GroupOptions;
 use crate::rpc::link;
 use std::sync::Arc;
@@ -89,6 +90,10 @@ fn options(settings: &MetaSettings, at: String) -> Outcome<MetaOptions> {
     Ok(MetaOptions {
         suspect_after: settings.cluster.suspect_after,
         dead_after: settings.cluster.dead_after,
+        limits: Limits {
+            moves_per_node: usize::try_from(settings.cluster.moves_per_node).unwrap_or(1),
+            ..Limits::default()
+        },
         group: group_options(raft),
         ..MetaOptions::new(&settings.meta.dir, id, peers)
     })

@@ -11,6 +11,7 @@ use crate::node::cluster::copies::Copies;
 use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::Replicas;
+use crate::node::cluster::report;
 use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
@@ -117,6 +118,7 @@ impl Member {
             tokio::spawn(follow(Arc::downgrade(&member.inner))),
             tokio::spawn(beat(Arc::downgrade(&member.inner))),
             tokio::spawn(tend(Arc::downgrade(&member.inner))),
+            tokio::spawn(report::run(Arc::downgrade(&member.inner))),
         ];
         *member.inner.tasks() = tasks;
         Ok(member)

@@ -15,6 +15,7 @@
 //! - [`member`]: [`Member`], opening, registering, heartbeats, stopping.
 //! - `replicas`: what runs here, brought in line with the catalog.
 //! - `lead`: what a leader tells the catalog, and does for it.
+//! - `report`: what it says of the shards it leads.
 //! - `execute`: requests on a shard of a group.
 //! - `copies`: copies of shards, for who makes a backup.
 //! - `service`: the calls of the links.
@@ -30,6 +31,7 @@ mod lead;
 pub mod member;
 pub mod options;
 mod replicas;
+mod report;
 mod service;
 
 pub use member::Member;

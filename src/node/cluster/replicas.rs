@@ -75,6 +75,11 @@ impl Inner {
             let Some(replica) = record.replicas.iter().find(|r| r.node.0 == own) else { continue };
             let running = self.replicas.get(record.id);
             let done = match running {
+                // It was removed, and another came here, between two looks.
+                Some(running) if running.group.replica() != replica.id.0 => {
+                    self.replicas.map().remove(&record.id);
+                    self.begin(record, replica.id.0).await
+                }
                 Some(running) => {
                     running.group.set_places(places(record));
                     if let Some(kept) = self.replicas.map().get_mut(&record.id) {
@@ -90,8 +95,9 @@ impl Inner {
         let is_elsewhere = |shard: &ShardId| {
             view.shard(*shard).is_some_and(|record| record.replica_on(NodeId(own)).is_none())
         };
-        let running: Vec<ShardId> = self.replicas.map().keys().copied().collect();
-        for gone in running.into_iter().filter(is_elsewhere) {
+        // Those that do not run are among them: they were removed while this node was away.
+        let here = self.host.replicas().into_iter().map(|(group, _)| ShardId(group.0));
+        for gone in here.filter(is_elsewhere) {
             self.replicas.map().remove(&gone);
             all_well &= self.host.remove(gone.group()).await.is_ok();
         }

@@ -47,7 +47,7 @@ impl LinkService for Member {
                     let message = format!("shard {shard} has no replica on this node");
                     return Err(Error::new(ErrorKind::NotFound, message));
                 };
-                running.group.transfer_leader(u64::from_le_bytes(*to), patience).await?;
+                running.hand_to(u64::from_le_bytes(*to), patience).await?;
                 Ok(Bytes::new())
             }
             method::COPY_BEGIN..=method::COPY_END => {

@@ -14,6 +14,7 @@ use crate::catalog::{
 use crate::env::rng::entropy;
 use crate::op::kv::RequestId;
 use crate::rpc::cluster::method;
+use crate::rpc::cluster::report::{ShardReport, decode_reports, encode_reports};
 use crate::rpc::link::{CallError, Hello, Link, LinkOptions};
 use crate::rpc::ops::Cut;
 use bytes::Bytes;
@@ -225,6 +226,25 @@ impl MetaClient {
             }
             sleep(PAUSE).await;
         }
+    }
+
+    /// Tells the metadata node that leads of shards. Sent once; the next report mends a lost one.
+    ///
+    /// # Errors
+    /// If no metadata node took it.
+    pub async fn report(&self, reports: &[ShardReport], deadline: Instant) -> Result<()> {
+        let body = encode_reports(reports);
+        let told = self.inner.ask(method::REPORT, body, TURN, deadline).await;
+        told.map(|_| ()).map_err(CallError::into_error)
+    }
+
+    /// What nodes have reported of shards, to the metadata node that leads.
+    ///
+    /// # Errors
+    /// If no metadata node answers.
+    pub async fn reports(&self, deadline: Instant) -> Result<Vec<ShardReport>> {
+        let told = self.inner.ask(method::REPORTS, Bytes::new(), TURN, deadline).await;
+        decode_reports(&told.map_err(CallError::into_error)?)
     }
 }
 

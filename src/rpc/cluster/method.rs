@@ -6,6 +6,10 @@ pub const PROPOSE: u16 = 1;
 pub const PROPOSE_PASSED_ON: u16 = 2;
 /// To a metadata node: the changes behind a revision, waited for. See [`super::meta`].
 pub const FOLLOW: u16 = 3;
+/// To a metadata node: what a node says of the shards it leads. See [`super::report`].
+pub const REPORT: u16 = 4;
+/// To a metadata node: all that was reported. See [`super::report`].
+pub const REPORTS: u16 = 5;
 /// To a data node: requests for a shard. See [`super::shard_call`].
 pub const SHARD: u16 = 16;
 /// To a data node: hands the lead of a shard (u64 LE) to a replica (u64 LE).

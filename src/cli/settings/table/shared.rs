@@ -74,6 +74,8 @@ section! {
         suspect_after: Duration = Kind::Duration(500, 3_600_000), "5s";
         /// Silence after which a node is taken for dead, and its replicas are made anew elsewhere.
         dead_after: Duration = Kind::Duration(1_000, 604_800_000), "5m";
+        /// Moves of replicas that may concern one node at a time.
+        moves_per_node: u64 = Kind::Int(1, 64), "2";
     }
 }
 

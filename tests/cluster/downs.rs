@@ -1,0 +1,121 @@
+//! Parts that are down for long, and leads that change: what goes on, and what stays bounded.
+
+use crate::world::{Ways, World, soon};
+use crate::writer::{Writers, get, put};
+use arqondb::catalog::records::Shard;
+use arqondb::catalog::{NodeId, View};
+use arqondb::gateway::{Node, RemoteShards};
+use arqondb::op::KvOps;
+use arqondb::raft::GroupOptions;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_and_writes_go_on_without_the_metadata_plane() {
+    let mut world = World::cluster(3, 3, 4, 3).await;
+    let door = world.gateway();
+    let writers = Writers::start(&door, 2, 64);
+    writers.more(50).await;
+    for meta in world.metas() {
+        world.stop_meta(meta).await;
+    }
+    writers.more(200).await;
+    // Leaders change meanwhile: who asks the old one is told by the nodes themselves.
+    world.stop_node(1).await;
+    writers.more(200).await;
+    let (longest, count) = writers.end(&door).await;
+    eprintln!("{count} writes, most without metadata: the longest took {longest:?}");
+    for meta in 1..=3 {
+        world.start_meta(meta).await;
+    }
+    world.start_node(1).await;
+    let client = world.client();
+    let led = |view: &View| view.shards().count() == 4 && view.shards().all(|s| s.leader.is_some());
+    client.wait_for(soon(), led).await.unwrap();
+    let writers = Writers::start(&world.gateway(), 2, 64);
+    writers.more(50).await;
+    writers.end(&world.gateway()).await;
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_stays_bounded_while_a_follower_is_down_and_it_returns_by_a_snapshot() {
+    const BOUND: u64 = 4 << 20;
+    /// Segments are let go of whole: the one that is written, and the one that holds the bound.
+    const SEGMENTS: u64 = 4 * (16 << 20);
+    let group =
+        GroupOptions { log_bytes: BOUND / 2, log_bytes_max: BOUND, ..GroupOptions::default() };
+    let mut world = World::cluster_with(1, 3, 1, 3, Ways { group, ..Ways::default() }).await;
+    let door = world.gateway();
+    world.stop_node(3).await;
+    let writers = Writers::start(&door, 8, 32 << 10);
+    let mut most = 0;
+    // About four times what may stay.
+    for _ in 0..25 {
+        writers.more(320).await;
+        for node in [1, 2] {
+            most = most.max(bytes_below(&world.folder(node).join("log")));
+        }
+    }
+    let (_, count) = writers.end(&door).await;
+    let written = count * (32 << 10);
+    eprintln!("{} MiB written, the log had {} MiB at most", written >> 20, most >> 20);
+    assert!(written > 3 * (BOUND + SEGMENTS), "the test writes enough to tell");
+    assert!(most <= BOUND + SEGMENTS, "{most} bytes of log");
+    world.start_node(3).await;
+    let writers = Writers::start(&door, 2, 64);
+    writers.more(50).await;
+    // With one of the others down nothing is committed until it has come up to date.
+    world.stop_node(1).await;
+    writers.more(50).await;
+    writers.end(&door).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lead_that_is_handed_over_is_hardly_noticed() {
+    let world = World::cluster(1, 3, 1, 3).await;
+    let (client, door) = (world.client(), world.gateway());
+    let shards = RemoteShards::new(client.clone());
+    let led = |view: &View| view.shards().any(|shard| shard.leader.is_some());
+    client.wait_for(soon(), led).await.unwrap();
+    let mut gaps = Vec::new();
+    for round in 0..12u64 {
+        let shard = client.view().shards().next().unwrap().clone();
+        let leader = shard.leader_node().unwrap();
+        let to = *shard.replicas.iter().find(|r| r.node.0 == 1 + round % 3).unwrap();
+        if to.node == leader {
+            continue;
+        }
+        let address = client.view().node(leader).unwrap().profile.raft_addr.as_str().into();
+        let from = Node { id: leader, address, redis: None };
+        let patience = Duration::from_secs(10);
+        let transfer = shards.transfer(&from, shard.id.0, to.id.0, patience);
+        let write = async {
+            // Some before, and on until the catalog knows of the other.
+            let (mut last, mut gap) = (Instant::now(), Duration::ZERO);
+            for n in 0.. {
+                door.call(put("key", format!("{round}-{n}"))).await.unwrap();
+                gap = gap.max(last.elapsed());
+                last = Instant::now();
+                let knows = |s: &Shard| s.leader_node() == Some(NodeId(to.node.0));
+                if n > 20 && client.view().shards().all(knows) {
+                    break;
+                }
+            }
+            gap
+        };
+        let (transferred, gap) = tokio::join!(transfer, write);
+        transferred.unwrap();
+        gaps.push(gap);
+    }
+    gaps.sort();
+    eprintln!("gaps of writes at transfers: {gaps:?}");
+    assert!(gaps.len() >= 6);
+    assert!(get(&*door, "key").await.is_some());
+    // The bar is 50 ms on a machine that does nothing else; an election would take half a second.
+    assert!(gaps[gaps.len() / 2] < Duration::from_millis(250), "{gaps:?}");
+}
