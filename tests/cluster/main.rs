@@ -5,5 +5,7 @@
 
 mod backup;
 mod failover;
+mod families;
+mod reads;
 mod restore;
 mod world;

@@ -66,7 +66,11 @@ pub(crate) struct World {
     metas: Vec<(Meta, Listening)>,
     pub(crate) nodes: BTreeMap<usize, Node>,
     addresses: BTreeMap<usize, String>,
+    change: Change,
 }
+
+/// What a node's options are changed by.
+type Change = Box<dyn Fn(&mut MemberOptions) + Send + Sync>;
 
 impl World {
     /// Metadata nodes that lead nothing yet, and no node.
@@ -85,7 +89,8 @@ impl World {
             let meta = Meta::open(options).await.unwrap();
             started.push((meta.clone(), serve(listener, meta)));
         }
-        World { dir, metas: started, nodes: BTreeMap::new(), addresses: BTreeMap::new() }
+        let (nodes, addresses) = (BTreeMap::new(), BTreeMap::new());
+        World { dir, metas: started, nodes, addresses, change: Box::new(|_| {}) }
     }
 
     pub(crate) fn meta_addresses(&self) -> Vec<String> {
@@ -106,7 +111,8 @@ impl World {
         let address = self.addresses.get(&node).cloned().unwrap_or("127.0.0.1:0".into());
         let listener = bind(&address).await;
         let address = listener.local_addr().unwrap().to_string();
-        let options = options(&self.folder(node), self.meta_addresses(), &address);
+        let mut options = options(&self.folder(node), self.meta_addresses(), &address);
+        (self.change)(&mut options);
         let member = Member::open(options).await.unwrap();
         let link = serve(listener, member.clone());
         self.addresses.insert(node, address);
@@ -122,7 +128,18 @@ impl World {
 
     /// `nodes` nodes, and `shards` shards with `replicas` replicas each.
     pub(crate) async fn cluster(metas: u64, nodes: usize, shards: u32, replicas: u32) -> World {
-        let mut world = World::start(metas).await;
+        World::cluster_with(metas, nodes, shards, replicas, |_| {}).await
+    }
+
+    /// As [`World::cluster`], with other options for its nodes.
+    pub(crate) async fn cluster_with(
+        metas: u64,
+        nodes: usize,
+        shards: u32,
+        replicas: u32,
+        change: impl Fn(&mut MemberOptions) + Send + Sync + 'static,
+    ) -> World {
+        let mut world = World { change: Box::new(change), ..World::start(metas).await };
         let client = world.client();
         let init = Action::InitCluster { id: [7; 16], name: "test".into(), version: 1 };
         client.propose(init, soon()).await.unwrap();
