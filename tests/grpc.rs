@@ -67,3 +67,15 @@ impl Running {
         Client::connect(&self.address, ClientOptions::default()).await.unwrap()
     }
 }
+
+#[test]
+fn the_calls_pass_through_a_gateway_over_three_nodes_and_eight_shards() {
+    let skipped = [
+        // The map in memory does what no engine does.
+        "a_read_says_how_fresh_it_must_be",
+        "errors_of_the_engine_keep_their_kind",
+        // A write over several shards.
+        "a_batch_is_written_whole",
+    ];
+    behind::again(&["calls::"], &skipped, 11);
+}

@@ -78,6 +78,8 @@ impl CfId {
     pub const EXPIRY: CfId = CfId(0xFFFF_FF01);
     /// Answers already given, by client: what makes a retried request apply once.
     pub const DEDUP: CfId = CfId(0xFFFF_FF02);
+    /// Not a family: in a batch, a write to it creates or drops the family whose id is its key.
+    pub const FAMILIES: CfId = CfId(u32::MAX);
 
     /// Whether the family belongs to the system.
     pub fn is_system(self) -> bool {

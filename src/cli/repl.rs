@@ -7,6 +7,7 @@ use crate::cli::failure::{Failure, Outcome, of_redis_error};
 use crate::cli::output::Format;
 use crate::log::SyncLevel;
 use crate::node::Options;
+use crate::op::Consistency;
 use crate::repl::backend::Backend;
 use crate::repl::console::{self, Source};
 use crate::repl::embedded::Embedded;
@@ -43,6 +44,10 @@ pub struct Repl {
     /// if --addr is not given]
     #[arg(long, value_name = "HOST:PORT")]
     grpc: Option<String>,
+    /// How fresh what the console's words read must be: linearizable, lease or stale(BOUND), such
+    /// as stale(500ms) [default: as the server has it]
+    #[arg(long, value_name = "CONSISTENCY", conflicts_with = "data")]
+    consistency: Option<Consistency>,
     /// Open this data folder in this process instead of talking to a server
     #[arg(long, value_name = "DIR", conflicts_with_all = ["addr", "grpc"])]
     data: Option<PathBuf>,
@@ -113,7 +118,7 @@ impl Repl {
         // The default gRPC door may belong to another server than an address given.
         let grpc = self.grpc.as_deref().or(self.addr.is_none().then_some(GRPC_ADDR));
         let addr = self.addr.as_deref().unwrap_or(REDIS_ADDR);
-        let server = Server::connect(addr, grpc).map_err(|e| {
+        let server = Server::connect(addr, grpc, self.consistency).map_err(|e| {
             Failure::from(e)
                 .fix("start a server with: arqon dev; or name one with --addr HOST:PORT")
         })?;

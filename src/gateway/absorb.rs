@@ -37,6 +37,11 @@ impl Group {
         at
     }
 
+    /// Whether an attempt with all that is open may be followed by another, whatever became of it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.requests.iter().all(is_repeatable)
+    }
+
     /// Takes the answers of an attempt. Those at the end that allow it stay open, to be tried
     /// again: says whether there are any.
     pub(super) fn absorb(&mut self, mut given: Vec<Result<Response>>) -> bool {

@@ -2,12 +2,15 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::gateway::absorb::{Group, Outcome};
-use crate::gateway::calls::{CallFailure, Called, ShardCalls, Target};
+use crate::gateway::calls::{CallFailure, Called, Consistency, ShardCalls, Target};
+use crate::gateway::freshness;
 use crate::gateway::gateway::Gateway;
 use crate::gateway::map::{Node, ShardInfo};
 use crate::gateway::retry::NoMore;
 use crate::gateway::search::{Search, Searches};
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -15,7 +18,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// would send a call to and fro for ever.
 const HINTS_MAX: u32 = 4;
 
+/// What an attempt that took all its time weighs in suspicion: the node may only be slow.
+const SILENCE_WEIGHT: u32 = 4;
+
 /// Whom to ask next.
+#[derive(Default)]
 struct Course<'a> {
     /// Where a node sent us.
     hint: Option<Node>,
@@ -26,10 +33,17 @@ struct Course<'a> {
     tried: usize,
     /// Held while it is this caller's turn to look for the leader.
     search: Option<Search<'a>>,
+    /// Attempts that took all their time.
+    silences: u32,
+    /// Replicas that may answer without leading.
+    any: VecDeque<Node>,
 }
 
 impl Course<'_> {
     fn next(&mut self, shard: &ShardInfo, searches: &Searches) -> Option<Node> {
+        if let Some(any) = self.any.pop_front() {
+            return Some(any);
+        }
         if let Some(hint) = self.hint.take() {
             return Some(hint);
         }
@@ -53,7 +67,12 @@ impl<C: ShardCalls> Gateway<C> {
         mut group: Group,
         deadline: Instant,
     ) -> Outcome {
-        let mut course = Course { hint: None, hints: 0, failures: 0, tried: 0, search: None };
+        let consistency = self.consistency_of(&group);
+        let mut course = Course::default();
+        if matches!(consistency, Consistency::Stale { .. }) {
+            let from = self.next_request.fetch_add(1, Ordering::Relaxed) as usize;
+            course.any = freshness::replicas(shard, self.options.near, from).into();
+        }
         loop {
             let known = match self.map.load().shard_of(shard.slots.first) {
                 Some(known) if known.is_same(shard) => Arc::clone(known),
@@ -64,16 +83,20 @@ impl<C: ShardCalls> Gateway<C> {
                 break;
             }
             let cause = match course.next(&known, &self.searches) {
-                Some(node) => match self.attempt(&known, node, &mut group, deadline).await {
-                    After::Answered => break,
-                    After::AskInstead(hint) if course.hints < HINTS_MAX => {
-                        course.hint = Some(hint);
-                        course.hints += 1;
-                        continue;
+                Some(node) => {
+                    match self.attempt(&known, node, &mut group, &mut course, deadline).await {
+                        After::Answered => break,
+                        // The next replica may be fresh enough.
+                        _ if !course.any.is_empty() && !group.requests.is_empty() => continue,
+                        After::AskInstead(hint) if course.hints < HINTS_MAX => {
+                            course.hint = Some(hint);
+                            course.hints += 1;
+                            continue;
+                        }
+                        After::AskInstead(_) => no_leader(shard),
+                        After::Failed(cause) => cause,
                     }
-                    After::AskInstead(_) => no_leader(shard),
-                    After::Failed(cause) => cause,
-                },
+                }
                 None => no_leader(shard),
             };
             if group.requests.is_empty() || !self.map.load().holds(shard) {
@@ -95,33 +118,40 @@ impl<C: ShardCalls> Gateway<C> {
         shard: &Arc<ShardInfo>,
         node: Node,
         group: &mut Group,
+        course: &mut Course<'_>,
         deadline: Instant,
     ) -> After {
-        let consistency = self.options.consistency;
+        let consistency = self.consistency_of(group);
+        let is_stale = matches!(consistency, Consistency::Stale { .. });
         let target = Target { shard: shard.id, epoch: shard.epoch, node, consistency };
         let asked = target.node.id;
         let begun = Instant::now();
-        let call = self.calls.call(&target, &group.requests, deadline);
-        let Called { answers, stopped } = match timeout_at(deadline, call).await {
+        let until = self.patience(group, course, deadline);
+        let call = self.calls.call(&target, &group.requests, until);
+        let Called { answers, stopped } = match timeout_at(until, call).await {
             Ok(called) => called,
             Err(_) => Called::failed(CallFailure::Unknown(Error::new(
                 ErrorKind::Unknown,
                 format!("shard {} gave no answer in time", shard.id),
             ))),
         };
+        let took = begun.elapsed();
+        let timed_out = begun + took >= until;
+        course.silences += u32::from(timed_out);
         if !answers.is_empty() {
             group.served_by = Some(asked);
         }
-        if !answers.is_empty() && shard.leader != Some(asked) {
+        // Of a stale read nobody knows whether a leader answered it.
+        if !answers.is_empty() && !is_stale && shard.leader != Some(asked) {
             self.map.note_leader(shard, Some(&target.node), asked);
         }
         let again = group.absorb(answers);
         // What took all the time there was says nothing of the node.
-        let now = Instant::now();
         if let Some(CallFailure::Unreachable(_) | CallFailure::Unknown(_)) = &stopped
-            && now < deadline
+            && begun + took < deadline
+            && !is_stale
         {
-            self.searches.suspect(asked, now - begun);
+            self.searches.suspect(asked, if timed_out { took / SILENCE_WEIGHT } else { took });
         }
         match stopped {
             None if group.requests.is_empty() => After::Answered,
@@ -208,6 +238,25 @@ impl<C: ShardCalls> Gateway<C> {
         let map = self.map.load();
         let known = map.shard_of(shard.slots.first).filter(|known| known.is_same(shard));
         known.is_none_or(|known| known.leading().is_some())
+    }
+
+    /// How fresh a group's reads must be: behind a write of their own as fresh as can be.
+    fn consistency_of(&self, group: &Group) -> Consistency {
+        match freshness::asked(self.options.consistency) {
+            Consistency::Stale { .. } if !group.requests.iter().all(freshness::may_be_stale) => {
+                Consistency::Linearizable
+            }
+            asked => asked,
+        }
+    }
+
+    /// Until when an attempt may take. What may not be repeated is waited for to the end.
+    fn patience(&self, group: &Group, course: &Course<'_>, deadline: Instant) -> Instant {
+        if !group.is_repeatable() {
+            return deadline;
+        }
+        let timeout = self.options.attempt_timeout.saturating_mul(1 << course.silences.min(10));
+        deadline.min(Instant::now() + timeout)
     }
 
     /// Waits before another attempt, and asks for the shards meanwhile.

@@ -2,25 +2,11 @@
 
 use crate::base::{Error, Result};
 use crate::gateway::map::{Node, ShardInfo};
+pub use crate::op::Consistency;
 use crate::op::route::ShardId;
 use crate::op::{Request, Response};
 use std::future::Future;
 use tokio::time::Instant;
-
-/// How fresh a read must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Consistency {
-    /// It sees every write acknowledged before it began.
-    #[default]
-    Linearizable,
-    /// As linearizable, as long as clocks run at about the same rate.
-    Lease,
-    /// It may miss the writes of so many milliseconds.
-    Stale {
-        /// The bound, in ms.
-        bound_ms: u64,
-    },
-}
 
 /// Whom a call is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

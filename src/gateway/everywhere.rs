@@ -1,9 +1,8 @@
-//! Requests for every shard, and for the catalog.
+//! Requests for every shard.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::gateway::absorb::Group;
 use crate::gateway::atomic;
-use crate::gateway::calls::{CallFailure, Called, ShardCalls};
+use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::plan::Pending;
 use crate::gateway::scatter::{Gathered, Merging, slots_of_prefix};
@@ -13,7 +12,7 @@ use crate::op::route::{Route, SlotRange};
 use crate::op::{Reply, Request, Response};
 use bytes::Bytes;
 use std::sync::PoisonError;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 impl<C: ShardCalls> Gateway<C> {
     /// Executes a request whose route is every shard.
@@ -112,37 +111,6 @@ impl<C: ShardCalls> Gateway<C> {
         }
         let run = vec![Pending { request, route: Route::EveryShard, maybe: false }];
         self.settle(run, deadline).await.pop().unwrap_or_else(|| Err(unfitting("a transaction")))
-    }
-
-    /// Executes a request for the catalog.
-    pub(super) async fn catalog(&self, request: Request, deadline: Instant) -> Result<Response> {
-        let mut group = Group::default();
-        group.push(request, false);
-        let mut failures = 0;
-        while let Some(request) = group.requests.first() {
-            let call = self.calls.catalog(request, deadline);
-            let Called { answers, stopped } =
-                timeout_at(deadline, call).await.unwrap_or_else(|_| {
-                    let late = Error::new(ErrorKind::Unknown, "the catalog gave no answer in time");
-                    Called::failed(CallFailure::Unknown(late))
-                });
-            group.absorb(answers);
-            let cause = match stopped {
-                Some(CallFailure::Unknown(cause)) => {
-                    group.doubt(&cause);
-                    cause
-                }
-                Some(CallFailure::Unreachable(cause)) => cause,
-                _ => Error::new(ErrorKind::Unavailable, "the catalog has no leader now"),
-            };
-            failures += 1;
-            if !group.requests.is_empty()
-                && let Err(error) = self.pause(failures, deadline, &cause).await
-            {
-                group.give_up(&error);
-            }
-        }
-        group.end().answers.pop().flatten().unwrap_or_else(|| Err(unfitting("its request")))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Rng;
-use crate::gateway::calls::ShardCalls;
+use crate::gateway::calls::{Consistency, ShardCalls};
+use crate::gateway::freshness;
 use crate::gateway::map::{MapCache, ShardInfo, ShardMap};
 use crate::gateway::options::GatewayOptions;
 use crate::gateway::plan::Pending;
@@ -33,7 +34,7 @@ pub struct Gateway<C> {
     pub(super) myself: Option<Myself>,
     /// The client id of requests that come without one, and the number of the next.
     client: u64,
-    next_request: AtomicU64,
+    pub(super) next_request: AtomicU64,
     /// Held by who asks for the shards: when that was last done.
     refreshing: Mutex<Option<Instant>>,
 }
@@ -147,6 +148,14 @@ impl<C: ShardCalls> KvOps for Gateway<C> {
             answers.extend(self.settle(run, deadline).await);
         }
         answers
+    }
+
+    async fn pipeline_at(
+        &self,
+        consistency: Consistency,
+        requests: Vec<Request>,
+    ) -> Vec<Result<Response>> {
+        freshness::with(consistency, self.pipeline(requests)).await
     }
 
     fn topology(&self) -> Option<Arc<Topology>> {

@@ -18,9 +18,10 @@
 //! - `atomic`: what must happen as one and so must lie in one shard.
 //! - `attempts`: a group until it is answered: leaders, epochs, deadlines. `absorb`: what an
 //!   attempt's answers settle. `retry`: pauses, and the budget for them. `search`: who looks for
-//!   a leader.
+//!   a leader. `freshness`: how fresh a pipeline's reads must be, and whom that lets it ask.
 //! - `scatter`: a request for many shards, and the merge of their answers.
 //! - `scan`, `redis_scan`, `everywhere`: the fan-outs that there are.
+//! - `families`: column families, which the catalog names and the shards keep.
 //! - `redis_cluster`: what clients of Redis Cluster are told.
 //!
 //! Invariants owed to the doors:
@@ -36,6 +37,8 @@ mod atomic;
 mod attempts;
 pub mod calls;
 mod everywhere;
+mod families;
+mod freshness;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod gateway;
 pub mod local;

@@ -2,6 +2,7 @@
 
 use crate::env::rng::entropy;
 use crate::gateway::calls::Consistency;
+use crate::gateway::map::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,12 @@ pub struct GatewayOptions {
     pub call_timeout: Duration,
     /// How fresh reads are. Default: linearizable.
     pub consistency: Consistency,
+    /// How long one attempt may take at first; after one that took longer the next may take twice as
+    /// long. What may not be repeated has until the deadline. Default 1 s.
+    pub attempt_timeout: Duration,
+    /// The node on which, or near which, this gateway runs: stale reads are asked of it first.
+    /// Default: none.
+    pub near: Option<NodeId>,
     /// The most shards that one fan-out calls at a time. Default 16; at least 1.
     pub fan_out_max: usize,
     /// The most bytes that the merged answer of a fan-out may take. Default 512 MiB.
@@ -55,6 +62,8 @@ impl Default for GatewayOptions {
         GatewayOptions {
             call_timeout: Duration::from_secs(30),
             consistency: Consistency::default(),
+            attempt_timeout: Duration::from_secs(1),
+            near: None,
             fan_out_max: 16,
             answer_bytes_max: 512 << 20,
             retry: RetryOptions::default(),

@@ -1,11 +1,12 @@
 //! Shards of a cluster's nodes as what a gateway calls: over links, with the catalog to find them.
 
-use crate::base::{Error, ErrorKind, Result};
-use crate::catalog::View;
+use crate::base::{CfId, Error, ErrorKind, Result};
+use crate::catalog::{Action, Outcome, View};
 use crate::gateway::calls::{CallFailure, Called, Consistency, ShardCalls, Target};
 use crate::gateway::map::{Node, NodeId, ShardInfo};
-use crate::op::Request;
+use crate::op::kv::CfInfo;
 use crate::op::route::{ShardId, SlotRange};
+use crate::op::{Request, Response};
 use crate::rpc::cluster::method;
 use crate::rpc::cluster::shard_call::{decode_answer, encode_call};
 use crate::rpc::cluster::{Freshness, MetaClient, ShardFact, Stop};
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 const CALLS: u8 = 3;
 /// How long the catalog may take to be known, when shards are asked for.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the catalog's latest news may take to be heard here.
+const HEARSAY: Duration = Duration::from_millis(500);
 
 /// The shards of a cluster.
 #[derive(Debug, Clone)]
@@ -54,6 +57,30 @@ impl RemoteShards {
         let link = self.links.get(from.id.0, CALLS)?;
         let done = link.call(method::TRANSFER, body.into(), Instant::now() + patience).await;
         done.map(|_| ()).map_err(CallError::into_error)
+    }
+
+    async fn create_family(&self, name: &str, deadline: Instant) -> Result<Response> {
+        let action = Action::CreateFamily { name: name.to_string() };
+        match self.meta.propose(action, deadline).await?.outcome {
+            Outcome::Family(id) => {
+                Ok(Response::ColumnFamily(CfInfo { id, name: name.to_string() }))
+            }
+            _ => Err(Error::new(ErrorKind::Internal, "the catalog gave no column family")),
+        }
+    }
+
+    async fn drop_family(&self, cf: CfId, deadline: Instant) -> Result<Response> {
+        // One that was just created may not have been heard of here.
+        let heard = deadline.min(Instant::now() + HEARSAY);
+        let is_known = |view: &View| view.family_of_id(cf).is_some();
+        let view = self.meta.wait_for(heard, is_known).await.map_err(|_| {
+            let message =
+                format!("column family {cf} does not exist; list the families to see which do");
+            Error::new(ErrorKind::NotFound, message)
+        })?;
+        let name = view.family_of_id(cf).map(|family| family.name.clone()).unwrap_or_default();
+        let action = Action::DropFamily { name };
+        self.meta.propose(action, deadline).await.map(|_| Response::Done)
     }
 
     fn node(&self, id: u64) -> Option<Node> {
@@ -109,11 +136,13 @@ impl ShardCalls for RemoteShards {
         }
     }
 
-    async fn catalog(&self, _: &Request, _: Instant) -> Called {
-        Called::all(vec![Err(Error::new(
-            ErrorKind::Unsupported,
-            "column families other than `default` are not kept in a cluster yet",
-        ))])
+    async fn catalog(&self, request: &Request, deadline: Instant) -> Called {
+        let answer = match request {
+            Request::CreateCf { name } => self.create_family(name, deadline).await,
+            Request::DropCf { cf } => self.drop_family(*cf, deadline).await,
+            _ => Err(Error::new(ErrorKind::Internal, "the request is not one for the catalog")),
+        };
+        Called::all(vec![answer])
     }
 
     async fn shards(&self) -> Result<Vec<ShardInfo>> {

@@ -3,6 +3,8 @@
 //! ```text
 //! batch:  [version u8 = 1][flags u8][base_seq u64][commit_ms u64][count u32]
 //!         [client u64][request u64]          if flags & 1: the request that made it
+//!                                            flags & 2: it creates and drops families and does
+//!                                            nothing else, see `family_change`
 //!         ops
 //! op:     [kind u8][counts u8][cf varint][key: varint length, bytes]
 //!         [stored value: varint length, bytes]            Put, PutMeta, Merge
@@ -15,12 +17,14 @@
 
 use crate::base::codec::{Reader, put_bytes, put_varint};
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
+use crate::lsm::family_change::FamilyChange;
 use crate::lsm::key::{Kind, Meta};
 use crate::op::kv::{BATCH_OPS_MAX, MergeOp, RequestId};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 22;
 const FLAG_REQUEST: u8 = 1;
+const FLAG_FAMILIES: u8 = 2;
 const COUNTS_UNKNOWN: u8 = 9;
 /// What an operation takes beside key and value, at most.
 const OP_OVERHEAD_BYTES: usize = 32;
@@ -198,6 +202,11 @@ impl WriteBatch {
         self.bytes.extend_from_slice(&id.request.to_le_bytes());
     }
 
+    /// Says that the batch creates and drops families. A program that does not know how refuses it.
+    pub(super) fn mark_families(&mut self) {
+        self.bytes[1] |= FLAG_FAMILIES;
+    }
+
     /// Gives the batch its place: the sequence number of its first operation and the commit time.
     #[inline]
     pub fn place(&mut self, base_seq: Seq, commit_ms: u64) {
@@ -218,6 +227,7 @@ impl WriteBatch {
             base_seq: Seq(u64_at(&self.bytes, 2)),
             commit_ms: u64_at(&self.bytes, 10),
             request,
+            changes_families: self.bytes[1] & FLAG_FAMILIES != 0,
             count: self.count,
             ops: if request.is_some() { &whole[16..] } else { whole },
         }
@@ -289,6 +299,8 @@ pub struct BatchView<'a> {
     pub commit_ms: u64,
     /// The request that made it.
     pub request: Option<RequestId>,
+    /// Whether it creates and drops families, and does nothing else.
+    pub changes_families: bool,
     count: u32,
     ops: &'a [u8],
 }
@@ -309,7 +321,7 @@ impl<'a> BatchView<'a> {
             return None;
         }
         let flags = r.u8()?;
-        if flags & !FLAG_REQUEST != 0 {
+        if flags & !(FLAG_REQUEST | FLAG_FAMILIES) != 0 {
             return None;
         }
         let base_seq = Seq(r.u64()?);
@@ -324,10 +336,15 @@ impl<'a> BatchView<'a> {
         if count as usize > OPS_MAX || last > Seq::MAX.0 {
             return None;
         }
-        let view = BatchView { base_seq, commit_ms, request, count, ops: r.rest() };
+        let changes_families = flags & FLAG_FAMILIES != 0;
+        let view =
+            BatchView { base_seq, commit_ms, request, changes_families, count, ops: r.rest() };
         let mut seq = base_seq;
         for _ in 0..count {
-            read_op(&mut r, seq)?;
+            let op = read_op(&mut r, seq)?;
+            if changes_families && FamilyChange::of(&op).is_none() {
+                return None;
+            }
             seq.0 += 1;
         }
         r.is_empty().then_some(view)

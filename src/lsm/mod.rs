@@ -10,6 +10,7 @@
 //! In reading order:
 //! - [`key`]: internal keys, record kinds, what stands before a value.
 //! - [`batch`]: writes that happen together.
+//! - [`family_change`]: families that the log creates and drops.
 //! - [`cursor`]: a position in a sorted run.
 //! - [`heads`]: a search among sorted keys.
 //! - [`tombstone`]: range deletes, indexed by what they cover.
@@ -34,6 +35,7 @@ pub mod compaction;
 pub mod cursor;
 pub mod dead;
 pub mod engine;
+pub mod family_change;
 pub mod heads;
 pub mod iter;
 pub mod key;

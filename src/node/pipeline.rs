@@ -75,6 +75,13 @@ pub(super) async fn on<T: Send + 'static>(
     receive.await.map_err(stopping)?
 }
 
+/// The figures of a shard of a group.
+pub(super) async fn stats(shard: &Arc<Shard>, slow: &Pool, now_ms: u64) -> Result<Stats> {
+    let shard = shard.clone();
+    let figures = move || Ok(Stats { sync: "always", ..shard.stats(now_ms)? });
+    on(slow, figures).await
+}
+
 /// Executes one request where it may run.
 async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
     let quick = Shard::is_quick(&request) && make_room(on.shard(), &request).await;

@@ -1,7 +1,7 @@
 //! The seam every door speaks through.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::op::{Request, Response, Topology};
+use crate::op::{Consistency, Request, Response, Topology};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -18,13 +18,29 @@ pub trait KvOps: Send + Sync + 'static {
         requests: Vec<Request>,
     ) -> impl Future<Output = Vec<Result<Response>>> + Send;
 
+    /// As [`KvOps::pipeline`], with reads as fresh as asked for. One place that knows everything
+    /// always is.
+    fn pipeline_at(
+        &self,
+        consistency: Consistency,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Vec<Result<Response>>> + Send {
+        _ = consistency;
+        self.pipeline(requests)
+    }
+
+    /// As [`KvOps::call`], with a read as fresh as asked for.
+    fn call_at(
+        &self,
+        consistency: Consistency,
+        request: Request,
+    ) -> impl Future<Output = Result<Response>> + Send {
+        async move { only(self.pipeline_at(consistency, vec![request]).await) }
+    }
+
     /// Executes one request.
     fn call(&self, request: Request) -> impl Future<Output = Result<Response>> + Send {
-        async move {
-            self.pipeline(vec![request]).await.pop().unwrap_or_else(|| {
-                Err(Error::new(ErrorKind::Internal, "a pipeline of one request gave no answer"))
-            })
-        }
+        async move { only(self.pipeline(vec![request]).await) }
     }
 
     /// Which node answers for which slots, if there is more than one place to ask. Cheap: doors
@@ -40,7 +56,22 @@ impl<K: KvOps> KvOps for Arc<K> {
         K::pipeline(self, requests).await
     }
 
+    async fn pipeline_at(
+        &self,
+        consistency: Consistency,
+        requests: Vec<Request>,
+    ) -> Vec<Result<Response>> {
+        K::pipeline_at(self, consistency, requests).await
+    }
+
     fn topology(&self) -> Option<Arc<Topology>> {
         K::topology(self)
     }
+}
+
+/// The answer of a pipeline of one request.
+fn only(mut answers: Vec<Result<Response>>) -> Result<Response> {
+    answers.pop().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Internal, "a pipeline of one request gave no answer"))
+    })
 }

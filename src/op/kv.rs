@@ -268,6 +268,30 @@ pub enum Request {
     Stats,
 }
 
+impl Request {
+    /// The column families that the request reads or writes, as it names them: Redis commands,
+    /// which know only the default one, name none.
+    pub fn families(&self) -> impl Iterator<Item = CfId> {
+        let (one, writes) = match self {
+            Request::Get { cf, .. }
+            | Request::PutIf { cf, .. }
+            | Request::DeleteByPrefix { cf, .. } => (Some(*cf), &[][..]),
+            Request::Scan(scan) => (Some(scan.cf), &[][..]),
+            Request::Write { writes, .. } => (None, &writes[..]),
+            Request::CreateCf { .. }
+            | Request::DropCf { .. }
+            | Request::ListCfs
+            | Request::Redis(_)
+            | Request::RedisTransaction { .. }
+            | Request::Watch { .. }
+            | Request::Stats => (None, &[][..]),
+        };
+        one.into_iter().chain(writes.iter().map(|write| match write {
+            Write::Put { cf, .. } | Write::Delete { cf, .. } | Write::Merge { cf, .. } => *cf,
+        }))
+    }
+}
+
 /// A column family as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CfInfo {

@@ -3,6 +3,7 @@
 //! In reading order:
 //! - [`kv`]: key-value requests and responses, as gRPC, the REPL and the embedded engine put them.
 //! - [`reply`]: the answer to a Redis command, before it has a wire form.
+//! - [`consistency`]: how fresh a read must be.
 //! - [`dispatch`]: [`KvOps`], the seam every door speaks through: a local node, a gateway.
 //! - [`route`]: the hash slot of a key, and which slots a request names.
 //! - [`topology`]: [`Topology`], which node answers for which slots, as a door tells it.
@@ -14,12 +15,14 @@
 //!   all read [`command`].
 
 pub mod command;
+pub mod consistency;
 pub mod dispatch;
 pub mod kv;
 pub mod reply;
 pub mod route;
 pub mod topology;
 
+pub use consistency::Consistency;
 pub use dispatch::KvOps;
 pub use kv::{Request, Response};
 pub use reply::Reply;

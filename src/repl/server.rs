@@ -2,7 +2,7 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::op::kv::{Entry, Expiry, MergeOp, Write};
-use crate::op::{Request, Response};
+use crate::op::{Consistency, Request, Response};
 use crate::repl::backend::Backend;
 use crate::repl::client::{Answer, Client};
 use crate::rpc::{self, client::ClientOptions};
@@ -23,12 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Connects to `addr`, `host:port`. The console's words go to the gRPC door at `grpc`;
-    /// without one, those that a Redis command can stand for go there.
+    /// without one, those that a Redis command can stand for go there. What they read there is as
+    /// fresh as asked for.
     ///
     /// # Errors
     /// `InvalidArgument` for an address without a port, `Unavailable` if nobody answers.
-    pub fn connect(addr: &str, grpc: Option<&str>) -> Result<Server> {
-        let grpc = grpc.map(Grpc::new).transpose()?;
+    pub fn connect(
+        addr: &str,
+        grpc: Option<&str>,
+        consistency: Option<Consistency>,
+    ) -> Result<Server> {
+        let grpc = grpc.map(|grpc| Grpc::new(grpc, consistency)).transpose()?;
         let mut server = Server { addr: addr.to_string(), client: None, grpc, patience: PATIENCE };
         server.client()?;
         Ok(server)
@@ -131,14 +136,15 @@ struct Grpc {
 }
 
 impl Grpc {
-    fn new(addr: &str) -> Result<Grpc> {
+    fn new(addr: &str, consistency: Option<Consistency>) -> Result<Grpc> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| Error::io("start", "the runtime for gRPC", e))?;
         let client = {
             let _within = runtime.enter();
-            rpc::Client::connect_lazy(addr, ClientOptions::default())?
+            let options = ClientOptions { consistency, ..ClientOptions::default() };
+            rpc::Client::connect_lazy(addr, options)?
         };
         Ok(Grpc { client, runtime })
     }

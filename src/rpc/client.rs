@@ -2,10 +2,10 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result, Seq};
 use crate::op::kv::{CfInfo, Entry, Expiry, RequestId, Scan, Write};
-use crate::op::{KvOps, Request, Response};
+use crate::op::{Consistency, KvOps, Request, Response};
 use crate::rpc::outgoing::{self, Call};
 use crate::rpc::pb::arqon_db_client::ArqonDbClient;
-use crate::rpc::{answer, pb, status};
+use crate::rpc::{answer, consistency, pb, status};
 use bytes::Bytes;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +19,9 @@ pub struct ClientOptions {
     pub call_timeout: Duration,
     /// Largest answer taken, in bytes. Default 64 MiB, as the server's limit.
     pub message_bytes_max: usize,
+    /// How fresh reads must be. Default: as the server has it, which is linearizable unless its
+    /// operator chose otherwise.
+    pub consistency: Option<Consistency>,
 }
 
 impl Default for ClientOptions {
@@ -27,6 +30,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
             message_bytes_max: 64 << 20,
+            consistency: None,
         }
     }
 }
@@ -40,6 +44,7 @@ impl Default for ClientOptions {
 pub struct Client {
     stub: ArqonDbClient<Channel>,
     call_timeout: Duration,
+    consistency: Option<Consistency>,
 }
 
 impl Client {
@@ -67,7 +72,13 @@ impl Client {
     /// A client over a channel made elsewhere.
     pub fn over(channel: Channel, options: ClientOptions) -> Client {
         let stub = ArqonDbClient::new(channel).max_decoding_message_size(options.message_bytes_max);
-        Client { stub, call_timeout: options.call_timeout }
+        Client { stub, call_timeout: options.call_timeout, consistency: options.consistency }
+    }
+
+    /// The same connection with reads as fresh as this.
+    pub fn with_consistency(mut self, consistency: Consistency) -> Client {
+        self.consistency = Some(consistency);
+        self
     }
 
     /// The same connection with another deadline for its calls.
@@ -148,14 +159,16 @@ impl Client {
         }
     }
 
-    async fn get_call(&self, r: pb::GetRequest) -> Result<Response> {
+    async fn get_call(&self, mut r: pb::GetRequest) -> Result<Response> {
+        r.read_options = self.consistency.map(consistency::ask);
         let key = r.key.clone();
         let answer = self.stub.clone().get(self.request(r)).await;
         let answer = answer.map_err(|s| status::to_error(&s, false))?.into_inner();
         Ok(Response::Entry(answer::entry_of_get(key, answer)))
     }
 
-    async fn scan_call(&self, r: pb::ScanRequest) -> Result<Response> {
+    async fn scan_call(&self, mut r: pb::ScanRequest) -> Result<Response> {
+        r.read_options = self.consistency.map(consistency::ask);
         let answer = self.stub.clone().scan(self.request(r)).await;
         Ok(answer::page(answer.map_err(|s| status::to_error(&s, false))?.into_inner()))
     }
@@ -218,7 +231,7 @@ impl Client {
 
     /// A Delete whose condition failed tells what stands there by its number alone.
     async fn unswapped(&self, cf: u32, key: Bytes, seq: u64) -> Result<Response> {
-        match self.get_call(pb::GetRequest { cf, key }).await? {
+        match self.get_call(pb::GetRequest { cf, key, read_options: None }).await? {
             Response::Entry(current) => {
                 Ok(Response::Conditional { applied: false, seq: Seq(seq), current })
             }
@@ -241,6 +254,14 @@ impl KvOps for Client {
             answers.push(self.execute(request).await);
         }
         answers
+    }
+
+    async fn pipeline_at(
+        &self,
+        consistency: Consistency,
+        requests: Vec<Request>,
+    ) -> Vec<Result<Response>> {
+        self.clone().with_consistency(consistency).pipeline(requests).await
     }
 }
 

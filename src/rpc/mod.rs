@@ -6,6 +6,7 @@
 //! - [`request`]: requests, from the wire to `op`, checked; [`outgoing`] the way back.
 //! - [`answer`]: answers, both ways.
 //! - [`cursor`]: what a scan's `next_cursor` looks like.
+//! - [`consistency`]: how fresh a read must be, as its options say it.
 //! - [`status`]: [`base::Error`](crate::base::Error) as a gRPC status, and back.
 //! - [`codec`]: decoding that bounds a message's elements before it allocates for them.
 //! - [`client`]: [`Client`], a server elsewhere as [`KvOps`](crate::op::KvOps).
@@ -21,6 +22,7 @@ pub mod answer;
 pub mod client;
 pub mod cluster;
 pub mod codec;
+pub mod consistency;
 pub mod cursor;
 pub mod link;
 pub mod ops;

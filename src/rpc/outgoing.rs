@@ -51,7 +51,7 @@ macro_rules! expiry {
 /// deleting under a condition other than a sequence number.
 pub fn call(request: Request) -> Result<Call> {
     Ok(match request {
-        Request::Get { cf, key } => Call::Get(pb::GetRequest { cf: cf.0, key }),
+        Request::Get { cf, key } => Call::Get(pb::GetRequest { cf: cf.0, key, read_options: None }),
         Request::Write { writes, id } => write(writes, id),
         Request::PutIf { .. } => return put_if(request),
         Request::Scan(scan) => Call::Scan(scan_request(scan)),
@@ -160,6 +160,7 @@ fn scan_request(scan: Scan) -> pb::ScanRequest {
         cursor: scan.cursor,
         reverse: scan.reverse,
         keys_only: scan.keys_only,
+        read_options: None,
     }
 }
 

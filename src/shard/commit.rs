@@ -242,6 +242,10 @@ impl Shard {
     pub fn apply_entry(&self, index: LogIndex, batches: &[impl AsRef<[u8]>]) -> Result<()> {
         let views = batches.iter().map(|b| BatchView::read(b.as_ref()));
         let views = views.collect::<Result<Vec<_>>>()?;
+        for view in views.iter().filter(|view| view.changes_families) {
+            // It waits for the disk: not under the lock.
+            self.engine.change_families(view)?;
+        }
         let (lost, woken, sleepers) = {
             let mut state = self.commits.lock();
             // Another leader's batches stand where ours were to stand: none of ours will.

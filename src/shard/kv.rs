@@ -32,7 +32,7 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
         Request::DeleteByPrefix { cf, prefix } => delete_by_prefix(shard, cf, &prefix, now_ms),
         Request::CreateCf { name } => create_cf(shard, &name),
         Request::DropCf { cf } => drop_cf(shard, cf),
-        Request::ListCfs => Ok(Answer::settled(Response::ColumnFamilies(user_families(shard)))),
+        Request::ListCfs => Ok(Answer::settled(Response::ColumnFamilies(shard.families()))),
         Request::Stats => Ok(Answer::settled(Response::Stats(Box::new(shard.stats(now_ms)?)))),
         Request::Redis(_) | Request::RedisTransaction { .. } | Request::Watch { .. } => {
             Err(Error::new(ErrorKind::Internal, "a Redis request came to the key-value evaluation"))
@@ -276,11 +276,6 @@ fn drop_cf(shard: &Arc<Shard>, cf: CfId) -> Result<Answer> {
     shard.barrier()?;
     shard.engine.drop_cf(cf)?;
     Ok(Answer::settled(Response::Done))
-}
-
-fn user_families(shard: &Shard) -> Vec<CfInfo> {
-    let families = shard.engine.list_cfs().into_iter().filter(|info| !info.id.is_system());
-    families.map(|info| CfInfo { id: info.id, name: info.name }).collect()
 }
 
 fn check_family(shard: &Shard, cf: CfId) -> Result<()> {

@@ -15,6 +15,7 @@
 //! - [`keyspace`]: a transaction as Redis commands see it.
 //! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands.
 //! - [`batches`]: batches that an embedding program built itself.
+//! - [`families`]: column families that the log creates and drops.
 //! - [`dedup`]: requests that were applied, so that a retry applies once.
 //! - [`expiry`]: collecting what has expired, as logged deletes.
 //! - [`cursors`]: where SCANs stand.
@@ -30,6 +31,7 @@ pub mod commit;
 mod cursors;
 mod dedup;
 mod expiry;
+mod families;
 mod keyspace;
 mod kv;
 mod latch;

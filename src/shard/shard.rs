@@ -96,7 +96,7 @@ impl Shard {
     }
 
     /// Whether a column family exists.
-    pub(crate) fn has_family(&self, cf: crate::base::CfId) -> bool {
+    pub fn has_family(&self, cf: crate::base::CfId) -> bool {
         self.engine.flushed_index(cf).is_ok()
     }
 

@@ -62,3 +62,22 @@ async fn nodes_restarted_one_after_the_other_lose_nothing_and_fail_no_request() 
     let view = world.client().wait_for(soon(), |view| view.nodes().count() == 3).await.unwrap();
     assert!(view.nodes().all(|node| node.id.0 <= 3), "a node that came back kept its number");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_cannot_run_is_told_of() {
+    let mut world = World::cluster(1, 3, 2, 3).await;
+    let gateway = world.gateway();
+    gateway.call(put("key", "value")).await.unwrap();
+    world.stop_node(2).await;
+    let view = world.client().wait_for(soon(), |view| view.shards().count() == 2).await.unwrap();
+    let lost = view.shards().next().unwrap().id;
+    let folder = world.folder(2).join("groups").join(format!("group-{lost}"));
+    std::fs::remove_dir_all(folder).unwrap();
+    world.start_node(2).await;
+    let mut troubles = world.nodes[&2].member.troubles();
+    let told = tokio::time::timeout_at(soon(), troubles.wait_for(|told| !told.is_empty())).await;
+    let told = told.unwrap().unwrap().clone();
+    assert_eq!(told.keys().collect::<Vec<_>>(), [&lost], "the other runs");
+    assert!(told[&lost].contains("remove this replica and add a new one"), "{told:?}");
+    assert_eq!(get(&*gateway, "key").await.as_deref(), Some("value"));
+}

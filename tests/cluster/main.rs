@@ -6,7 +6,9 @@
 mod backup;
 mod downs;
 mod failover;
+mod families;
 mod jobs;
+mod reads;
 mod restore;
 mod world;
 mod writer;

@@ -66,13 +66,18 @@ pub(crate) struct Ways {
     pub(crate) suspect_after: Duration,
     pub(crate) dead_after: Duration,
     pub(crate) group: GroupOptions,
+    /// What a node's options are changed by.
+    pub(crate) change: Change,
 }
+
+type Change = Arc<dyn Fn(&mut MemberOptions) + Send + Sync>;
 
 impl Default for Ways {
     fn default() -> Ways {
         let options = MetaOptions::new("", 1, Vec::new());
         let (suspect_after, dead_after) = (options.suspect_after, options.dead_after);
-        Ways { suspect_after, dead_after, group: GroupOptions::default() }
+        let (group, change) = (GroupOptions::default(), Arc::new(|_: &mut MemberOptions| {}));
+        Ways { suspect_after, dead_after, group, change }
     }
 }
 
@@ -178,7 +183,8 @@ impl World {
         let address = self.addresses.get(&node).cloned().unwrap_or("127.0.0.1:0".into());
         let listener = bind(&address).await;
         let address = listener.local_addr().unwrap().to_string();
-        let options = options(&self.folder(node), self.meta_addresses(), &address, &self.ways);
+        let mut options = options(&self.folder(node), self.meta_addresses(), &address, &self.ways);
+        (self.ways.change)(&mut options);
         let member = Member::open(options).await.unwrap();
         let link = serve(listener, member.clone());
         self.addresses.insert(node, address);
@@ -197,6 +203,7 @@ impl World {
         World::cluster_with(metas, nodes, shards, replicas, Ways::default()).await
     }
 
+    /// As [`World::cluster`], in other ways.
     pub(crate) async fn cluster_with(
         metas: u64,
         nodes: usize,

@@ -5,7 +5,11 @@
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 
 mod chaos;
+#[path = "../cluster/world.rs"]
+#[allow(dead_code)]
+mod cluster;
 mod everywhere;
+mod fresh;
 mod model;
 #[path = "../redis/model.rs"]
 mod redis_model;

@@ -4,7 +4,7 @@
 
 use crate::words::{append, get, kind, put, redis, reply};
 use crate::world::{Fault, World};
-use arqondb::base::ErrorKind;
+use arqondb::base::{CfId, ErrorKind};
 use arqondb::gateway::{Gateway, GatewayOptions, NodeId, RetryOptions};
 use arqondb::op::route::slot_of;
 use arqondb::op::{KvOps, Reply, Request, Response};
@@ -216,10 +216,29 @@ async fn a_catalog_request_that_may_have_happened_is_unknown() {
     let create = Request::CreateCf { name: "f".to_string() };
     assert_eq!(kind(&gateway.call(create.clone()).await), Some(ErrorKind::Unknown));
     assert!(matches!(gateway.call(create.clone()).await, Ok(Response::ColumnFamily(_))));
-    script(&gateway, &[Fault::LostAfter]);
-    assert!(gateway.call(Request::ListCfs).await.is_ok(), "a read is repeated");
     gateway.calls().state().catalog_is_up = false;
     assert_eq!(kind(&gateway.call(create).await), Some(ErrorKind::Deadline));
+    script(&gateway, &[Fault::LostAfter]);
+    let listed = gateway.call(Request::ListCfs).await;
+    let Ok(Response::ColumnFamilies(families)) = listed else { panic!("{listed:?}") };
+    assert_eq!(families.len(), 2, "the shards know without the catalog");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_family_is_created_or_dropped_when_all_shards_say_so() {
+    let gateway = gateway();
+    for request in [Request::CreateCf { name: "f".to_string() }, Request::DropCf { cf: CfId(7) }] {
+        // Four shards look at a time.
+        gateway.calls().state().looks = 4 * 5 + 2;
+        assert!(gateway.call(request.clone()).await.is_ok());
+        assert_eq!(gateway.calls().state().looks, 0, "{request:?}");
+    }
+    gateway.calls().state().looks = usize::MAX;
+    let begins = Instant::now();
+    let late = gateway.call(Request::CreateCf { name: "g".to_string() }).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Unknown);
+    assert!(late.message().contains("is created in the catalog"), "{late}");
+    assert!(begins.elapsed() <= Duration::from_secs(30));
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,4 +259,62 @@ async fn a_run_is_one_call_a_shard_and_all_at_once() {
     assert_eq!(answers.len(), 201);
     assert_eq!(reply(answers.into_iter().nth(100).unwrap()), Reply::Int(100));
     assert_eq!(gateway.calls().state().calls.len(), 4 + 3 * 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_gives_no_answer_does_not_eat_the_deadline() {
+    let options = GatewayOptions { call_timeout: Duration::from_secs(30), ..Default::default() };
+    for (request, fault) in [
+        (get("k"), Fault::Hang),
+        (redis("GET k"), Fault::Hang),
+        (redis("DBSIZE"), Fault::Hang),
+        (put("k", "1"), Fault::Hang),
+        (append("k", "x"), Fault::HangAfter),
+    ] {
+        let gateway = World::new(4, 1).gateway(options.clone());
+        gateway.refresh().await.unwrap();
+        script(&gateway, &[fault]);
+        let begins = Instant::now();
+        let answer = gateway.call(request.clone()).await;
+        assert!(answer.is_ok(), "{request:?}: {answer:?}");
+        let took = begins.elapsed();
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(3), "{took:?}");
+        let state = gateway.calls().state();
+        if let Some(stored) = state.keys.get(&b"k"[..]) {
+            assert!(stored.value.len() == 1, "it happened once");
+        }
+    }
+    // What may not be repeated waits for its answer to the end.
+    let gateway = World::new(4, 1).gateway(options);
+    script(&gateway, &[Fault::Hang]);
+    let begins = Instant::now();
+    assert_eq!(kind(&gateway.call(redis("INCR k")).await), Some(ErrorKind::Unknown));
+    assert_eq!(begins.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_falls_silent_is_not_asked_again_at_its_followers_word() {
+    let options = GatewayOptions { call_timeout: Duration::from_secs(3), ..Default::default() };
+    let gateway = World::new(1, 1).gateway(options);
+    gateway.refresh().await.unwrap();
+    // Another replica still takes the silent one for the leader; then it leads itself.
+    script(&gateway, &[Fault::Hang]);
+    let silent = gateway.map().shard_of(0).unwrap().leader.unwrap();
+    let answer = gateway.call(put("k", "1")).await;
+    assert!(matches!(answer, Ok(Response::Committed { .. })), "{answer:?}");
+    let asked: Vec<_> = gateway.calls().state().calls.iter().map(|(_, node, _)| *node).collect();
+    assert_eq!(asked[0], silent);
+    assert_ne!(asked[1], silent, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_long_is_waited_for_longer_each_time() {
+    let options = GatewayOptions { call_timeout: Duration::from_secs(30), ..Default::default() };
+    let gateway = World::new(1, 1).gateway(options);
+    gateway.refresh().await.unwrap();
+    script(&gateway, &[Fault::Hang, Fault::Hang, Fault::Hang]);
+    let begins = Instant::now();
+    assert!(gateway.call(get("k")).await.is_ok());
+    let took = begins.elapsed();
+    assert!((Duration::from_secs(7)..Duration::from_secs(9)).contains(&took), "{took:?}");
 }

@@ -2,6 +2,7 @@
 //! them is refused; its effect, as the map in memory has it, is then written key by key, so that
 //! the rest of the file is played too.
 
+use crate::cluster::World;
 use crate::model::nodes;
 use crate::redis_model::Model;
 use crate::redis_text::{parse_call, show};
@@ -9,19 +10,19 @@ use crate::words::{call, reply};
 use arqondb::base::{ErrorKind, Result};
 use arqondb::env::{Clock, SimClock};
 use arqondb::gateway::{Gateway, GatewayOptions, LocalShards};
-use arqondb::node::Standalone;
+use arqondb::node::cluster::MemberOptions;
 use arqondb::op::command::{self, Id};
 use arqondb::op::kv::RedisCall;
 use arqondb::op::{KvOps, Reply, Request, Response};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const START_MS: u64 = 1_700_000_000_000;
 
-struct Stage {
-    many: Gateway<LocalShards<Standalone>>,
+struct Stage<K> {
+    many: K,
     model: Model,
     clock: Arc<SimClock>,
     refused: BTreeSet<&'static str>,
@@ -30,10 +31,8 @@ struct Stage {
     beyond: usize,
 }
 
-impl Stage {
-    fn new() -> Stage {
-        let clock = Arc::new(SimClock::at(START_MS));
-        let many = Gateway::new(LocalShards::new(nodes(8, &clock)), GatewayOptions::default());
+impl<K: KvOps> Stage<K> {
+    fn new(many: K, clock: Arc<SimClock>) -> Stage<K> {
         let model = Model::at(START_MS);
         Stage { many, model, clock, refused: BTreeSet::new(), compared: 0, beyond: 0 }
     }
@@ -103,14 +102,17 @@ fn is_whole(args: &[Bytes], reply: &Reply) -> bool {
     }
 }
 
-#[tokio::test]
-async fn transcripts_hold_over_eight_shards() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/redis");
-    let (mut refused, mut compared, mut beyond) = (BTreeSet::new(), 0, 0);
-    for file in std::fs::read_dir(dir).unwrap() {
-        let file = file.unwrap().path();
-        let mut stage = Stage::new();
-        for (n, line) in std::fs::read_to_string(&file).unwrap().lines().enumerate() {
+/// What came of the files.
+#[derive(Default)]
+struct Played {
+    refused: BTreeSet<&'static str>,
+    compared: usize,
+    beyond: usize,
+}
+
+impl Played {
+    async fn play<K: KvOps>(&mut self, file: &Path, mut stage: Stage<K>) {
+        for (n, line) in std::fs::read_to_string(file).unwrap().lines().enumerate() {
             let context = format!("{}:{}: {line}", file.display(), n + 1);
             if let Some(ms) = line.strip_prefix("@now ") {
                 let ms: u64 = ms.trim().parse().unwrap();
@@ -128,15 +130,49 @@ async fn transcripts_hold_over_eight_shards() {
             "{}",
             file.display()
         );
-        compared += stage.compared;
-        beyond += stage.beyond;
-        refused.extend(stage.refused);
+        self.compared += stage.compared;
+        self.beyond += stage.beyond;
+        self.refused.extend(stage.refused);
     }
-    // What writes several keys, or compares them.
-    let of_several =
-        ["bitop", "copy", "del", "lcs", "mset", "msetnx", "rename", "renamenx", "sort", "unlink"];
-    assert!(refused.iter().all(|name| of_several.contains(name)), "{refused:?}");
-    assert!(beyond <= 1, "{beyond}");
-    eprintln!("{compared} compared, {beyond} beyond a shard's bounds, refused {refused:?}");
-    assert!(refused.len() > 4 && compared > 300, "{compared} compared, refused {refused:?}");
+
+    fn check(self) {
+        let Played { refused, compared, beyond } = self;
+        // What writes several keys, or compares them.
+        let of_several = [
+            "bitop", "copy", "del", "lcs", "mset", "msetnx", "rename", "renamenx", "sort", "unlink",
+        ];
+        assert!(refused.iter().all(|name| of_several.contains(name)), "{refused:?}");
+        assert!(beyond <= 1, "{beyond}");
+        eprintln!("{compared} compared, {beyond} beyond a shard's bounds, refused {refused:?}");
+        assert!(refused.len() > 4 && compared > 300, "{compared} compared, refused {refused:?}");
+    }
+}
+
+fn files() -> impl Iterator<Item = PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/redis");
+    std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path())
+}
+
+#[tokio::test]
+async fn transcripts_hold_over_eight_shards() {
+    let mut played = Played::default();
+    for file in files() {
+        let clock = Arc::new(SimClock::at(START_MS));
+        let many = Gateway::new(LocalShards::new(nodes(8, &clock)), GatewayOptions::default());
+        played.play(&file, Stage::new(many, clock)).await;
+    }
+    played.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transcripts_hold_over_three_nodes_and_eight_shards() {
+    let mut played = Played::default();
+    for file in files() {
+        let clock = Arc::new(SimClock::at(START_MS));
+        let told = clock.clone();
+        let clocked = move |options: &mut MemberOptions| options.clock = told.clone();
+        let world = World::cluster_with(1, 3, 8, 3, clocked).await;
+        played.play(&file, Stage::new(world.gateway(), clock)).await;
+    }
+    played.check();
 }

@@ -6,7 +6,8 @@
 use arqondb::base::{CfId, Error, ErrorKind, Result, Seq};
 use arqondb::env::Rng;
 use arqondb::gateway::{
-    CallFailure, Called, Gateway, GatewayOptions, Node, NodeId, ShardCalls, ShardInfo, Target,
+    CallFailure, Called, Consistency, Gateway, GatewayOptions, Node, NodeId, ShardCalls, ShardInfo,
+    Target,
 };
 use arqondb::op::kv::{CfInfo, Entry, MergeOp, RequestId, Scan, Stats, Write};
 use arqondb::op::route::{SLOTS, ShardId, SlotRange, slot_of};
@@ -83,8 +84,15 @@ pub(crate) struct State {
     pub(crate) change_in: u64,
     /// Whether the catalog tells of the shards.
     pub(crate) catalog_is_up: bool,
+    /// The families that the catalog has, and those that shards have.
+    pub(crate) families: Vec<CfInfo>,
+    shard_families: Vec<CfInfo>,
+    /// How many looks at their families shards lag behind the catalog.
+    pub(crate) looks: usize,
     /// Calls that came: shard, node, requests.
     pub(crate) calls: Vec<(ShardId, NodeId, usize)>,
+    /// How fresh their answers had to be.
+    pub(crate) freshness: Vec<Consistency>,
     /// How often the shards were asked for.
     pub(crate) refreshes: usize,
     /// Calls being answered now, and the most there were at once.
@@ -94,6 +102,10 @@ pub(crate) struct State {
 /// A node of three.
 pub(crate) fn node(id: u64) -> Node {
     Node { id: NodeId(id), address: format!("node{id}").into(), redis: None }
+}
+
+fn family(id: u32, name: &str) -> CfInfo {
+    CfInfo { id: CfId(id), name: name.to_string() }
 }
 
 fn unknown(text: &str) -> Error {
@@ -124,7 +136,11 @@ impl World {
             hangs: false,
             change_in: 0,
             catalog_is_up: true,
+            families: vec![family(0, "default")],
+            shard_families: vec![family(0, "default")],
+            looks: 0,
             calls: Vec::new(),
+            freshness: Vec::new(),
             refreshes: 0,
             inside: (0, 0),
         })))
@@ -212,11 +228,20 @@ impl State {
                 Some(CallFailure::NotLeader { leader: Some(other) })
             }
             Fault::LostBefore => Some(CallFailure::Unknown(unknown("connection reset"))),
-            _ if leader != to.node.id => {
+            _ if leader != to.node.id && !matches!(to.consistency, Consistency::Stale { .. }) => {
                 Some(CallFailure::NotLeader { leader: Some(node(leader.0)) })
             }
             _ => None,
         }
+    }
+
+    /// What a shard says of its families.
+    fn look_at_families(&mut self) -> Vec<CfInfo> {
+        match self.looks.checked_sub(1) {
+            Some(left) => self.looks = left,
+            None => self.shard_families = self.families.clone(),
+        }
+        self.shard_families.clone()
     }
 
     fn execute_all(&mut self, to: &Target, requests: &[Request]) -> Vec<Result<Response>> {
@@ -254,6 +279,7 @@ impl State {
                 Ok(Response::Deleted(doomed.len() as u64))
             }
             Request::Redis(call) => execute(call, view).map(Response::Redis),
+            Request::ListCfs => Ok(Response::ColumnFamilies(view.state.look_at_families())),
             Request::Stats => {
                 let keys = view.count()?;
                 let stats = Stats { keys, sync: "os", more: vec![("m", 1)], ..Stats::default() };
@@ -382,6 +408,7 @@ impl ShardCalls for World {
         let pause = {
             let mut state = self.state();
             state.calls.push((to.shard, to.node.id, requests.len()));
+            state.freshness.push(to.consistency);
             state.inside.0 += 1;
             state.inside.1 = state.inside.1.max(state.inside.0);
             state.rng.below(4)
@@ -425,10 +452,16 @@ impl ShardCalls for World {
         if let Some(Fault::LostAfter) = state.script.pop_front() {
             return Called::failed(CallFailure::Unknown(unknown("connection reset")));
         }
-        let info = |id, name: &str| CfInfo { id: CfId(id), name: name.to_string() };
         Called::all(vec![Ok(match request {
-            Request::CreateCf { name } => Response::ColumnFamily(info(7, name)),
-            _ => Response::ColumnFamilies(vec![info(0, "default")]),
+            Request::CreateCf { name } => {
+                state.families.push(family(7, name));
+                Response::ColumnFamily(family(7, name))
+            }
+            Request::DropCf { cf } => {
+                state.families.retain(|family| family.id != *cf);
+                Response::Done
+            }
+            other => panic!("{other:?}"),
         })])
     }
 

@@ -2,7 +2,9 @@
 
 use crate::Running;
 use crate::map_kv::NOW_MS;
-use arqondb::base::ErrorKind;
+use arqondb::base::{CfId, ErrorKind};
+use arqondb::op::Consistency;
+use arqondb::op::kv::Scan;
 use arqondb::rpc::pb::{self, write_op::Op};
 use arqondb::serve::grpc::GrpcOptions;
 use bytes::Bytes;
@@ -13,7 +15,7 @@ fn put(key: &'static str, value: &'static str) -> pb::PutRequest {
 }
 
 fn get(key: &'static str) -> pb::GetRequest {
-    pb::GetRequest { cf: 0, key: key.into() }
+    pb::GetRequest { key: key.into(), ..Default::default() }
 }
 
 /// Code, kind and retry advice of a refusal.
@@ -39,8 +41,9 @@ async fn what_was_put_is_got_and_what_was_not_is_not_found() {
     let mut stub = Running::start(GrpcOptions::default()).await.stub().await;
     assert_eq!(stub.get(get("k")).await.unwrap().into_inner(), pb::GetResponse::default());
     let written = stub.put(put("k", "v")).await.unwrap().into_inner();
-    assert_eq!(written, pb::PutResponse { applied: true, seq: 1 });
-    let found = pb::GetResponse { found: true, value: "v".into(), seq: 1, expire_at_ms: 0 };
+    assert!(written.applied && written.seq > 0);
+    let seq = written.seq;
+    let found = pb::GetResponse { found: true, value: "v".into(), seq, expire_at_ms: 0 };
     assert_eq!(stub.get(get("k")).await.unwrap().into_inner(), found);
     stub.put(put("", "")).await.unwrap();
     let empty = stub.get(get("")).await.unwrap().into_inner();
@@ -48,7 +51,7 @@ async fn what_was_put_is_got_and_what_was_not_is_not_found() {
 
     let delete = pb::DeleteRequest { key: "k".into(), ..Default::default() };
     let deleted = stub.delete(delete.clone()).await.unwrap().into_inner();
-    assert_eq!(deleted, pb::DeleteResponse { applied: true, seq: 3 });
+    assert!(deleted.applied && deleted.seq > seq);
     assert!(!stub.get(get("k")).await.unwrap().into_inner().found);
     assert!(stub.delete(delete).await.unwrap().into_inner().applied, "absent is fine");
 }
@@ -91,9 +94,9 @@ async fn a_put_under_a_condition_says_whether_it_happened() {
     let no = conditional(present, "a").await.unwrap().into_inner();
     assert_eq!(no, pb::PutResponse { applied: false, seq: 0 });
     let yes = conditional(absent, "b").await.unwrap().into_inner();
-    assert_eq!(yes, pb::PutResponse { applied: true, seq: 1 });
+    assert!(yes.applied && yes.seq > 0);
     let no = conditional(absent, "c").await.unwrap().into_inner();
-    assert_eq!(no, pb::PutResponse { applied: false, seq: 1 });
+    assert_eq!(no, pb::PutResponse { applied: false, seq: yes.seq });
     assert!(conditional(present, "d").await.unwrap().into_inner().applied);
     assert_eq!(refusal(conditional(77, "e").await), invalid());
     assert_eq!(stub.get(get("k")).await.unwrap().into_inner().value, "d");
@@ -117,8 +120,8 @@ async fn merges_append_add_and_keep_the_greatest() {
         pb::MergeOperator::MergeAdd as i32,
         pb::MergeOperator::MergeMax as i32,
     );
-    assert_eq!(merge("log", b"a", 0).await.unwrap().into_inner().seq, 1);
-    merge("log", b"b", append).await.unwrap();
+    let first = merge("log", b"a", 0).await.unwrap().into_inner().seq;
+    assert!(first > 0 && merge("log", b"b", append).await.unwrap().into_inner().seq > first);
     merge("n", &7i64.to_le_bytes(), add).await.unwrap();
     merge("n", &(-9i64).to_le_bytes(), add).await.unwrap();
     merge("max", b"b", max).await.unwrap();
@@ -166,7 +169,7 @@ async fn batches_have_one_to_a_hundred_thousand_writes() {
     let mut stub = Running::start(GrpcOptions::default()).await.stub().await;
     assert_eq!(refusal(stub.batch_write(batch(vec![])).await), invalid());
     let full = batch(vec![put_op(0, "a"); 100_000]);
-    assert_eq!(stub.batch_write(full).await.unwrap().into_inner().seq, 100_000);
+    assert!(stub.batch_write(full).await.unwrap().into_inner().seq > 0);
     assert_eq!(refusal(stub.batch_write(batch(vec![put_op(0, "a"); 100_001])).await), invalid());
     // Refused before it is decoded, and the connection goes on.
     let flood =
@@ -199,7 +202,7 @@ async fn a_repeated_request_applies_once() {
 #[tokio::test]
 async fn compare_and_swap_gives_what_stands_there() {
     let mut stub = Running::start(GrpcOptions::default()).await.stub().await;
-    let read = pb::GetWithSeqRequest { cf: 0, key: "k".into() };
+    let read = pb::GetWithSeqRequest { key: "k".into(), ..Default::default() };
     let absent = stub.get_with_seq(read.clone()).await.unwrap().into_inner();
     assert_eq!(absent, pb::GetWithSeqResponse::default());
     let cas = |expected_seq, value: &'static str| pb::CasPutRequest {
@@ -223,16 +226,19 @@ async fn compare_and_swap_gives_what_stands_there() {
         expire_at_ms: 0,
     };
     assert_eq!(late, expected);
-    assert!(stub.cas_put(cas(seen.seq, "c")).await.unwrap().into_inner().applied);
+    let swapped = stub.cas_put(cas(seen.seq, "c")).await.unwrap().into_inner();
+    assert!(swapped.applied && swapped.seq > seen.seq);
     assert_eq!(refusal(stub.cas_put(cas(1 << 56, "d")).await), invalid());
 
     let mut delete = async |expected_seq| {
         let request = pb::DeleteRequest { key: "k".into(), expected_seq, ..Default::default() };
         stub.delete(request).await.unwrap().into_inner()
     };
-    assert_eq!(delete(seen.seq).await, pb::DeleteResponse { applied: false, seq: 2 });
-    assert_eq!(delete(2).await, pb::DeleteResponse { applied: true, seq: 3 });
-    assert_eq!(delete(2).await, pb::DeleteResponse { applied: false, seq: 0 });
+    let now = swapped.seq;
+    assert_eq!(delete(seen.seq).await, pb::DeleteResponse { applied: false, seq: now });
+    let deleted = delete(now).await;
+    assert!(deleted.applied && deleted.seq > now);
+    assert_eq!(delete(now).await, pb::DeleteResponse { applied: false, seq: 0 });
 }
 
 #[tokio::test]
@@ -263,7 +269,7 @@ async fn column_families_keep_their_keys_apart() {
     assert_eq!(refusal(stub.drop_column_family(drop(1)).await), gone);
     assert_eq!(refusal(stub.drop_column_family(drop(0)).await), invalid());
     for system_or_absent in [1, 0xFFFF_FF01, u32::MAX] {
-        let request = pb::GetRequest { cf: system_or_absent, key: "k".into() };
+        let request = pb::GetRequest { cf: system_or_absent, ..get("k") };
         assert_eq!(refusal(stub.get(request).await), gone, "{system_or_absent}");
     }
 }
@@ -292,13 +298,16 @@ async fn keys_end_at_64_kib_in_every_call() {
     let key = Bytes::from(vec![b'k'; 65_537]);
     let at_limit = pb::PutRequest { key: longest.clone(), ..Default::default() };
     stub.put(at_limit).await.unwrap();
-    assert!(stub.get(pb::GetRequest { cf: 0, key: longest }).await.unwrap().into_inner().found);
+    assert!(stub.get(pb::GetRequest { key: longest, ..get("") }).await.unwrap().into_inner().found);
 
     let cf = 0;
     let request = pb::PutRequest { key: key.clone(), ..Default::default() };
     assert_eq!(refusal(stub.put(request).await), invalid());
-    assert_eq!(refusal(stub.get(pb::GetRequest { cf, key: key.clone() }).await), invalid());
-    let request = pb::GetWithSeqRequest { cf, key: key.clone() };
+    assert_eq!(
+        refusal(stub.get(pb::GetRequest { cf, key: key.clone(), read_options: None }).await),
+        invalid()
+    );
+    let request = pb::GetWithSeqRequest { cf, key: key.clone(), read_options: None };
     assert_eq!(refusal(stub.get_with_seq(request).await), invalid());
     let request = pb::DeleteRequest { key: key.clone(), ..Default::default() };
     assert_eq!(refusal(stub.delete(request).await), invalid());
@@ -338,4 +347,33 @@ async fn errors_of_the_engine_keep_their_kind_on_the_wire() {
         assert_eq!(metadata.get("arqon-error-kind").unwrap(), kind.name());
         assert_eq!(metadata.get("arqon-retryable").unwrap(), retryable);
     }
+}
+
+#[tokio::test]
+async fn a_read_says_how_fresh_it_must_be_and_others_do_not() {
+    let running = Running::start(GrpcOptions::default()).await;
+    let client = running.client().await;
+    client.put(CfId::DEFAULT, "k", "v").await.unwrap();
+    client.get(CfId::DEFAULT, "k").await.unwrap();
+    client.scan(Scan::default()).await.unwrap();
+    assert_eq!(*running.kv.asked.lock().unwrap(), []);
+    let stale = Consistency::Stale { bound_ms: 250 };
+    for consistency in [Consistency::Lease, stale, Consistency::Linearizable] {
+        let client = client.clone().with_consistency(consistency);
+        assert!(client.get(CfId::DEFAULT, "k").await.unwrap().is_some());
+        client.scan(Scan::default()).await.unwrap();
+        client.put(CfId::DEFAULT, "k", "v").await.unwrap();
+        assert_eq!(std::mem::take(&mut *running.kv.asked.lock().unwrap()), [consistency; 2]);
+    }
+    let mut stub = running.stub().await;
+    let options = |consistency, stale_ms| Some(pb::ReadOptions { consistency, stale_ms });
+    let ask = |read_options| pb::GetRequest { read_options, ..get("k") };
+    assert!(stub.get(ask(options(3, 2_000))).await.unwrap().into_inner().found);
+    let asked = std::mem::take(&mut *running.kv.asked.lock().unwrap());
+    assert_eq!(asked, [Consistency::Stale { bound_ms: 2_000 }]);
+    assert_eq!(refusal(stub.get(ask(options(9, 0))).await), invalid());
+    let read_options = options(2, 0);
+    let call = pb::GetWithSeqRequest { key: "k".into(), read_options, ..Default::default() };
+    stub.get_with_seq(call).await.unwrap();
+    assert_eq!(*running.kv.asked.lock().unwrap(), [Consistency::Lease]);
 }

@@ -4,7 +4,7 @@ use arqondb::base::{CfId, Error, ErrorKind, Result, Seq};
 use arqondb::op::kv::{
     CfInfo, Condition, Entry, Expiry, MergeOp, RequestId, SCAN_LIMIT_DEFAULT, Scan, Write,
 };
-use arqondb::op::{KvOps, Request, Response};
+use arqondb::op::{Consistency, KvOps, Request, Response};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -24,6 +24,8 @@ pub(crate) struct MapKv {
     pub(crate) arrived: Notify,
     /// Lets one of them go on.
     pub(crate) release: Notify,
+    /// How fresh reads had to be, of those that said so.
+    pub(crate) asked: Mutex<Vec<Consistency>>,
 }
 
 #[derive(Default)]
@@ -49,6 +51,15 @@ impl KvOps for MapKv {
             });
         }
         answers
+    }
+
+    async fn pipeline_at(
+        &self,
+        consistency: Consistency,
+        requests: Vec<Request>,
+    ) -> Vec<Result<Response>> {
+        self.asked.lock().unwrap().push(consistency);
+        self.pipeline(requests).await
     }
 }
 

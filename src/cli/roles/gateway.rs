@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 Examples:
   arqon gateway
   arqon gateway --meta http://10.0.0.5:8379,http://10.0.0.6:8379 --redis-addr 127.0.0.1:6379
+  arqon gateway --consistency 'stale(500ms)'
   GATEWAY_META=http://10.0.0.5:8379 arqon gateway --addr 127.0.0.1:0 --redis-addr 127.0.0.1:0
 
 As many as you like, in any order: none of them keeps anything. Ctrl-C or SIGTERM stops it
@@ -68,6 +69,7 @@ impl Gateway {
         };
         let options = GatewayOptions {
             call_timeout: own.deadline,
+            consistency: own.consistency,
             retry,
             moved: settings.redis.cluster_mode == ClusterMode::Moved,
             redis_address: Some(redis_at.to_string().into()),

@@ -9,11 +9,12 @@ use crate::cli::interrupt::Signals;
 use crate::cli::settings::exposure::Guard;
 use crate::cli::settings::kind::Raw;
 use crate::cli::settings::{Flags, NodeSettings, flags, table};
-use crate::gateway::{Gateway, GatewayOptions, RemoteShards};
+use crate::gateway::{Gateway, GatewayOptions, NodeId, RemoteShards};
 use crate::node::cluster::{Member, MemberOptions};
 use crate::rpc::link;
 use crate::serve::grpc::{GrpcOptions, GrpcServer};
 use crate::serve::resp::{RedisServer, RespOptions};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -118,7 +119,10 @@ impl Node {
         let mut tasks = JoinSet::new();
         tasks.spawn(link::listen(raft_door, Arc::new(member.clone()), stopped.clone()));
         let shards = RemoteShards::new(member.meta().clone());
-        let gateway = Arc::new(Gateway::new(shards, GatewayOptions::default()));
+        let near = Some(NodeId(member.id()));
+        let redis_address = redis_door.as_ref().map(|(_, at)| at.to_string().into());
+        let options = GatewayOptions { near, redis_address, ..GatewayOptions::default() };
+        let gateway = Arc::new(Gateway::new(shards, options));
         let grace = settings.server.drain;
         let until = |mut stop: watch::Receiver<bool>| async move {
             _ = stop.wait_for(|&stop| stop).await;
@@ -140,7 +144,10 @@ impl Node {
         for notice in data.notice.iter().chain(&raft.notice) {
             context.say(format_args!("warning: {notice}"));
         }
-        until_asked(&mut signals, &mut tasks).await?;
+        tokio::select! {
+            asked = until_asked(&mut signals, &mut tasks) => asked?,
+            () = tell_troubles(&member, context) => {}
+        }
         context.say("stopping: handing over what this node leads");
         unless_pressed(&mut signals, async {
             member.stop().await;
@@ -148,5 +155,22 @@ impl Node {
             close(tasks, grace).await;
         })
         .await
+    }
+}
+
+/// Tells of every replica that does not run, once for each reason, until the node ends.
+async fn tell_troubles(member: &Member, context: &Context) {
+    let (mut troubles, mut told) = (member.troubles(), BTreeSet::new());
+    loop {
+        let now = troubles.borrow_and_update().clone();
+        for (shard, trouble) in now {
+            let line = format!("warning: the replica of shard {shard} does not run: {trouble}");
+            if told.insert(line.clone()) {
+                context.say(line);
+            }
+        }
+        if troubles.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

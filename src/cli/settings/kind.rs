@@ -4,6 +4,7 @@ use crate::cli::settings::address::{Address, Url, reachable};
 use crate::cli::settings::secret::{Secret, User};
 use crate::cli::settings::units::{format_duration, format_size, parse_duration, parse_size};
 use crate::log::SyncLevel;
+use crate::op::Consistency;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// When a write is acknowledged.
     Sync,
+    /// How fresh reads must be.
+    Consistency,
     /// Text that is never shown.
     Secret,
     /// `name:password:role` entries, never shown.
@@ -88,6 +91,8 @@ pub enum Typed {
     Choice(&'static str),
     /// Of [`Kind::Sync`].
     Sync(SyncLevel),
+    /// Of [`Kind::Consistency`].
+    Consistency(Consistency),
     /// Of [`Kind::Secret`].
     Secret(Secret),
     /// Of [`Kind::Users`].
@@ -180,6 +185,7 @@ impl Kind {
                 words.iter().find(|word| **word == text).map(|word| Typed::Choice(word))
             }
             Kind::Sync => text.parse().ok().map(Typed::Sync),
+            Kind::Consistency => text.parse().ok().map(Typed::Consistency),
             Kind::Secret => (!text.is_empty()).then(|| Typed::Secret(Secret::new(text))),
             Kind::Urls | Kind::Labels | Kind::Users => {
                 let entries = text.split(',').map(|entry| entry.trim().to_string());
@@ -231,6 +237,7 @@ impl Kind {
             Kind::Labels => "list of labels",
             Kind::Choice(_) => "choice",
             Kind::Sync => "sync level",
+            Kind::Consistency => "consistency",
             Kind::Secret => "secret",
             Kind::Users => "list of users",
         }
@@ -251,6 +258,7 @@ impl Kind {
             Kind::Labels => "LABELS",
             Kind::Choice(_) => "WORD",
             Kind::Sync => "LEVEL",
+            Kind::Consistency => "CONSISTENCY",
             Kind::Secret => "SECRET",
             Kind::Users => "USERS",
         }
@@ -293,6 +301,9 @@ impl Kind {
             Kind::Choice(words) => words.join(" or "),
             Kind::Sync => {
                 format!("always, interval, interval:MS (1 to {}) or os", SyncLevel::INTERVAL_MS_MAX)
+            }
+            Kind::Consistency => {
+                "linearizable, lease or stale(BOUND), such as stale(500ms)".to_string()
             }
             Kind::Secret => "text that is not empty".to_string(),
             Kind::Users => {
@@ -338,6 +349,7 @@ impl Typed {
             }
             Typed::Choice(word) => word.to_string(),
             Typed::Sync(level) => level.to_string(),
+            Typed::Consistency(consistency) => consistency.to_string(),
             Typed::Secret(_) | Typed::Users(_) => "(set)".to_string(),
         })
     }

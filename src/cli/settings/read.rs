@@ -5,6 +5,7 @@ use crate::cli::settings::kind::{Label, Typed};
 use crate::cli::settings::secret::{Secret, User};
 use crate::log::SyncLevel;
 use crate::lsm::Codec;
+use crate::op::Consistency;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ reads! {
     PathBuf: Path;
     String: Text;
     SyncLevel: Sync;
+    Consistency: Consistency;
     Secret: Secret;
 }
 

@@ -153,8 +153,8 @@ impl Engine {
     /// REQUIRES: called in the order of the log, one call at a time.
     ///
     /// # Errors
-    /// `Poisoned` after a failed sync of the manifest. Nothing else: what a batch does was decided
-    /// before it was logged.
+    /// `Poisoned` after a failed sync of the manifest; of a batch that creates or drops families,
+    /// what the disk answers. Nothing else: what a batch does was decided before it was logged.
     pub fn apply(&self, index: LogIndex, batch: &BatchView<'_>) -> Result<()> {
         self.apply_all(index, std::slice::from_ref(batch))
     }
@@ -163,6 +163,9 @@ impl Engine {
     /// has all of the entry in sstables or nothing of it, since no memtable is sealed between two.
     pub fn apply_all(&self, index: LogIndex, batches: &[BatchView<'_>]) -> Result<()> {
         let inner = &self.inner;
+        for batch in batches.iter().filter(|batch| batch.changes_families) {
+            self.change_families(batch)?;
+        }
         let mut applying = inner.apply.lock();
         inner.check_poison()?;
         let mut done = Inserted::default();

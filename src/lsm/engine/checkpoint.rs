@@ -1,6 +1,6 @@
 //! A copy of the database that shares its files.
 
-use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
+use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
 use crate::lsm::engine::tree::{Seal, Tree};
 use crate::lsm::engine::work::Slot;
 use crate::lsm::engine::{Engine, Inner, lock};
@@ -37,15 +37,22 @@ impl Engine {
             return Err(Error::new(ErrorKind::AlreadyExists, message));
         }
         inner.disk.create_dir_all(target)?;
-        let (trees, seal, _ceiling) = inner.seal_all()?;
-        for tree in &trees {
+        let (families, seal, _ceiling) = inner.seal_all()?;
+        for tree in &families.trees {
             let held = inner.take(tree.id, Slot::Flush)?;
             let done = inner.flush_sealed(tree, &held);
             drop(held);
             inner.settle(done)?;
         }
-        inner.link_all(&trees, seal, target)
+        inner.link_all(&families, seal, target)
     }
+}
+
+/// The families at one log index.
+struct Families {
+    trees: Vec<Arc<Tree>>,
+    /// One that the log creates later must not be taken for one that is gone by then.
+    next: CfId,
 }
 
 /// Lets memtables sealed later be flushed again.
@@ -61,7 +68,7 @@ impl Drop for Ceiling<'_> {
 
 impl Inner {
     /// Seals all memtables at one log index, and keeps later ones from being flushed.
-    fn seal_all(self: &Arc<Self>) -> Result<(Vec<Arc<Tree>>, Seal, Ceiling<'_>)> {
+    fn seal_all(self: &Arc<Self>) -> Result<(Families, Seal, Ceiling<'_>)> {
         let mut applying = self.apply.lock();
         let seal = self.seal_now();
         {
@@ -72,19 +79,24 @@ impl Inner {
             work.ceiling = Some(seal.last_index);
         }
         let ceiling = Ceiling(self);
-        let trees = self.all_trees();
-        trees.iter().for_each(|tree| _ = self.rotate(&mut applying, tree));
-        Ok((trees, seal, ceiling))
+        let families = {
+            let manifest = lock(&self.manifest);
+            Families { trees: self.all_trees(), next: manifest.state().next_cf }
+        };
+        families.trees.iter().for_each(|tree| _ = self.rotate(&mut applying, tree));
+        Ok((families, seal, ceiling))
     }
 
-    fn link_all(&self, trees: &[Arc<Tree>], seal: Seal, target: &Path) -> Result<CheckpointInfo> {
+    fn link_all(&self, families: &Families, seal: Seal, target: &Path) -> Result<CheckpointInfo> {
+        let trees = &families.trees;
         // The views keep the files of this moment alive until they are linked.
         let (mut state, views): (State, Vec<_>) = {
             let manifest = lock(&self.manifest);
             (manifest.state().clone(), trees.iter().map(|tree| tree.view()).collect())
         };
-        let wanted = |cf: &crate::base::CfId| trees.iter().any(|tree| tree.id == *cf);
+        let wanted = |cf: &CfId| trees.iter().any(|tree| tree.id == *cf);
         state.families.retain(|cf, _| wanted(cf));
+        state.next_cf = families.next;
         state.last_seq = seal.last_seq;
         state.committed_ms = seal.committed_ms;
         let mut files = Vec::new();

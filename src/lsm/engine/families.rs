@@ -1,17 +1,16 @@
 //! Column families and their counts.
 
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result};
+use crate::lsm::batch::BatchView;
 use crate::lsm::engine::open::new_tree;
 use crate::lsm::engine::tree::Tree;
 use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::family_change::{FAMILY_NAME_BYTES_MAX, FamilyChange};
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::options::CfOptions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// The longest name, in bytes.
-const NAME_BYTES_MAX: usize = 255;
 
 /// A family.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl Engine {
     fn create(&self, name: &str, options: CfOptions, id: Option<CfId>) -> Result<CfId> {
         let inner = &self.inner;
         inner.check_writable()?;
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        if name.is_empty() || name.len() > FAMILY_NAME_BYTES_MAX {
             return Err(Error::invalid("a family's name has 1 to 255 bytes"));
         }
         let applied = LogIndex(inner.applied_index.load(Ordering::Acquire));
@@ -111,6 +110,36 @@ impl Engine {
         inner.forget_memtables();
         inner.announce();
         Ok(())
+    }
+
+    /// Creates and drops what a batch of the log says, each once: a replay finds it done. It is
+    /// durable on return. [`Engine::apply`] does so too; called before it, it keeps the wait for
+    /// the disk out of whatever lock that is called under.
+    ///
+    /// An id that was used, or a name that is in use, is passed over: as the log is the same
+    /// everywhere, so is that.
+    ///
+    /// # Errors
+    /// As [`Engine::flush`].
+    pub fn change_families(&self, batch: &BatchView<'_>) -> Result<()> {
+        batch.family_changes().try_for_each(|change| match change {
+            FamilyChange::Create { cf, name } => {
+                let is_done = {
+                    let manifest = lock(&self.inner.manifest);
+                    let state = manifest.state();
+                    cf < state.next_cf || state.families.values().any(|f| f.name == name)
+                };
+                if is_done {
+                    Ok(())
+                } else {
+                    self.create_cf_with_id(cf, name, CfOptions::default())
+                }
+            }
+            FamilyChange::Drop { cf } => match self.drop_cf(cf) {
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        })
     }
 
     /// All families, by id.

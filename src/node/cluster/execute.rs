@@ -1,11 +1,12 @@
 //! Requests on a shard of a group.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::catalog::{ShardId, View};
-use crate::env::{Clock, Pool};
+use crate::env::Pool;
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
 use crate::node::pipeline::{self, Execution};
+use crate::op::Request;
 use crate::op::kv::Stats;
 use crate::raft::Consistency;
 use crate::rpc::cluster::{Freshness, ShardAnswer, ShardCall, ShardFact, Stop};
@@ -19,8 +20,7 @@ struct Leading<'a> {
     running: Running,
     /// The session in which it began.
     session: u64,
-    slow: &'a Pool,
-    clock: &'a dyn Clock,
+    node: &'a Inner,
     consistency: Consistency,
     patience: Duration,
 }
@@ -31,21 +31,22 @@ impl Execution for Leading<'_> {
     }
 
     fn now_ms(&self) -> u64 {
-        self.clock.unix_ms()
+        self.node.options.clock.unix_ms()
     }
 
     fn slow(&self) -> &Pool {
-        self.slow
+        &self.node.slow
     }
 
     async fn stats(&self) -> Result<Stats> {
-        let (shard, now_ms) = (self.shard.clone(), self.now_ms());
-        pipeline::on(self.slow, move || {
-            let mut stats = shard.stats(now_ms)?;
-            stats.sync = "always";
-            Ok(stats)
-        })
-        .await
+        let mut stats = pipeline::stats(&self.shard, self.slow(), self.now_ms()).await?;
+        stats.log_bytes = self.running.group.status().log_bytes;
+        // Of what the shards led here share each has its part: a cluster's figures are summed.
+        let led = self.node.replicas.all().iter().filter(|r| r.session() != 0).count();
+        let led = (led as u64).max(1);
+        stats.cache_bytes /= led;
+        stats.memory_budget_bytes = self.node.options.memory_budget_bytes / led;
+        Ok(stats)
     }
 
     async fn commit(&self, ticket: Ticket) {
@@ -56,7 +57,12 @@ impl Execution for Leading<'_> {
     }
 
     async fn confirm(&self) -> Result<()> {
-        let ready = self.running.group.ready_to_read(self.consistency, self.patience).await;
+        let group = &self.running.group;
+        let mut ready = group.ready_to_read(self.consistency, self.patience).await;
+        if ready.is_err() && self.consistency == Consistency::Lease {
+            // It has run out: a majority says whether this is still the leader.
+            ready = group.ready_to_read(Consistency::Linearizable, self.patience).await;
+        }
         // Whoever asked may ask another replica.
         ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
         if self.running.session() == self.session {
@@ -69,9 +75,17 @@ impl Execution for Leading<'_> {
 }
 
 impl Inner {
-    /// Executes a call on this node's replica of its shard, if that leads.
+    /// Executes a call on this node's replica of its shard, if that leads, or need not.
     pub(super) async fn execute(&self, call: ShardCall, patience: Duration) -> ShardAnswer {
+        if call.requests.iter().any(is_for_catalog) {
+            let message = "column families of a cluster are created and dropped in its catalog";
+            let error = Error::new(ErrorKind::Refused, message);
+            return ShardAnswer { answers: Vec::new(), stop: Some(Stop::NotDone(error)) };
+        }
         let view = self.meta.view();
+        if let Some(answer) = self.execute_stale(&call, &view, patience).await {
+            return answer;
+        }
         let (running, session) = match self.leading(&call, &view) {
             Ok(leading) => leading,
             Err(stop) => return ShardAnswer { answers: Vec::new(), stop: Some(stop) },
@@ -86,24 +100,55 @@ impl Inner {
             shard,
             session,
             running,
-            slow: &self.slow,
-            clock: &*self.options.clock,
+            node: self,
             consistency: match call.freshness {
                 Freshness::Linearizable => Consistency::Linearizable,
                 Freshness::Lease | Freshness::Stale { .. } => Consistency::Lease,
             },
             patience,
         };
-        let answers = pipeline::run(&leading, call.requests).await;
+        self.answer(&leading, call.requests).await
+    }
+
+    /// Executes requests. A family that the catalog has and the shard has not yet is not missing.
+    pub(super) async fn answer<E: Execution>(&self, on: &E, requests: Vec<Request>) -> ShardAnswer {
+        let coming = self.coming_families(on.shard(), &requests);
+        let mut answers = pipeline::run(on, requests).await;
+        for (at, cf) in coming {
+            if let Some(Err(error)) = answers.get_mut(at)
+                && error.kind() == ErrorKind::NotFound
+            {
+                let message = format!("column family {cf} is being created; try again soon");
+                *error = Error::new(ErrorKind::Unavailable, message);
+            }
+        }
         ShardAnswer { answers, stop: None }
     }
 
+    /// The requests, by their place, that name a family which the catalog has and the shard has not
+    /// yet.
+    fn coming_families(&self, shard: &Shard, requests: &[Request]) -> Vec<(usize, CfId)> {
+        let mut coming = Vec::new();
+        for (at, request) in requests.iter().enumerate() {
+            let is_coming = |cf: &CfId| {
+                *cf != CfId::DEFAULT
+                    && !shard.has_family(*cf)
+                    && self.meta.view().family_of_id(*cf).is_some()
+            };
+            coming.extend(request.families().find(is_coming).map(|cf| (at, cf)));
+        }
+        coming
+    }
+
+    /// The replica of a call's shard, if it has the slots that the caller thinks.
+    pub(super) fn replica_of(&self, call: &ShardCall, view: &View) -> Result<Running, Stop> {
+        let running = self.replicas.get(ShardId(call.shard));
+        let running = running.filter(|r| r.record.epoch.range == call.epoch);
+        running.ok_or_else(|| Stop::WrongEpoch { covering: facts(view) })
+    }
+
     fn leading(&self, call: &ShardCall, view: &View) -> Result<(Running, u64), Stop> {
-        let id = ShardId(call.shard);
-        let running = self.replicas.get(id);
-        let Some(running) = running.filter(|r| r.record.epoch.range == call.epoch) else {
-            return Err(Stop::WrongEpoch { covering: facts(view) });
-        };
+        let running = self.replica_of(call, view)?;
         let session = running.session();
         if session != 0 {
             return Ok((running, session));
@@ -116,6 +161,11 @@ impl Inner {
             leader => Err(Stop::NotLeader { leader }),
         }
     }
+}
+
+/// What no shard may do by itself.
+fn is_for_catalog(request: &Request) -> bool {
+    matches!(request, Request::CreateCf { .. } | Request::DropCf { .. })
 }
 
 /// All shards as the catalog has them.

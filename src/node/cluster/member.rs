@@ -10,7 +10,7 @@ use crate::lsm::BlockCache;
 use crate::node::cluster::copies::Copies;
 use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
-use crate::node::cluster::replicas::Replicas;
+use crate::node::cluster::replicas::{Replicas, Troubles};
 use crate::node::cluster::report;
 use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
@@ -18,6 +18,7 @@ use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -139,6 +140,11 @@ impl Member {
         &self.inner.meta
     }
 
+    /// Why replicas that should run here do not, as that changes.
+    pub fn troubles(&self) -> watch::Receiver<Troubles> {
+        self.inner.replicas.troubles()
+    }
+
     /// Hands over what it leads, as far as others can take it, and ends: what was answered is on
     /// disk.
     pub async fn stop(&self) {
@@ -243,6 +249,7 @@ async fn follow(node: Weak<Inner>) {
         let Some(inner) = node.upgrade() else { return };
         let view = views.borrow_and_update().clone();
         let all_well = inner.reconcile(&view).await;
+        inner.bring_families(&view).await;
         inner.lead(&view).await;
         drop(inner);
         // Leaders change without a change of the catalog.

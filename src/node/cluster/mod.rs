@@ -16,16 +16,21 @@
 //! - `replicas`: what runs here, brought in line with the catalog.
 //! - `lead`: what a leader tells the catalog, and does for it.
 //! - `report`: what it says of the shards it leads.
+//! - `families`: column families, brought in line with it too.
 //! - `execute`: requests on a shard of a group.
+//! - `stale`: reads that a replica answers without leading.
 //! - `copies`: copies of shards, for who makes a backup.
 //! - `service`: the calls of the links.
 //!
 //! Invariants owed to the floors above:
 //! - A request is executed on the leader of its shard, at the epoch it names, or not at all.
-//! - A read sees every write that was acknowledged before it began, anywhere.
+//! - A read sees every write that was acknowledged before it began, anywhere; one that may be stale
+//!   sees those that were acknowledged longer ago than its bound when it came.
+//! - No write of a column family precedes its creation in the log of any replica.
 
 mod copies;
 mod execute;
+mod families;
 mod identity;
 mod lead;
 pub mod member;
@@ -33,6 +38,8 @@ pub mod options;
 mod replicas;
 mod report;
 mod service;
+mod stale;
 
 pub use member::Member;
 pub use options::MemberOptions;
+pub use replicas::Troubles;

@@ -5,8 +5,9 @@ use crate::catalog::records::{Role, Shard as Record};
 use crate::catalog::{NodeId, ShardId, View};
 use crate::lsm::{Engine, EngineOptions};
 use crate::node::cluster::member::Inner;
+use crate::node::cluster::stale::Fresh;
 use crate::raft::{Group, ShardHandle};
-use crate::shard::{Shard, ShardOptions};
+use crate::shard::{Shard, ShardOptions, Ticket};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -19,6 +20,10 @@ pub(super) struct Running {
     sessions: watch::Receiver<u64>,
     /// The shard as the catalog had it when that was last looked at.
     pub(super) record: Record,
+    /// What its log was last told of column families.
+    pub(super) families: Ticket,
+    /// How far behind it is at most.
+    pub(super) fresh: Arc<Fresh>,
 }
 
 impl Running {
@@ -34,13 +39,36 @@ impl Running {
     }
 }
 
+/// By shard, why this node does not run the replica that it should.
+pub type Troubles = BTreeMap<ShardId, String>;
+
 /// The replicas that run here.
 #[derive(Default)]
-pub(super) struct Replicas(Mutex<BTreeMap<ShardId, Running>>);
+pub(super) struct Replicas {
+    running: Mutex<BTreeMap<ShardId, Running>>,
+    troubles: watch::Sender<Troubles>,
+}
 
 impl Replicas {
     fn map(&self) -> MutexGuard<'_, BTreeMap<ShardId, Running>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why replicas that should do not run, as that changes.
+    pub(super) fn troubles(&self) -> watch::Receiver<Troubles> {
+        self.troubles.subscribe()
+    }
+
+    /// Takes note of why a replica does not run, or that it does.
+    fn note(&self, shard: ShardId, trouble: Option<String>) {
+        self.troubles.send_if_modified(|troubles| match trouble {
+            Some(new) if troubles.get(&shard) == Some(&new) => false,
+            Some(new) => {
+                troubles.insert(shard, new);
+                true
+            }
+            None => troubles.remove(&shard).is_some(),
+        });
     }
 
     /// The replica of a shard.
@@ -51,6 +79,13 @@ impl Replicas {
     /// All of them.
     pub(super) fn all(&self) -> Vec<Running> {
         self.map().values().cloned().collect()
+    }
+
+    /// Takes note of what a shard's log was told of column families.
+    pub(super) fn note_families(&self, shard: ShardId, told: Ticket) {
+        if let Some(running) = self.map().get_mut(&shard) {
+            running.families = told;
+        }
     }
 
     pub(super) fn clear(&self) {
@@ -74,22 +109,28 @@ impl Inner {
         for record in view.shards() {
             let Some(replica) = record.replicas.iter().find(|r| r.node.0 == own) else { continue };
             let running = self.replicas.get(record.id);
-            let done = match running {
+            let trouble = match running {
                 // It was removed, and another came here, between two looks.
                 Some(running) if running.group.replica() != replica.id.0 => {
                     self.replicas.map().remove(&record.id);
-                    self.begin(record, replica.id.0).await
+                    let begun = self.begin(record, replica.id.0).await;
+                    all_well &= begun.is_ok();
+                    begun.err().map(|error| error.to_string())
                 }
                 Some(running) => {
                     running.group.set_places(places(record));
                     if let Some(kept) = self.replicas.map().get_mut(&record.id) {
                         kept.record = record.clone();
                     }
-                    Ok(())
+                    running.group.status().stopped
                 }
-                None => self.begin(record, replica.id.0).await,
+                None => {
+                    let begun = self.begin(record, replica.id.0).await;
+                    all_well &= begun.is_ok();
+                    begun.err().map(|error| error.to_string())
+                }
             };
-            all_well &= done.is_ok();
+            self.replicas.note(record.id, trouble);
         }
         // Of a shard that is known, and known to be elsewhere: what is not known is kept.
         let is_elsewhere = |shard: &ShardId| {
@@ -99,6 +140,7 @@ impl Inner {
         let here = self.host.replicas().into_iter().map(|(group, _)| ShardId(group.0));
         for gone in here.filter(is_elsewhere) {
             self.replicas.map().remove(&gone);
+            self.replicas.note(gone, None);
             all_well &= self.host.remove(gone.group()).await.is_ok();
         }
         all_well
@@ -146,7 +188,14 @@ impl Inner {
             running.initialize(voters.collect()).await?;
         }
         let sessions = running.sessions().unwrap_or_else(|| watch::channel(0).1);
-        let running = Running { group: running, handle, sessions, record: record.clone() };
+        let running = Running {
+            group: running,
+            handle,
+            sessions,
+            record: record.clone(),
+            families: Ticket::default(),
+            fresh: Arc::default(),
+        };
         self.replicas.map().insert(record.id, running);
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Each call of the service: check, execute, answer.
 
 use crate::op::kv::Scan;
-use crate::op::{KvOps, Request, Response};
+use crate::op::{Consistency, KvOps, Request, Response};
 use crate::rpc::pb::arqon_db_server::ArqonDb;
-use crate::rpc::{answer, pb, request, status};
+use crate::rpc::{answer, consistency, pb, request, status};
 use prost::Message;
 use std::sync::Arc;
 use tonic::Status;
@@ -33,11 +33,37 @@ impl<K: KvOps> Service<K> {
         response.and_then(answer).map(tonic::Response::new).map_err(|e| status::from_error(&e))
     }
 
+    /// As [`Service::run`] for a read, as fresh as its call asks for.
+    async fn read<T>(
+        &self,
+        asked: crate::base::Result<Option<Consistency>>,
+        request: crate::base::Result<Request>,
+        answer: impl FnOnce(Response) -> crate::base::Result<T>,
+    ) -> Answer<T> {
+        let response = async { self.fresh(asked?, request?).await }.await;
+        response.and_then(answer).map(tonic::Response::new).map_err(|e| status::from_error(&e))
+    }
+
+    async fn fresh(
+        &self,
+        asked: Option<Consistency>,
+        request: Request,
+    ) -> crate::base::Result<Response> {
+        match asked {
+            Some(consistency) => self.kv.call_at(consistency, request).await,
+            None => self.kv.call(request).await,
+        }
+    }
+
     /// A page of a scan. One that outgrows the message limit is read again with as many entries
     /// as fit, so that large values make pages shorter and not impossible.
-    async fn page(&self, mut scan: Scan) -> crate::base::Result<pb::ScanResponse> {
+    async fn page(
+        &self,
+        asked: Option<Consistency>,
+        mut scan: Scan,
+    ) -> crate::base::Result<pb::ScanResponse> {
         loop {
-            let response = self.kv.call(Request::Scan(scan.clone())).await?;
+            let response = self.fresh(asked, Request::Scan(scan.clone())).await?;
             let mut page = answer::scan(&scan, response)?;
             if page.encoded_len() <= self.message_bytes_max {
                 return Ok(page);
@@ -87,7 +113,9 @@ impl<K: KvOps> ArqonDb for Service<K> {
     }
 
     async fn get(&self, call: Call<pb::GetRequest>) -> Answer<pb::GetResponse> {
-        self.run(request::get(call.into_inner()), answer::get).await
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        self.read(asked, request::get(call), answer::get).await
     }
 
     async fn delete(&self, call: Call<pb::DeleteRequest>) -> Answer<pb::DeleteResponse> {
@@ -106,7 +134,9 @@ impl<K: KvOps> ArqonDb for Service<K> {
     }
 
     async fn scan(&self, call: Call<pb::ScanRequest>) -> Answer<pb::ScanResponse> {
-        let page = async { self.page(request::scan(call.into_inner())?).await }.await;
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        let page = async { self.page(asked?, request::scan(call)?).await }.await;
         page.map(tonic::Response::new).map_err(|e| status::from_error(&e))
     }
 
@@ -147,6 +177,8 @@ impl<K: KvOps> ArqonDb for Service<K> {
         &self,
         call: Call<pb::GetWithSeqRequest>,
     ) -> Answer<pb::GetWithSeqResponse> {
-        self.run(request::get_with_seq(call.into_inner()), answer::get_with_seq).await
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        self.read(asked, request::get_with_seq(call), answer::get_with_seq).await
     }
 }

@@ -43,6 +43,9 @@ fn words_are_taken_letter_for_letter() {
         assert_eq!(Kind::Bool.parse(&text(wrong)), Err(Wrong::Kind), "{wrong}");
     }
     assert_eq!(Kind::Sync.parse(&text("interval:0")), Err(Wrong::Kind));
+    let stale = Kind::Consistency.parse(&text("stale:5s")).unwrap();
+    assert_eq!(stale.show().as_deref(), Some("stale(5000ms)"));
+    assert_eq!(Kind::Consistency.parse(&text("eventual")), Err(Wrong::Kind));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::cli::settings::address::{Address, Url};
 use crate::cli::settings::kind::{Kind, Label};
 use crate::cli::settings::secret::{Secret, User};
 use crate::cli::settings::setting::section;
+use crate::op::Consistency;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +82,9 @@ section! {
         users: Vec<User> = Kind::Users, "admin:admin:admin", legacy: Some("GATEWAY_USERS");
         /// Time for a call, retries included, unless the client says otherwise.
         deadline: Duration = Kind::Duration(10, 3_600_000), "10s";
+        /// How fresh reads are, unless the client says otherwise: linearizable, lease, or stale by at
+        /// most so much, such as stale(500ms).
+        consistency: Consistency = Kind::Consistency, "linearizable";
         /// Retries for a hundred calls; above that, failures are passed on at once.
         retry_budget: u64 = Kind::Int(0, 100), "10";
         /// Wait before the first retry; it doubles with each, and is drawn at random below that.

@@ -1,0 +1,114 @@
+//! Reads that may miss the latest writes, answered by a replica that need not lead.
+//!
+//! A replica that asks its leader for its read index at a moment, and then applies up to there, has
+//! all that was acknowledged before that moment, anywhere. It remembers the moment: as long as that
+//! is no longer ago than a read's bound, the read is answered at once, and asks nobody. Only this
+//! machine's clock is used, and only to measure. A replica that its leader does not answer serves
+//! reads until their bound is over, and then refuses them.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::View;
+use crate::env::{Clock, Pool};
+use crate::node::cluster::member::Inner;
+use crate::node::cluster::replicas::Running;
+use crate::node::pipeline::{self, Execution};
+use crate::op::kv::Stats;
+use crate::op::route::is_read;
+use crate::raft::Consistency;
+use crate::rpc::cluster::{Freshness, ShardAnswer, ShardCall, Stop};
+use crate::shard::{Shard, Ticket};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long the leader may take to say where it is: another replica may be better off.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The last moment of which a replica knows that it has all that was acknowledged before.
+#[derive(Debug, Default)]
+pub(super) struct Fresh(Mutex<Option<Instant>>);
+
+impl Fresh {
+    /// Waits until the replica is no more than `bound` behind, which takes a question to the leader
+    /// if it does not know so already. One asks for all who wait.
+    async fn within(&self, bound: Duration, running: &Running, patience: Duration) -> Result<()> {
+        let mut fresh = self.0.lock().await;
+        if fresh.is_some_and(|at| at.elapsed() <= bound) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        running.group.ready_to_read(Consistency::Linearizable, patience.min(PATIENCE)).await?;
+        *fresh = Some(now);
+        Ok(())
+    }
+}
+
+/// A replica that is fresh enough, for one pipeline of reads.
+struct Following<'a> {
+    shard: Arc<Shard>,
+    slow: &'a Pool,
+    clock: &'a dyn Clock,
+}
+
+impl Execution for Following<'_> {
+    fn shard(&self) -> &Arc<Shard> {
+        &self.shard
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.unix_ms()
+    }
+
+    fn slow(&self) -> &Pool {
+        self.slow
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        pipeline::stats(&self.shard, self.slow, self.now_ms()).await
+    }
+
+    async fn commit(&self, _: Ticket) {
+        // Nothing is written; what had pended when it led, and was read, is unknown.
+    }
+
+    async fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Executes a call of reads that may be stale on this node's replica; `None` if it is another
+    /// call, or for the leader, who needs no leave.
+    pub(super) async fn execute_stale(
+        &self,
+        call: &ShardCall,
+        view: &View,
+        patience: Duration,
+    ) -> Option<ShardAnswer> {
+        let Freshness::Stale { bound_ms } = call.freshness else { return None };
+        let stopped = |stop| Some(ShardAnswer { answers: Vec::new(), stop: Some(stop) });
+        let running = match self.replica_of(call, view) {
+            Ok(running) => running,
+            Err(stop) => return stopped(stop),
+        };
+        if running.session() != 0 || !call.requests.iter().all(is_read) {
+            return None;
+        }
+        let bound = Duration::from_millis(bound_ms);
+        let shard = match running.fresh.within(bound, &running, patience).await {
+            Ok(()) => running.handle.get(),
+            Err(error) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("this replica may be more than {bound_ms} ms behind: {error}"),
+            )),
+        };
+        match shard {
+            Ok(shard) => {
+                let on = Following { shard, slow: &self.slow, clock: &*self.options.clock };
+                Some(self.answer(&on, call.requests.clone()).await)
+            }
+            Err(error) => stopped(Stop::NotDone(error)),
+        }
+    }
+}
