@@ -79,6 +79,9 @@ impl CfId {
     /// Answers already given, by client: what makes a retried request apply once.
     pub const DEDUP: CfId = CfId(0xFFFF_FF02);
 
+    /// What transactions over several shards have locked and decided.
+    pub const TXN: CfId = CfId(0xFFFF_FF03);
+
     /// Whether the family belongs to the system.
     pub fn is_system(self) -> bool {
         self >= CfId::SYSTEM_FIRST

@@ -4,9 +4,11 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::gateway::absorb::{Group, Outcome};
 use crate::gateway::calls::{CallFailure, Called, ShardCalls, Target};
 use crate::gateway::gateway::Gateway;
+use crate::gateway::locks::Patience;
 use crate::gateway::map::{Node, ShardInfo};
 use crate::gateway::retry::NoMore;
 use crate::gateway::search::{Search, Searches};
+use crate::op::txn::Lock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -14,6 +16,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// Hints that are followed without a pause. Two nodes that each take the other for the leader
 /// would send a call to and fro for ever.
 const HINTS_MAX: u32 = 4;
+
+/// Locks that are dealt with one after the other without a pause.
+const SETTLED_MAX: u32 = 8;
 
 /// Whom to ask next.
 struct Course<'a> {
@@ -54,6 +59,7 @@ impl<C: ShardCalls> Gateway<C> {
         deadline: Instant,
     ) -> Outcome {
         let mut course = Course { hint: None, hints: 0, failures: 0, tried: 0, search: None };
+        let (mut patience, mut settled) = (Patience::default(), 0);
         loop {
             let known = match self.map.load().shard_of(shard.slots.first) {
                 Some(known) if known.is_same(shard) => Arc::clone(known),
@@ -72,6 +78,19 @@ impl<C: ShardCalls> Gateway<C> {
                         continue;
                     }
                     After::AskInstead(_) => no_leader(shard),
+                    After::Locked(lock) => {
+                        let abort = patience.is_over_for(&lock);
+                        match Box::pin(self.settle_lock(&lock, abort, deadline)).await {
+                            Ok(true) if settled < SETTLED_MAX => {
+                                settled += 1;
+                                continue;
+                            }
+                            Ok(true) => settled = 0,
+                            Ok(false) => patience.waits_for(&lock),
+                            Err(_) => {}
+                        }
+                        is_locked(shard)
+                    }
                     After::Failed(cause) => cause,
                 },
                 None => no_leader(shard),
@@ -125,6 +144,7 @@ impl<C: ShardCalls> Gateway<C> {
         }
         match stopped {
             None if group.requests.is_empty() => After::Answered,
+            _ if group.lock.is_some() => group.lock.take().map_or(After::Answered, After::Locked),
             None if again => After::Failed(Error::new(
                 ErrorKind::Unavailable,
                 format!("shard {} cannot execute it now", shard.id),
@@ -252,8 +272,16 @@ enum After {
     Answered,
     /// Another node leads.
     AskInstead(Node),
+    /// A key is locked.
+    Locked(Lock),
     /// Something is open, or the shard has changed.
     Failed(Error),
+}
+
+fn is_locked(shard: &ShardInfo) -> Error {
+    let message =
+        format!("a transaction over several shards has locked a key of shard {}", shard.id);
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 fn no_leader(shard: &ShardInfo) -> Error {

@@ -44,6 +44,11 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
     let mut answers = Answers::new(on, requests.len());
     let mut requests = requests.into_iter();
     while let Some(request) = requests.as_slice().first() {
+        if answers.is_locked {
+            // It must not overtake what waits for a lock.
+            requests.by_ref().for_each(|_| answers.add(Err(Shard::behind_a_lock())));
+            break;
+        }
         if !Shard::is_quick(request) || on.shard().engine().pressure() != Pressure::None {
             let Some(request) = requests.next() else { break };
             answers.add(execute(on, request).await);
@@ -114,14 +119,22 @@ struct Answers<'a, E> {
     on: &'a E,
     responses: Vec<Result<Response>>,
     pending: Vec<(usize, Ticket)>,
+    /// Whether one of them met a lock.
+    is_locked: bool,
 }
 
 impl<E: Execution> Answers<'_, E> {
     fn new(on: &E, expected: usize) -> Answers<'_, E> {
-        Answers { on, responses: Vec::with_capacity(expected), pending: Vec::new() }
+        Answers {
+            on,
+            responses: Vec::with_capacity(expected),
+            pending: Vec::new(),
+            is_locked: false,
+        }
     }
 
     fn add(&mut self, answer: Result<Answer>) {
+        self.is_locked |= matches!(&answer, Ok(answer) if answer.is_locked());
         self.responses.push(answer.map(|Answer { response, rests_on }| {
             if !self.on.shard().is_committed(rests_on) {
                 self.pending.push((self.responses.len(), rests_on));

@@ -5,6 +5,7 @@
 
 use crate::base::{CfId, Seq};
 use crate::op::Reply;
+use crate::op::txn::{Lock, TxnAnswer, TxnCall};
 use bytes::Bytes;
 
 /// The longest key, in bytes.
@@ -266,6 +267,8 @@ pub enum Request {
     },
     /// Figures of the engine for INFO and monitors. Answer: [`Response::Stats`].
     Stats,
+    /// A step of a transaction over several shards. Answer: [`Response::Txn`].
+    Txn(Box<TxnCall>),
 }
 
 /// A column family as lists show it.
@@ -352,4 +355,9 @@ pub enum Response {
     Watched(Vec<Watched>),
     /// Figures.
     Stats(Box<Stats>),
+    /// The answer to a step of a transaction over several shards.
+    Txn(Box<TxnAnswer>),
+    /// A shard's only: a key is locked by a transaction over several shards, and the request had no
+    /// effect. Nor had those behind it in its pipeline.
+    Locked(Lock),
 }
