@@ -79,6 +79,7 @@ impl<C: ShardCalls> Gateway<C> {
                     }
                     After::AskInstead(_) => no_leader(shard),
                     After::Locked(lock) => {
+                        course.search = None;
                         let abort = patience.is_over_for(&lock);
                         match Box::pin(self.settle_lock(&lock, abort, deadline)).await {
                             Ok(true) if settled < SETTLED_MAX => {
@@ -144,7 +145,9 @@ impl<C: ShardCalls> Gateway<C> {
         }
         match stopped {
             None if group.requests.is_empty() => After::Answered,
-            _ if group.lock.is_some() => group.lock.take().map_or(After::Answered, After::Locked),
+            None if group.lock.is_some() => {
+                group.lock.take().map_or(After::Answered, After::Locked)
+            }
             None if again => After::Failed(Error::new(
                 ErrorKind::Unavailable,
                 format!("shard {} cannot execute it now", shard.id),

@@ -7,6 +7,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::Pool;
 use crate::lsm::Pressure;
 use crate::op::kv::Stats;
+use crate::op::txn::TxnCall;
 use crate::op::{Request, Response};
 use crate::shard::{Answer, Shard, Ticket};
 use std::future::Future;
@@ -178,6 +179,10 @@ pub(crate) fn adds(request: &Request) -> bool {
         Request::RedisTransaction { calls, .. } => {
             calls.iter().any(|call| call.spec.has_flag("denyoom"))
         }
+        Request::Txn(call) => matches!(
+            **call,
+            TxnCall::Prepare { .. } | TxnCall::Decide { .. } | TxnCall::Finish { .. }
+        ),
         _ => false,
     }
 }

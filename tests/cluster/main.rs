@@ -6,4 +6,5 @@
 mod backup;
 mod failover;
 mod restore;
+mod transfers;
 mod world;

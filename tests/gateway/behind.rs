@@ -1,6 +1,5 @@
 //! What a door under test serves from: one engine or, with `ARQON_TEST_SHARDS=8`, a gateway over
-//! so many. Tests that look at the engine itself, or that need several keys in one shard, fail
-//! then; all others must not notice.
+//! so many. Tests that look at the engine itself fail then; all others must not notice.
 
 use arqondb::base::Result;
 use arqondb::gateway::{Gateway, GatewayOptions, LocalShards};
