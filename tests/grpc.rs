@@ -12,6 +12,8 @@ mod calls;
 mod client;
 #[path = "grpc/contract.rs"]
 mod contract;
+#[path = "gateway/double.rs"]
+mod double;
 #[path = "grpc/map_kv.rs"]
 mod map_kv;
 #[path = "grpc/paging.rs"]

@@ -81,6 +81,9 @@ impl CfId {
     /// Not a family: in a batch, a write to it creates or drops the family whose id is its key.
     pub const FAMILIES: CfId = CfId(u32::MAX);
 
+    /// What transactions over several shards have locked and decided.
+    pub const TXN: CfId = CfId(0xFFFF_FF03);
+
     /// Whether the family belongs to the system.
     pub fn is_system(self) -> bool {
         self >= CfId::SYSTEM_FIRST

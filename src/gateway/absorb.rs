@@ -1,8 +1,10 @@
 //! What the answers of one attempt settle, and what of a group is to be tried again.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::gateway::locks::lock_of;
 use crate::gateway::map::NodeId;
 use crate::op::route::is_read;
+use crate::op::txn::Lock;
 use crate::op::{Request, Response};
 
 /// Requests of one shard that wait for answers, in order.
@@ -16,6 +18,8 @@ pub(super) struct Group {
     answers: Vec<Option<Result<Response>>>,
     /// The node that gave the last of them.
     pub(super) served_by: Option<NodeId>,
+    /// A lock that the last attempt met.
+    pub(super) lock: Option<Lock>,
 }
 
 /// What became of a group.
@@ -48,6 +52,8 @@ impl Group {
         given.truncate(self.requests.len());
         let kept = settled_before(&self.requests, &given);
         let again = kept < given.len();
+        let open = self.requests.iter().zip(&given).skip(kept);
+        self.lock = open.filter_map(|(request, answer)| lock_of(request, answer)).next().copied();
         for (place, failed) in self.places[kept..].iter_mut().zip(&given[kept..]) {
             place.1 |= is_unknown(failed);
         }
@@ -92,6 +98,7 @@ impl Group {
 fn is_repeatable(request: &Request) -> bool {
     match request {
         Request::Write { id, .. } | Request::PutIf { id, .. } => id.is_some(),
+        Request::Txn(_) => true,
         other => is_read(other),
     }
 }
@@ -107,6 +114,13 @@ fn settled_before(requests: &[Request], given: &[Result<Response>]) -> usize {
     let mut begun = false;
     let mut kept = given.len();
     for (request, answer) in requests.iter().zip(given).rev() {
+        if lock_of(request, answer).is_some() {
+            if !is_read(request) && begun {
+                break;
+            }
+            kept -= 1;
+            continue;
+        }
         let Err(error) = answer else { break };
         let (read, repeatable) = (is_read(request), is_repeatable(request));
         match error.kind() {

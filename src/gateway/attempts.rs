@@ -5,9 +5,11 @@ use crate::gateway::absorb::{Group, Outcome};
 use crate::gateway::calls::{CallFailure, Called, Consistency, ShardCalls, Target};
 use crate::gateway::freshness;
 use crate::gateway::gateway::Gateway;
+use crate::gateway::locks::Patience;
 use crate::gateway::map::{Node, ShardInfo};
 use crate::gateway::retry::NoMore;
 use crate::gateway::search::{Search, Searches};
+use crate::op::txn::Lock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +22,8 @@ const HINTS_MAX: u32 = 4;
 
 /// What an attempt that took all its time weighs in suspicion: the node may only be slow.
 const SILENCE_WEIGHT: u32 = 4;
+/// Locks that are dealt with one after the other without a pause.
+const SETTLED_MAX: u32 = 8;
 
 /// Whom to ask next.
 #[derive(Default)]
@@ -73,6 +77,7 @@ impl<C: ShardCalls> Gateway<C> {
             let from = self.next_request.fetch_add(1, Ordering::Relaxed) as usize;
             course.any = freshness::replicas(shard, self.options.near, from).into();
         }
+        let (mut patience, mut settled) = (Patience::default(), 0);
         loop {
             let known = match self.map.load().shard_of(shard.slots.first) {
                 Some(known) if known.is_same(shard) => Arc::clone(known),
@@ -94,6 +99,20 @@ impl<C: ShardCalls> Gateway<C> {
                             continue;
                         }
                         After::AskInstead(_) => no_leader(shard),
+                        After::Locked(lock) => {
+                            course.search = None;
+                            let abort = patience.is_over_for(&lock);
+                            match Box::pin(self.settle_lock(&lock, abort, deadline)).await {
+                                Ok(true) if settled < SETTLED_MAX => {
+                                    settled += 1;
+                                    continue;
+                                }
+                                Ok(true) => settled = 0,
+                                Ok(false) => patience.waits_for(&lock),
+                                Err(_) => {}
+                            }
+                            is_locked(shard)
+                        }
                         After::Failed(cause) => cause,
                     }
                 }
@@ -155,6 +174,9 @@ impl<C: ShardCalls> Gateway<C> {
         }
         match stopped {
             None if group.requests.is_empty() => After::Answered,
+            None if group.lock.is_some() => {
+                group.lock.take().map_or(After::Answered, After::Locked)
+            }
             None if again => After::Failed(Error::new(
                 ErrorKind::Unavailable,
                 format!("shard {} cannot execute it now", shard.id),
@@ -301,8 +323,16 @@ enum After {
     Answered,
     /// Another node leads.
     AskInstead(Node),
+    /// A key is locked.
+    Locked(Lock),
     /// Something is open, or the shard has changed.
     Failed(Error),
+}
+
+fn is_locked(shard: &ShardInfo) -> Error {
+    let message =
+        format!("a transaction over several shards has locked a key of shard {}", shard.id);
+    Error::new(ErrorKind::Unavailable, message)
 }
 
 fn no_leader(shard: &ShardInfo) -> Error {

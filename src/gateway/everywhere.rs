@@ -1,11 +1,11 @@
 //! Requests for every shard.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::gateway::atomic;
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::plan::Pending;
 use crate::gateway::scatter::{Gathered, Merging, slots_of_prefix};
+use crate::gateway::together::refusal_of_every_shard;
 use crate::op::command::{self, Id};
 use crate::op::kv::{RedisCall, Stats};
 use crate::op::route::{Route, SlotRange};
@@ -107,7 +107,7 @@ impl<C: ShardCalls> Gateway<C> {
     /// A transaction with a command for every shard: there must be one shard.
     async fn transaction(&self, request: Request, deadline: Instant) -> Result<Response> {
         if self.shards_of(&[SlotRange::ALL], deadline).await?.len() > 1 {
-            return atomic::refusal_of_every_shard();
+            return refusal_of_every_shard();
         }
         let run = vec![Pending { request, route: Route::EveryShard, maybe: false }];
         self.settle(run, deadline).await.pop().unwrap_or_else(|| Err(unfitting("a transaction")))

@@ -11,8 +11,10 @@ use crate::gateway::redis_cluster::Myself;
 use crate::gateway::retry::Retries;
 use crate::gateway::search::Searches;
 use crate::op::kv::RequestId;
-use crate::op::route::Route;
+use crate::op::route::{Route, ShardId};
+use crate::op::txn::Txn;
 use crate::op::{KvOps, Request, Response, Topology};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,6 +37,10 @@ pub struct Gateway<C> {
     /// The client id of requests that come without one, and the number of the next.
     client: u64,
     pub(super) next_request: AtomicU64,
+    /// Transactions that are finished everywhere, which their homes have not been told.
+    pub(super) finished: std::sync::Mutex<Vec<Txn>>,
+    /// The last stamps seen of shards, as far as transactions over several go.
+    pub(super) stamps: std::sync::Mutex<HashMap<ShardId, u64>>,
     /// Held by who asks for the shards: when that was last done.
     refreshing: Mutex<Option<Instant>>,
 }
@@ -56,6 +62,8 @@ impl<C: ShardCalls> Gateway<C> {
             myself,
             client,
             next_request: AtomicU64::new(1),
+            finished: std::sync::Mutex::default(),
+            stamps: std::sync::Mutex::default(),
             refreshing: Mutex::new(None),
             options: GatewayOptions { call_timeout, ..options },
         }
@@ -106,11 +114,14 @@ impl<C: ShardCalls> Gateway<C> {
     /// Gives a write an id, so that it can be repeated.
     fn identify(&self, request: &mut Request) {
         if let Request::Write { id, .. } | Request::PutIf { id, .. } = request {
-            id.get_or_insert_with(|| RequestId {
-                client: self.client,
-                request: self.next_request.fetch_add(1, Ordering::Relaxed),
-            });
+            id.get_or_insert_with(|| self.next_id());
         }
+    }
+
+    /// An id for a request that comes without one.
+    pub(super) fn next_id(&self) -> RequestId {
+        let request = self.next_request.fetch_add(1, Ordering::Relaxed);
+        RequestId { client: self.client, request }
     }
 
     /// Executes a request that is no part of a run.

@@ -98,6 +98,13 @@ impl ShardMap {
         self.place_of(slot).map(|at| &self.shards[at])
     }
 
+    /// Whether slots lie in one shard, or are all without one.
+    pub(super) fn is_one_shard(&self, slots: &[u16]) -> bool {
+        let mut places = slots.iter().map(|slot| self.place_of(*slot));
+        let first = places.next();
+        places.all(|place| Some(place) == first)
+    }
+
     /// Whether every slot has a shard.
     pub fn is_whole(&self) -> bool {
         let mut next = 0;

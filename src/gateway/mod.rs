@@ -15,7 +15,8 @@
 //! - [`map`]: which shard has which slots, who leads it; learned forward only.
 //! - `gateway`: [`Gateway`], and the way of a pipeline through it.
 //! - `plan`: a run divided into groups. `split`: reads of many keys, divided and put together.
-//! - `atomic`: what must happen as one and so must lie in one shard.
+//! - `together`: what must be seen as one and reaches into several shards. `commit`: how it is
+//!   committed over them. `locks`: what of that stands in the way of others.
 //! - `attempts`: a group until it is answered: leaders, epochs, deadlines. `absorb`: what an
 //!   attempt's answers settle. `retry`: pauses, and the budget for them. `search`: who looks for
 //!   a leader. `freshness`: how fresh a pipeline's reads must be, and whom that lets it ask.
@@ -27,21 +28,23 @@
 //! Invariants owed to the doors:
 //! - Requests of one pipeline to one shard happen in their order; a fan-out happens after all
 //!   before it and before all behind it.
+//! - What one request writes in several shards happens in all or in none, and nobody sees a part.
 //! - A write happens once at most. It is repeated only if it did not begin or has a request id.
 //! - A write that may have happened is reported as unknown, never as failed.
 //! - A fan-out is answered for all shards concerned or with an error, never for a part of them.
 //! - No request outlives the deadline of its pipeline.
 
 mod absorb;
-mod atomic;
 mod attempts;
 pub mod calls;
+mod commit;
 mod everywhere;
 mod families;
 mod freshness;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod gateway;
 pub mod local;
+mod locks;
 pub mod map;
 pub mod options;
 mod plan;
@@ -53,6 +56,7 @@ mod scan;
 mod scatter;
 mod search;
 mod split;
+mod together;
 
 pub use calls::{CallFailure, Called, Consistency, ShardCalls, Target};
 pub use gateway::Gateway;

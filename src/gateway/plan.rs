@@ -4,13 +4,13 @@
 //! newer map, in the same order.
 
 use crate::base::Result;
-use crate::gateway::absorb::{Group, Outcome, in_doubt};
-use crate::gateway::atomic;
+use crate::gateway::absorb::{Group, Outcome};
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, no_shard, unfitting};
 use crate::gateway::map::{ShardInfo, ShardMap};
 use crate::gateway::redis_cluster;
 use crate::gateway::split::{Join, split};
+use crate::gateway::together::spans;
 use crate::op::route::Route;
 use crate::op::{Request, Response};
 use futures::future::{BoxFuture, join_all};
@@ -57,23 +57,47 @@ impl Plan {
         });
         (group, self.groups[group].1.push(request, maybe))
     }
-
-    /// Whether slots lie in one shard, or are all without one.
-    fn is_one_shard(&self, slots: &[u16]) -> bool {
-        let mut places = slots.iter().map(|slot| self.map.place_of(*slot));
-        let first = places.next();
-        places.all(|place| Some(place) == first)
-    }
 }
 
 impl<C: ShardCalls> Gateway<C> {
-    /// Executes a run: an answer for each request, in order.
+    /// Executes a run: an answer for each request, in order. What must be seen as one and reaches
+    /// into several shards happens after all before it and before all behind it.
     pub(super) async fn settle(
         &self,
         run: Vec<Pending>,
         deadline: Instant,
     ) -> Vec<Result<Response>> {
-        let mut plan = Plan::new(self.map.load());
+        let map = self.map.load();
+        if !run.iter().any(|pending| spans(pending, &map)) {
+            return self.settle_apart(map, run, deadline).await;
+        }
+        let mut answers = Vec::with_capacity(run.len());
+        let mut apart = Vec::new();
+        for pending in run {
+            if !spans(&pending, &map) {
+                apart.push(pending);
+                continue;
+            }
+            if !apart.is_empty() {
+                let before = std::mem::take(&mut apart);
+                answers.extend(self.settle_apart(Arc::clone(&map), before, deadline).await);
+            }
+            answers.push(self.together(pending, deadline).await);
+        }
+        if !apart.is_empty() {
+            answers.extend(self.settle_apart(map, apart, deadline).await);
+        }
+        answers
+    }
+
+    /// Executes a run of requests each of which lies in one shard, or need not be one.
+    async fn settle_apart(
+        &self,
+        map: Arc<ShardMap>,
+        run: Vec<Pending>,
+        deadline: Instant,
+    ) -> Vec<Result<Response>> {
+        let mut plan = Plan::new(map);
         let sources: Vec<Source> =
             run.into_iter().map(|pending| self.place(&mut plan, pending)).collect();
         let Plan { map, groups, .. } = plan;
@@ -107,18 +131,15 @@ impl<C: ShardCalls> Gateway<C> {
         let Pending { request, route, maybe } = pending;
         let slot = match &route {
             Route::Slot(slot) => *slot,
-            Route::Slots(slots) if plan.is_one_shard(slots) => slots[0],
-            Route::Slots(slots) => {
-                return match split(&request, &plan.map) {
-                    Some(split) => {
-                        let parts = split.parts.into_iter();
-                        let parts = parts.map(|(slot, part)| plan.add(slot, part, maybe)).collect();
-                        Source::Parts(parts, split.join)
-                    }
-                    // It was tried when its keys lay in one shard.
-                    None if maybe => Source::Ready(Err(in_doubt(&atomic::torn(slots)))),
-                    None => Source::Ready(atomic::refusal(&request, slots)),
+            Route::Slots(slots) if plan.map.is_one_shard(slots) => slots[0],
+            Route::Slots(_) => {
+                // Of those that reach into several shards, what remains here need not be one.
+                let Some(split) = split(&request, &plan.map) else {
+                    return Source::Ready(Err(unfitting("one shard")));
                 };
+                let parts = split.parts.into_iter();
+                let parts = parts.map(|(slot, part)| plan.add(slot, part, maybe)).collect();
+                return Source::Parts(parts, split.join);
             }
             // Any shard will do: the first.
             Route::Anywhere | Route::EveryShard | Route::Catalog => 0,

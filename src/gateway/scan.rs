@@ -6,11 +6,11 @@
 //! A cursor names a key and no shard: the next page asks whoever has the keys behind it by then,
 //! so that a split, a merge or a move between pages leaves no key out and gives none twice.
 
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::map::ShardInfo;
-use crate::gateway::scatter::{Merging, slots_of_prefix};
+use crate::gateway::scatter::{Merging, Rest, slots_of_prefix};
 use crate::op::kv::{Entry, SCAN_LIMIT_DEFAULT, SCAN_LIMIT_MAX, Scan};
 use crate::op::{Request, Response};
 use bytes::Bytes;
@@ -35,17 +35,28 @@ impl<C: ShardCalls> Gateway<C> {
         let Some(scan) = resumed(scan)? else {
             return Ok(Response::Page { entries: Vec::new(), next: Bytes::new() });
         };
-        loop {
-            if let Some(page) = self.page(&scan, deadline).await? {
-                return Ok(page);
+        for tries in 0.. {
+            let shards = self.shards_of(&[slots_of_prefix(&scan.prefix)], deadline).await?;
+            let mut rest = self.rest(&shards, tries);
+            let page = self.page(&scan, &shards, &mut rest, deadline).await?;
+            match (self.was_at_rest(&rest), page) {
+                (true, Some(page)) => return Ok(page),
+                (true, None) => {}
+                (false, _) => self.wait_for_rest(tries, deadline).await?,
             }
         }
+        Err(Error::new(ErrorKind::Internal, "a scan was tried too often to count"))
     }
 
     /// A page as one map has the shards; `None` if they changed meanwhile.
-    async fn page(&self, scan: &Scan, deadline: Instant) -> Result<Option<Response>> {
+    async fn page(
+        &self,
+        scan: &Scan,
+        shards: &[Arc<ShardInfo>],
+        rest: &mut Rest,
+        deadline: Instant,
+    ) -> Result<Option<Response>> {
         let limit = if scan.limit == 0 { SCAN_LIMIT_DEFAULT } else { scan.limit } as usize;
-        let shards = self.shards_of(&[slots_of_prefix(&scan.prefix)], deadline).await?;
         let mut merging = Merging::new(shards.len(), scan.reverse, |e: &Entry| e.key.clone());
         // Shard by shard, where its own pages go on; none at its end.
         let mut places = vec![Some(Bytes::new()); shards.len()];
@@ -60,7 +71,8 @@ impl<C: ShardCalls> Gateway<C> {
                 break;
             }
             let share = share(limit - entries.len(), shards.len());
-            let Some(pages) = self.fill(scan, &shards, &wanting, share, deadline).await? else {
+            let Some(pages) = self.fill(scan, shards, (&wanting, share), rest, deadline).await?
+            else {
                 return Ok(None);
             };
             for ((at, _), (more, next)) in wanting.into_iter().zip(pages) {
@@ -99,8 +111,8 @@ impl<C: ShardCalls> Gateway<C> {
         &self,
         scan: &Scan,
         shards: &[Arc<ShardInfo>],
-        wanting: &[(usize, Bytes)],
-        share: usize,
+        (wanting, share): (&[(usize, Bytes)], usize),
+        rest: &mut Rest,
         deadline: Instant,
     ) -> Result<Option<Vec<(Vec<Entry>, Bytes)>>> {
         let asked: Vec<_> = wanting.iter().map(|(at, _)| Arc::clone(&shards[*at])).collect();
@@ -108,8 +120,8 @@ impl<C: ShardCalls> Gateway<C> {
             let (limit, cursor) = (share as u32, wanting[at].1.clone());
             Request::Scan(Scan { limit, cursor, ..scan.clone() })
         };
-        let Some(answers) = self.gather(&asked, deadline, request).await?.into_iter().collect()
-        else {
+        let answers = self.gather_reads(&asked, deadline, request, rest).await?;
+        let Some(answers) = answers.into_iter().collect() else {
             return Ok(None);
         };
         let answers: Vec<Result<Response>> = answers;

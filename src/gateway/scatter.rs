@@ -4,19 +4,28 @@
 //! A read is answered for all shards concerned, as one map had them, or with an error; if a shard
 //! changes meanwhile it is asked anew from the beginning. A write goes on with what is left of the
 //! slots; if some shards did it and others did not, or it is not known, the whole is unknown.
+//!
+//! Each part of a read sees its shard at a moment of its own. That no transaction over several
+//! shards is seen in one part and not in another, stamps show: see `shard::two_phase`. A read
+//! during which one changes is done again.
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::gateway::absorb::{Group, in_doubt};
 use crate::gateway::calls::ShardCalls;
-use crate::gateway::gateway::Gateway;
+use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::map::{NodeId, ShardInfo, ShardMap};
-use crate::op::route::{SlotRange, slot_of_prefix};
+use crate::op::route::{ShardId, SlotRange, slot_of_prefix};
+use crate::op::txn::{TxnAnswer, TxnCall};
 use crate::op::{Request, Response};
 use futures::{StreamExt, stream};
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
+
+/// How often a read is done again before it holds new transactions back.
+const HOLD_AFTER: u32 = 3;
 
 /// The slots of the keys that begin with `prefix`.
 pub(super) fn slots_of_prefix(prefix: &[u8]) -> SlotRange {
@@ -50,6 +59,69 @@ impl<C: ShardCalls> Gateway<C> {
         Some((outcome.answers.pop().flatten()?, outcome.served_by))
     }
 
+    /// As [`Gateway::ask`], with the shard's stamp behind a read.
+    async fn ask_stamped(
+        &self,
+        shard: &Arc<ShardInfo>,
+        request: Request,
+        hold: bool,
+        deadline: Instant,
+    ) -> Option<Result<Stamped>> {
+        let mut group = Group::default();
+        group.push(request, false);
+        group.push(Request::Txn(Box::new(TxnCall::Stamp { hold })), false);
+        let mut outcome = self.call_shard(shard, group, deadline).await;
+        let (stamp, answer) = (outcome.answers.pop().flatten()?, outcome.answers.pop().flatten()?);
+        Some(answer.and_then(|answer| match stamp? {
+            Response::Txn(stamp) => match *stamp {
+                TxnAnswer::Stamp(stamp) => Ok((answer, stamp)),
+                _ => Err(unfitting("its stamp")),
+            },
+            _ => Err(unfitting("its stamp")),
+        }))
+    }
+
+    /// As [`Gateway::gather`], of reads. What the stamps were goes to `rest`.
+    pub(super) async fn gather_reads(
+        &self,
+        shards: &[Arc<ShardInfo>],
+        deadline: Instant,
+        request: impl Fn(usize) -> Request,
+        rest: &mut Rest,
+    ) -> Result<Vec<Option<Result<Response>>>> {
+        if rest.is_one {
+            return self.gather(shards, deadline, request).await;
+        }
+        let hold = rest.tries >= HOLD_AFTER;
+        let calls = (0..)
+            .zip(shards)
+            .map(|(at, shard)| Box::pin(self.ask_stamped(shard, request(at), hold, deadline)))
+            .collect();
+        let bytes = |answer: &Stamped| bytes_of(&answer.0);
+        let answers = self.gather_calls(calls, bytes).await?;
+        let answers = shards.iter().zip(answers).map(|(shard, answer)| {
+            Some(answer?.map(|(answer, stamp)| {
+                rest.saw(shard.id, stamp);
+                answer
+            }))
+        });
+        Ok(answers.collect())
+    }
+
+    /// What is known of shards before a read of them.
+    pub(super) fn rest(&self, shards: &[Arc<ShardInfo>], tries: u32) -> Rest {
+        let known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shards.iter().filter_map(|shard| Some((shard.id, *known.get(&shard.id)?)));
+        Rest { is_one: shards.len() < 2, tries, known: known.collect(), seen: HashMap::new() }
+    }
+
+    /// Whether nothing was seen in a part, by the stamps of a read; they are kept for the next.
+    pub(super) fn was_at_rest(&self, rest: &Rest) -> bool {
+        let mut known = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(&rest.seen);
+        rest.is_one || rest.seen.iter().all(|(shard, stamp)| rest.known.get(shard) == Some(stamp))
+    }
+
     /// Asks shards, each by its place for a request of its own, a bounded number at a time. The
     /// answers come in the order of the shards.
     pub(super) async fn gather(
@@ -60,11 +132,18 @@ impl<C: ShardCalls> Gateway<C> {
     ) -> Result<Vec<Option<Result<Response>>>> {
         let calls = (0..).zip(shards).map(|(at, shard)| self.ask(shard, request(at), deadline));
         // Boxed: a stream of these would make every future that asks for one as large as all.
-        let calls: Vec<_> = calls.map(Box::pin).collect();
+        self.gather_calls(calls.map(Box::pin).collect(), bytes_of).await
+    }
+
+    async fn gather_calls<T>(
+        &self,
+        calls: Vec<Pin<Box<impl Future<Output = Option<Result<T>>>>>>,
+        bytes_of: impl Fn(&T) -> usize,
+    ) -> Result<Vec<Option<Result<T>>>> {
+        let (mut answers, mut bytes) = (Vec::with_capacity(calls.len()), 0);
         let mut coming = stream::iter(calls).buffered(self.options.fan_out_max.max(1));
-        let (mut answers, mut bytes) = (Vec::with_capacity(shards.len()), 0);
         while let Some(answer) = coming.next().await {
-            bytes += answer.as_ref().map_or(0, |answer| answer.as_ref().map_or(0, bytes_of));
+            bytes += answer.as_ref().map_or(0, |answer| answer.as_ref().map_or(0, &bytes_of));
             if bytes > self.options.answer_bytes_max {
                 return Err(Error::new(
                     ErrorKind::Refused,
@@ -86,14 +165,31 @@ impl<C: ShardCalls> Gateway<C> {
         deadline: Instant,
         request: &Request,
     ) -> Result<Gathered> {
-        loop {
+        for tries in 0.. {
             let shards = self.shards_of(&[concerned], deadline).await?;
-            let answers = self.gather(&shards, deadline, |_| request.clone()).await?;
+            let mut rest = self.rest(&shards, tries);
+            let answers =
+                self.gather_reads(&shards, deadline, |_| request.clone(), &mut rest).await?;
+            if !self.was_at_rest(&rest) {
+                self.wait_for_rest(tries, deadline).await?;
+                continue;
+            }
             // One that moved makes the others worthless, and so the first failure among them.
             let Some(answers) = answers.into_iter().collect::<Option<Vec<_>>>() else { continue };
             let answers: Vec<Response> = answers.into_iter().collect::<Result<_>>()?;
             return Ok(shards.into_iter().zip(answers).collect());
         }
+        Err(Error::new(ErrorKind::Internal, "a read was tried too often to count"))
+    }
+
+    /// Waits before a read is done again because of transactions.
+    pub(super) async fn wait_for_rest(&self, tries: u32, deadline: Instant) -> Result<()> {
+        if tries < HOLD_AFTER {
+            return Ok(());
+        }
+        let message = "transactions over several shards have changed them all the time";
+        let cause = Error::new(ErrorKind::Unavailable, message);
+        self.pause(tries - HOLD_AFTER + 1, deadline, &cause).await
     }
 
     /// A write to all shards that have slots among `concerned`.
@@ -154,6 +250,24 @@ impl<C: ShardCalls> Gateway<C> {
                 Err(hole) => drop(self.find_shard(hole, deadline).await?),
             }
         }
+    }
+}
+
+/// An answer and the shard's stamp behind it.
+type Stamped = (Response, u64);
+
+/// The stamps of shards: those known before a read, and those seen in it.
+pub(super) struct Rest {
+    is_one: bool,
+    tries: u32,
+    known: HashMap<ShardId, u64>,
+    seen: HashMap<ShardId, u64>,
+}
+
+impl Rest {
+    /// The last stamp of a shard counts: it only rises while one node leads it.
+    fn saw(&mut self, shard: ShardId, stamp: u64) {
+        self.seen.insert(shard, stamp);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::Pool;
 use crate::lsm::Pressure;
 use crate::op::kv::Stats;
+use crate::op::txn::TxnCall;
 use crate::op::{Request, Response};
 use crate::shard::{Answer, Shard, Ticket};
 use std::future::Future;
@@ -44,6 +45,11 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
     let mut answers = Answers::new(on, requests.len());
     let mut requests = requests.into_iter();
     while let Some(request) = requests.as_slice().first() {
+        if answers.is_locked {
+            // It must not overtake what waits for a lock.
+            requests.by_ref().for_each(|_| answers.add(Err(Shard::behind_a_lock())));
+            break;
+        }
         if !Shard::is_quick(request) || on.shard().engine().pressure() != Pressure::None {
             let Some(request) = requests.next() else { break };
             answers.add(execute(on, request).await);
@@ -121,14 +127,22 @@ struct Answers<'a, E> {
     on: &'a E,
     responses: Vec<Result<Response>>,
     pending: Vec<(usize, Ticket)>,
+    /// Whether one of them met a lock.
+    is_locked: bool,
 }
 
 impl<E: Execution> Answers<'_, E> {
     fn new(on: &E, expected: usize) -> Answers<'_, E> {
-        Answers { on, responses: Vec::with_capacity(expected), pending: Vec::new() }
+        Answers {
+            on,
+            responses: Vec::with_capacity(expected),
+            pending: Vec::new(),
+            is_locked: false,
+        }
     }
 
     fn add(&mut self, answer: Result<Answer>) {
+        self.is_locked |= matches!(&answer, Ok(answer) if answer.is_locked());
         self.responses.push(answer.map(|Answer { response, rests_on }| {
             if !self.on.shard().is_committed(rests_on) {
                 self.pending.push((self.responses.len(), rests_on));
@@ -172,6 +186,10 @@ pub(crate) fn adds(request: &Request) -> bool {
         Request::RedisTransaction { calls, .. } => {
             calls.iter().any(|call| call.spec.has_flag("denyoom"))
         }
+        Request::Txn(call) => matches!(
+            **call,
+            TxnCall::Prepare { .. } | TxnCall::Decide { .. } | TxnCall::Finish { .. }
+        ),
         _ => false,
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::base::{CfId, Seq};
 use crate::op::Reply;
+use crate::op::txn::{Lock, TxnAnswer, TxnCall};
 use bytes::Bytes;
 
 /// The longest key, in bytes.
@@ -266,18 +267,33 @@ pub enum Request {
     },
     /// Figures of the engine for INFO and monitors. Answer: [`Response::Stats`].
     Stats,
+    /// A step of a transaction over several shards. Answer: [`Response::Txn`].
+    Txn(Box<TxnCall>),
 }
 
 impl Request {
     /// The column families that the request reads or writes, as it names them: Redis commands,
     /// which know only the default one, name none.
     pub fn families(&self) -> impl Iterator<Item = CfId> {
-        let (one, writes) = match self {
+        let mut inner = self;
+        while let Request::Txn(call) = inner
+            && let TxnCall::Decide { request, .. } = &**call
+        {
+            inner = request;
+        }
+        let mut keys = &[][..];
+        let (one, writes) = match inner {
             Request::Get { cf, .. }
             | Request::PutIf { cf, .. }
             | Request::DeleteByPrefix { cf, .. } => (Some(*cf), &[][..]),
             Request::Scan(scan) => (Some(scan.cf), &[][..]),
             Request::Write { writes, .. } => (None, &writes[..]),
+            Request::Txn(call) => {
+                if let TxnCall::Prepare { keys: locked, .. } = &**call {
+                    keys = &locked[..];
+                }
+                (None, &[][..])
+            }
             Request::CreateCf { .. }
             | Request::DropCf { .. }
             | Request::ListCfs
@@ -286,9 +302,10 @@ impl Request {
             | Request::Watch { .. }
             | Request::Stats => (None, &[][..]),
         };
-        one.into_iter().chain(writes.iter().map(|write| match write {
+        let written = writes.iter().map(|write| match write {
             Write::Put { cf, .. } | Write::Delete { cf, .. } | Write::Merge { cf, .. } => *cf,
-        }))
+        });
+        one.into_iter().chain(written).chain(keys.iter().map(|(cf, _)| *cf))
     }
 }
 
@@ -376,4 +393,9 @@ pub enum Response {
     Watched(Vec<Watched>),
     /// Figures.
     Stats(Box<Stats>),
+    /// The answer to a step of a transaction over several shards.
+    Txn(Box<TxnAnswer>),
+    /// A shard's only: a key is locked by a transaction over several shards, and the request had no
+    /// effect. Nor had those behind it in its pipeline.
+    Locked(Lock),
 }

@@ -8,6 +8,7 @@ pub use crate::base::ShardId;
 use crate::op::Request;
 use crate::op::command::{self, Id, Place, Spec};
 use crate::op::kv::{RedisCall, Write};
+use crate::op::txn::TxnCall;
 
 /// The number of hash slots.
 pub const SLOTS: u16 = 16_384;
@@ -142,6 +143,8 @@ impl Route {
             Request::Write { .. } | Request::RedisTransaction { .. } | Request::Watch { .. } => {
                 Route::of_keys(request)
             }
+            // Who drives a transaction knows whom to ask for what.
+            Request::Txn(_) => Route::Anywhere,
         }
     }
 
@@ -189,7 +192,8 @@ pub fn visit_keys<'r>(request: &'r Request, visit: &mut dyn FnMut(&'r [u8])) {
         | Request::CreateCf { .. }
         | Request::DropCf { .. }
         | Request::ListCfs
-        | Request::Stats => {}
+        | Request::Stats
+        | Request::Txn(_) => {}
     }
 }
 
@@ -214,6 +218,9 @@ pub fn is_read(request: &Request) -> bool {
         | Request::DeleteByPrefix { .. }
         | Request::CreateCf { .. }
         | Request::DropCf { .. } => false,
+        Request::Txn(call) => {
+            matches!(**call, TxnCall::Unfinished { .. } | TxnCall::Stamp { .. })
+        }
     }
 }
 

@@ -158,6 +158,8 @@ fn unfitting(asked: &str, response: &Response) -> Error {
         Response::Redis(_) => "Redis",
         Response::Watched(_) => "Watched",
         Response::Stats(_) => "Stats",
+        Response::Txn(_) => "Txn",
+        Response::Locked(_) => "Locked",
     };
     Error::new(ErrorKind::Internal, format!("{asked} was answered with {given}"))
 }

@@ -67,6 +67,7 @@ pub fn call(request: Request) -> Result<Call> {
             return Err(unsupported("Redis commands: use the Redis door"));
         }
         Request::Stats => return Err(unsupported("figures: use the Redis door's INFO")),
+        Request::Txn(_) => return Err(unsupported("steps of transactions between shards")),
     })
 }
 

@@ -53,6 +53,10 @@ impl Shard {
             }
             let _held = self.latches.all();
             self.barrier()?;
+            if self.may_have_locks() {
+                let message = "a transaction over several shards has locked keys; try again";
+                return Err(Error::new(crate::base::ErrorKind::Busy, message));
+            }
             let ticket = self.place(batch, now_ms, began)?;
             self.wait_committed(ticket)?;
             if self.counts_keys() {
@@ -66,7 +70,7 @@ impl Shard {
             None if stripes.is_empty() => return Ok(Ticket::default()),
             None => self.latches.many(stripes),
         };
-        if blind {
+        if blind && !self.may_have_locks() {
             return self.place(batch, now_ms, began);
         }
         let mut txn = Transaction::new(self, now_ms);

@@ -162,6 +162,12 @@ impl Commits {
         Ticket { epoch: state.epoch, seq: state.placed }
     }
 
+    /// Looks at something while no batch is half applied.
+    pub(crate) fn between_applies<T>(&self, look: impl FnOnce() -> T) -> T {
+        let _state = self.lock();
+        look()
+    }
+
     /// The present epoch.
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch(self.epoch.load(Ordering::Acquire))
@@ -219,6 +225,7 @@ impl Shard {
                     state.failed = Some(error.clone());
                     return Err(unknown(&error));
                 }
+                self.locks.note(&view);
                 self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
@@ -301,6 +308,7 @@ impl Shard {
         self.engine.apply_all(index, views)?;
         for view in views {
             self.note_committed_ms(view.commit_ms);
+            self.locks.note(view);
             if view.is_empty() {
                 continue;
             }

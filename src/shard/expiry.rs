@@ -40,10 +40,14 @@ impl Shard {
         let held = self.latches.many(stripes);
         let mut txn = Transaction::new(self, now_ms);
         let mut stale = Vec::new();
-        let mut expired = 0;
+        let (mut expired, mut locked) = (0, 0);
         for d in &due {
             if d.cf != CfId::DEFAULT && !self.has_family(d.cf) {
                 stale.push(&d.entry);
+                continue;
+            }
+            if txn.is_locked(d.cf, &d.key)? {
+                locked += 1;
                 continue;
             }
             let holds = txn.held(d.cf, &d.key)?;
@@ -67,7 +71,8 @@ impl Shard {
         self.wait_committed(ticket)?;
         drop(gate);
         self.counters.expired.fetch_add(expired, Ordering::Relaxed);
-        Ok(due.len())
+        // What is locked is for a later sweep.
+        Ok(due.len() - locked)
     }
 
     /// Keys of the default family that have expired at `now_ms` and are still counted.

@@ -1,9 +1,9 @@
 //! A transaction as Redis commands see it: the default family's live keys.
 
-use crate::base::{CfId, ErrorKind, Result};
+use crate::base::{CfId, ErrorKind, Result, Seq};
 use crate::env::Rng;
 use crate::lsm::key::Meta;
-use crate::lsm::{Iter, IterOptions, ReadOptions};
+use crate::lsm::{Iter, IterOptions, ReadOptions, Snapshot};
 use crate::op::kv::MergeOp;
 use crate::redis::{Keyspace, Stored};
 use crate::shard::transaction::{Held, Transaction};
@@ -35,15 +35,69 @@ impl RedisKeys<'_, '_> {
         }
     }
 
-    /// An iterator over the engine's live keys, once nothing is pending.
-    fn engine_iter(&mut self, lower: Bound<&[u8]>) -> Result<Iter> {
-        self.txn.shard.barrier()?;
-        let options = IterOptions {
+    /// An iterator over the engine's live keys, once nothing is pending. Where some may be locked
+    /// it is over a snapshot, for [`RedisKeys::pass_range`].
+    fn engine_iter(&mut self, lower: Bound<&[u8]>) -> Result<(Iter, Option<Snapshot>)> {
+        let shard = self.txn.shard;
+        shard.barrier()?;
+        let mut options = IterOptions {
             lower: lower.map(<[u8]>::to_vec),
             now_ms: self.txn.now_ms,
             ..IterOptions::default()
         };
-        self.txn.shard.engine.iter(CfId::DEFAULT, options)
+        let moment = shard.unlocked_since();
+        let iter = shard.engine.iter(CfId::DEFAULT, options.clone())?;
+        if shard.is_unlocked_since(moment) {
+            return Ok((iter, None));
+        }
+        let snapshot = shard.engine.snapshot();
+        options.at = Some(snapshot.seq());
+        Ok((shard.engine.iter(CfId::DEFAULT, options)?, Some(snapshot)))
+    }
+
+    /// Stops if a key in the range was locked.
+    fn pass_range(&mut self, range: (Bound<&[u8]>, Bound<&[u8]>), at: Option<Seq>) -> Result<()> {
+        match self.txn.shard.first_lock(CfId::DEFAULT, range, at)? {
+            Some(lock) => {
+                self.txn.shard.locks.hold(self.txn.now_ms);
+                Err(self.txn.stop_at(lock))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts and checks that no key was locked meanwhile.
+    fn unlocked<T>(&mut self, count: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        loop {
+            let moment = self.txn.shard.unlocked_since();
+            let counted = count(self)?;
+            if self.txn.shard.is_unlocked_since(moment) {
+                return Ok(counted);
+            }
+            self.pass_range((Bound::Unbounded, Bound::Unbounded), None)?;
+            if self.txn.shard.unlocked_since() == moment {
+                // What is locked is of another family.
+                return Ok(counted);
+            }
+        }
+    }
+
+    fn count_live(&mut self) -> Result<u64> {
+        let now_ms = self.txn.now_ms;
+        let mut live = 0;
+        if !self.txn.is_cleared() {
+            live = self.txn.shard.live_keys(now_ms)?;
+        }
+        let shard = self.txn.shard;
+        for (key, held) in self.txn.written(CfId::DEFAULT)? {
+            let before = !self.txn.is_cleared()
+                && shard
+                    .engine
+                    .get(CfId::DEFAULT, &key, &ReadOptions::default())?
+                    .is_some_and(|f| !f.meta.is_expired(now_ms));
+            live = (live + u64::from(held.is_some())).saturating_sub(u64::from(before));
+        }
+        Ok(live)
     }
 }
 
@@ -102,21 +156,7 @@ impl Keyspace for RedisKeys<'_, '_> {
 
     fn count(&mut self) -> Result<u64> {
         self.txn.shard.barrier()?;
-        let now_ms = self.txn.now_ms;
-        let mut live = 0;
-        if !self.txn.is_cleared() {
-            live = self.txn.shard.live_keys(now_ms)?;
-        }
-        let shard = self.txn.shard;
-        for (key, held) in self.txn.written(CfId::DEFAULT)? {
-            let before = !self.txn.is_cleared()
-                && shard
-                    .engine
-                    .get(CfId::DEFAULT, &key, &ReadOptions::default())?
-                    .is_some_and(|f| !f.meta.is_expired(now_ms));
-            live = (live + u64::from(held.is_some())).saturating_sub(u64::from(before));
-        }
-        Ok(live)
+        self.unlocked(RedisKeys::count_live)
     }
 
     fn scan(
@@ -128,8 +168,11 @@ impl Keyspace for RedisKeys<'_, '_> {
         let mut own: BTreeMap<Bytes, Option<Held>> =
             written.into_iter().filter(|(key, _)| &key[..] >= start).collect();
         if !self.txn.is_cleared() {
-            let mut iter = self.engine_iter(Bound::Included(start))?;
+            let (mut iter, snapshot) = self.engine_iter(Bound::Included(start))?;
             iter.first()?;
+            if let Some(snapshot) = snapshot {
+                self.pass_range((Bound::Included(start), Bound::Unbounded), Some(snapshot.seq()))?;
+            }
             while iter.valid() {
                 while let Some(entry) = own.first_entry() {
                     if &entry.key()[..] >= iter.key() {
@@ -185,7 +228,7 @@ impl Keyspace for RedisKeys<'_, '_> {
             })?;
             return Ok(chosen);
         }
-        let mut iter = self.engine_iter(Bound::Unbounded)?;
+        let (mut iter, _) = self.engine_iter(Bound::Unbounded)?;
         random_position(&mut iter, &mut rng)
     }
 

@@ -34,8 +34,11 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
         Request::DropCf { cf } => drop_cf(shard, cf),
         Request::ListCfs => Ok(Answer::settled(Response::ColumnFamilies(shard.families()))),
         Request::Stats => Ok(Answer::settled(Response::Stats(Box::new(shard.stats(now_ms)?)))),
-        Request::Redis(_) | Request::RedisTransaction { .. } | Request::Watch { .. } => {
-            Err(Error::new(ErrorKind::Internal, "a Redis request came to the key-value evaluation"))
+        Request::Redis(_)
+        | Request::RedisTransaction { .. }
+        | Request::Watch { .. }
+        | Request::Txn(_) => {
+            Err(Error::new(ErrorKind::Internal, "the request is not one for keys and values"))
         }
     }
 }
@@ -43,7 +46,10 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
 fn get(shard: &Arc<Shard>, cf: CfId, key: Bytes, now_ms: u64) -> Result<Answer> {
     check_family(shard, cf)?;
     let mut txn = Transaction::new(shard, now_ms);
-    let held = txn.get(cf, &key)?;
+    let held = match txn.get(cf, &key) {
+        Ok(held) => held,
+        Err(error) => return txn.turned_away(error),
+    };
     let rests_on = txn.rests_on();
     Ok(Answer { response: Response::Entry(held.map(|h| entry(key, h))), rests_on })
 }
@@ -55,10 +61,7 @@ fn write(
     now_ms: u64,
 ) -> Result<Answer> {
     if writes.len() > BATCH_OPS_MAX {
-        return Err(Error::invalid(format!(
-            "the batch has {} operations; at most {BATCH_OPS_MAX} are allowed: split it",
-            writes.len()
-        )));
+        return Err(too_many(writes.len()));
     }
     let mut stripes = Vec::with_capacity(writes.len() + 1);
     for write in writes {
@@ -72,10 +75,29 @@ fn write(
     if let Some(answer) = already_applied(&mut txn, id)? {
         return Ok(answer);
     }
+    if let Err(error) = apply(&mut txn, writes) {
+        return txn.turned_away(error);
+    }
+    let (seq, rests_on) = finish(shard, txn, id, now_ms)?;
+    Ok(Answer { response: Response::Committed { seq }, rests_on })
+}
+
+/// Executes the writes of a batch whose keys may lie in other shards too.
+pub(crate) fn evaluate(shard: &Shard, txn: &mut Transaction<'_>, writes: &[Write]) -> Result<()> {
+    if writes.len() > BATCH_OPS_MAX {
+        return Err(too_many(writes.len()));
+    }
+    for write in writes {
+        check_family(shard, target(write).0)?;
+    }
+    apply(txn, writes)
+}
+
+fn apply(txn: &mut Transaction<'_>, writes: &[Write]) -> Result<()> {
     for write in writes {
         match write {
             Write::Put { cf, key, value, expiry } => {
-                let meta = meta_for(&mut txn, *cf, key, *expiry)?;
+                let meta = meta_for(txn, *cf, key, *expiry)?;
                 txn.put(*cf, key, value.clone(), meta)?;
             }
             Write::Delete { cf, key } => txn.delete(*cf, key)?,
@@ -84,8 +106,13 @@ fn write(
             }
         }
     }
-    let (seq, rests_on) = finish(shard, txn, id, now_ms)?;
-    Ok(Answer { response: Response::Committed { seq }, rests_on })
+    Ok(())
+}
+
+fn too_many(writes: usize) -> Error {
+    Error::invalid(format!(
+        "the batch has {writes} operations; at most {BATCH_OPS_MAX} are allowed: split it"
+    ))
 }
 
 /// A conditional write of one key.
@@ -110,7 +137,10 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
         let response = Response::Conditional { applied: true, seq, current: None };
         return Ok(Answer { response, rests_on });
     }
-    let current = txn.get(put.cf, &put.key)?;
+    let current = match txn.get(put.cf, &put.key) {
+        Ok(current) => current,
+        Err(error) => return txn.turned_away(error),
+    };
     let holds = match put.condition {
         Condition::None => true,
         Condition::Absent => current.is_none(),
@@ -190,13 +220,20 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
             _ => return Err(Error::invalid("the cursor is not one that this scan gave")),
         }
     }
-    let options = IterOptions {
+    let mut options = IterOptions {
         lower: Bound::Included(lower.to_vec()),
-        upper: upper.map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec())),
+        upper: upper.clone().map_or(Bound::Unbounded, |end| Bound::Excluded(end.to_vec())),
         now_ms,
         ..IterOptions::default()
     };
-    let mut iter = shard.engine.iter(scan.cf, options)?;
+    let moment = shard.unlocked_since();
+    let mut iter = shard.engine.iter(scan.cf, options.clone())?;
+    // Locks and keys must be seen as they were at one moment.
+    let snapshot = (!shard.is_unlocked_since(moment)).then(|| shard.engine.snapshot());
+    if let Some(snapshot) = &snapshot {
+        options.at = Some(snapshot.seq());
+        iter = shard.engine.iter(scan.cf, options)?;
+    }
     if scan.reverse {
         iter.last()?
     } else {
@@ -213,6 +250,18 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
             expire_at_ms: iter.meta().expire_at_ms,
         });
         if scan.reverse { iter.prev()? } else { iter.next()? }
+    }
+    if let Some(snapshot) = snapshot {
+        // What lies behind the page is for the next one to see.
+        let (from, to) = match (iter.valid(), scan.reverse) {
+            (true, false) => (Bound::Included(&lower[..]), Bound::Excluded(iter.key())),
+            (true, true) => (Bound::Excluded(iter.key()), end_of(&upper)),
+            (false, _) => (Bound::Included(&lower[..]), end_of(&upper)),
+        };
+        if let Some(lock) = shard.first_lock(scan.cf, (from, to), Some(snapshot.seq()))? {
+            shard.locks.hold(now_ms);
+            return Ok(Answer::settled(Response::Locked(lock)));
+        }
     }
     let mut next = Vec::new();
     if iter.valid() {
@@ -232,6 +281,11 @@ fn delete_by_prefix(shard: &Arc<Shard>, cf: CfId, prefix: &Bytes, now_ms: u64) -
     let _held = shard.latches.all();
     let began = shard.commits.epoch();
     shard.barrier()?;
+    if shard.may_have_locks()
+        && let Some(lock) = shard.first_lock_of_prefix(cf, prefix)?
+    {
+        return Ok(Answer::settled(Response::Locked(lock)));
+    }
     let options = IterOptions { prefix: prefix.to_vec(), ..IterOptions::default() };
     let mut iter = shard.engine.iter(cf, options)?;
     iter.first()?;
@@ -274,18 +328,23 @@ fn drop_cf(shard: &Arc<Shard>, cf: CfId) -> Result<Answer> {
     let _held = shard.latches.all();
     check_family(shard, cf)?;
     shard.barrier()?;
+    if shard.may_have_locks()
+        && let Some(lock) = shard.first_lock_of_prefix(cf, b"")?
+    {
+        return Ok(Answer::settled(Response::Locked(lock)));
+    }
     shard.engine.drop_cf(cf)?;
     Ok(Answer::settled(Response::Done))
 }
 
-fn check_family(shard: &Shard, cf: CfId) -> Result<()> {
+pub(crate) fn check_family(shard: &Shard, cf: CfId) -> Result<()> {
     if cf == CfId::DEFAULT || (!cf.is_system() && shard.has_family(cf)) {
         return Ok(());
     }
     Err(no_such_family(cf))
 }
 
-fn target(write: &Write) -> (CfId, &Bytes) {
+pub(crate) fn target(write: &Write) -> (CfId, &Bytes) {
     match write {
         Write::Put { cf, key, .. } | Write::Delete { cf, key } | Write::Merge { cf, key, .. } => {
             (*cf, key)
@@ -303,6 +362,10 @@ fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
     let mut end = prefix[..=keep].to_vec();
     end[keep] += 1;
     Some(end.into())
+}
+
+fn end_of(upper: &Option<Bytes>) -> Bound<&[u8]> {
+    upper.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]))
 }
 
 fn lesser_end(a: Option<Bytes>, b: &Bytes) -> Option<Bytes> {

@@ -3,7 +3,8 @@
 //! Words: to *evaluate* a request is to read, decide and produce one `WriteBatch`. To *place* a
 //! batch is to give it its sequence numbers and its place in the log. A placed batch is *pending*
 //! until the log says it is committed; then it is *applied*. A *latch* keeps two evaluations that
-//! touch one key from overlapping; it is let go once the batch is placed. The *overlay* is what
+//! touch one key from overlapping; it is let go once the batch is placed. A *lock* is a record that
+//! keeps all but one transaction over several shards from a key. The *overlay* is what
 //! pending batches will change, so that later evaluations read through it.
 //!
 //! In reading order:
@@ -14,6 +15,7 @@
 //! - [`transaction`]: reads and writes of one evaluation, and the batch they become.
 //! - [`keyspace`]: a transaction as Redis commands see it.
 //! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands.
+//! - [`two_phase`]: this shard's part in transactions over several shards.
 //! - [`batches`]: batches that an embedding program built itself.
 //! - [`families`]: column families that the log creates and drops.
 //! - [`dedup`]: requests that were applied, so that a retry applies once.
@@ -40,6 +42,7 @@ mod redis_calls;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod shard;
 mod transaction;
+mod two_phase;
 
 pub use commit::{Log, Placed, Ticket};
 pub use shard::{Answer, Shard, ShardOptions};

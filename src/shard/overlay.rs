@@ -8,6 +8,7 @@
 use crate::base::{CfId, Seq};
 use crate::lsm::batch::BatchView;
 use crate::lsm::key::{Kind, Meta, split_value};
+use crate::shard::two_phase::locks::concerns;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,8 @@ type Keys = HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>;
 pub(crate) struct Overlay {
     keys: Mutex<Keys>,
     batches: AtomicUsize,
+    /// Those of them that change what transactions over several shards have locked.
+    locking: AtomicUsize,
 }
 
 impl Overlay {
@@ -40,10 +43,18 @@ impl Overlay {
         self.batches.load(Ordering::Acquire) == 0
     }
 
+    /// Whether a key may be locked, or unlocked, by what is pending.
+    pub(crate) fn has_locks(&self) -> bool {
+        self.locking.load(Ordering::Acquire) != 0
+    }
+
     /// Adds a placed batch.
     pub(crate) fn add(&self, batch: &BatchView<'_>) {
         let mut keys = self.lock();
         self.batches.fetch_add(1, Ordering::Release);
+        if concerns(batch) {
+            self.locking.fetch_add(1, Ordering::Release);
+        }
         for op in batch.ops() {
             let pending = match op.kind {
                 Kind::Put | Kind::PutMeta => match split_value(op.kind, op.value) {
@@ -73,6 +84,9 @@ impl Overlay {
             }
         }
         self.batches.fetch_sub(1, Ordering::Release);
+        if concerns(batch) {
+            self.locking.fetch_sub(1, Ordering::Release);
+        }
     }
 
     /// The pending writes of a key, newest first.

@@ -9,6 +9,7 @@ use crate::shard::keyspace::RedisKeys;
 use crate::shard::latch::{self, Held, Stripe};
 use crate::shard::shard::{Answer, Shard};
 use crate::shard::transaction::Transaction;
+use crate::shard::two_phase::locks::behind_a_lock;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -36,7 +37,11 @@ pub(crate) fn one(shard: &Arc<Shard>, call: &RedisCall, now_ms: u64) -> Result<A
     // One read of one key sees one version of it, latched or not.
     let held = if reads_once { None } else { latches(shard, std::iter::once(call), &[]) };
     let mut txn = Transaction::new(shard, now_ms);
-    let reply = redis::execute(call, &mut RedisKeys { reads_once, ..keys(&mut txn, call) })?;
+    let reply = redis::execute(call, &mut RedisKeys { reads_once, ..keys(&mut txn, call) });
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => return txn.turned_away(error),
+    };
     let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
     Ok(Answer { response: Response::Redis(reply), rests_on })
 }
@@ -55,10 +60,25 @@ pub(crate) fn together<'c>(
         match first_together(shard, rest, now_ms) {
             Some(first) => answers.extend(first),
             // Nothing has been placed, and one that fails must not take the others with it.
-            None => answers.extend(rest.iter().map(|call| one(shard, call, now_ms))),
+            None => one_by_one(shard, rest, now_ms, &mut answers),
         }
     }
     answers
+}
+
+/// Executes calls alone, up to one that meets a lock: those behind it must not overtake it.
+fn one_by_one(
+    shard: &Arc<Shard>,
+    calls: &[&RedisCall],
+    now_ms: u64,
+    answers: &mut Vec<Result<Answer>>,
+) {
+    let mut is_stopped = false;
+    for call in calls {
+        let answer = if is_stopped { Err(behind_a_lock()) } else { one(shard, call, now_ms) };
+        is_stopped |= matches!(&answer, Ok(answer) if answer.is_locked());
+        answers.push(answer);
+    }
 }
 
 /// The first of the calls, as many as fit a batch; `None` if one of them fails, or all together
@@ -103,10 +123,29 @@ pub(crate) fn transaction(
 ) -> Result<Answer> {
     let held = latches(shard, calls.iter(), watched);
     let mut txn = Transaction::new(shard, now_ms);
+    let reply = match evaluate(&mut txn, watched, calls, reply_bytes_max) {
+        Ok(reply) => reply,
+        Err(error) => return txn.turned_away(error),
+    };
+    let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
+    Ok(Answer { response: Response::Redis(reply), rests_on })
+}
+
+/// Executes one command, without placing what it writes.
+pub(crate) fn evaluate_one(txn: &mut Transaction<'_>, call: &RedisCall) -> Result<Reply> {
+    redis::execute(call, &mut keys(txn, call))
+}
+
+/// Executes commands, unless a watched key has changed, without placing what they write.
+pub(crate) fn evaluate(
+    txn: &mut Transaction<'_>,
+    watched: &[Watched],
+    calls: &[RedisCall],
+    reply_bytes_max: u64,
+) -> Result<Reply> {
     for watch in watched {
-        if has_changed(&mut txn, watch)? {
-            let rests_on = txn.rests_on();
-            return Ok(Answer { response: Response::Redis(Reply::NilArray), rests_on });
+        if has_changed(txn, watch)? {
+            return Ok(Reply::NilArray);
         }
     }
     let mut replies = Vec::with_capacity(calls.len());
@@ -122,12 +161,11 @@ pub(crate) fn transaction(
                 ),
             ));
         }
-        let reply = redis::execute(call, &mut keys(&mut txn, call))?;
+        let reply = evaluate_one(txn, call)?;
         reply_bytes += reply.bytes() as u64;
         replies.push(reply);
     }
-    let rests_on = finish(shard, txn, matches!(held, Some(Held::All { .. })))?;
-    Ok(Answer { response: Response::Redis(Reply::Array(replies)), rests_on })
+    Ok(Reply::Array(replies))
 }
 
 /// What WATCH remembers of keys.
@@ -140,8 +178,13 @@ pub(crate) fn watch(shard: &Arc<Shard>, keys: Vec<Bytes>, now_ms: u64) -> Result
             let at = held.as_ref().map_or(Seq(0), |held| held.seq);
             Ok(Watched { key, at, existed: held.is_some() })
         })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Answer { response: Response::Watched(watched), rests_on: txn.rests_on() })
+        .collect::<Result<Vec<_>>>();
+    match watched {
+        Ok(watched) => {
+            Ok(Answer { response: Response::Watched(watched), rests_on: txn.rests_on() })
+        }
+        Err(error) => txn.turned_away(error),
+    }
 }
 
 /// Whether a key has changed since it was watched: written, removed, or expired. One that was

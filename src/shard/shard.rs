@@ -4,12 +4,14 @@ use crate::base::{Error, Result};
 use crate::env::Rng;
 use crate::lsm::Engine;
 use crate::op::kv::RedisCall;
+use crate::op::txn::TxnCall;
 use crate::op::{Request, Response};
 use crate::shard::commit::{Commits, Log, Ticket};
 use crate::shard::cursors::Cursors;
 use crate::shard::latch::Latches;
 use crate::shard::overlay::Overlay;
-use crate::shard::{kv, redis_calls};
+use crate::shard::two_phase::locks::Locks;
+use crate::shard::{kv, redis_calls, two_phase};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -50,6 +52,7 @@ pub struct Shard {
     pub(crate) log: Box<dyn Log>,
     pub(crate) latches: Latches,
     pub(crate) overlay: Overlay,
+    pub(crate) locks: Locks,
     pub(crate) commits: Commits,
     pub(crate) cursors: Cursors,
     pub(crate) counters: Counters,
@@ -70,6 +73,7 @@ impl Shard {
         let shard = Shard {
             latches: Latches::new(),
             overlay: Overlay::default(),
+            locks: Locks::default(),
             commits: Commits::default(),
             cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),
@@ -87,6 +91,7 @@ impl Shard {
     /// Makes the shard ready for requests, after replay.
     pub fn start(&self) -> Result<()> {
         self.now_ms.fetch_max(self.engine.committed_ms(), Ordering::Relaxed);
+        self.locks.load(&self.engine)?;
         if self.options.count_keys { self.recount() } else { Ok(()) }
     }
 
@@ -133,6 +138,7 @@ impl Shard {
                 redis_calls::transaction(self, &watched, &calls, reply_bytes_max, now_ms)
             }
             Request::Watch { keys } => redis_calls::watch(self, keys, now_ms),
+            Request::Txn(call) => two_phase::execute(self, *call, now_ms),
             other => kv::execute(self, other, now_ms),
         }
     }
@@ -164,6 +170,15 @@ impl Shard {
             Request::Write { writes, .. } => writes.len() <= 64,
             Request::Redis(call) => redis_calls::is_quick(call),
             Request::RedisTransaction { calls, .. } => calls.iter().all(redis_calls::is_quick),
+            Request::Txn(call) => match &**call {
+                TxnCall::Prepare { keys, .. } => keys.len() <= 64,
+                TxnCall::Finish { writes, .. } => writes.len() <= 64,
+                TxnCall::Decide { request, locked, .. } => {
+                    locked.len() <= 64 && Shard::is_quick(request)
+                }
+                TxnCall::Resolve { .. } | TxnCall::Forget { .. } | TxnCall::Stamp { .. } => true,
+                TxnCall::Unfinished { .. } => false,
+            },
             Request::Scan(_)
             | Request::DeleteByPrefix { .. }
             | Request::CreateCf { .. }
@@ -203,6 +218,11 @@ impl std::fmt::Debug for Shard {
 }
 
 impl Answer {
+    /// Whether a lock stood in the way, so that what came behind must not be executed.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.response, Response::Locked(_))
+    }
+
     /// An answer that rests on nothing that is pending.
     pub(crate) fn settled(response: Response) -> Answer {
         Answer { response, rests_on: Ticket::default() }

@@ -13,10 +13,12 @@ use crate::lsm::batch::{Counts, WriteBatch};
 use crate::lsm::key::Meta;
 use crate::lsm::{ReadOptions, merge};
 use crate::op::kv::{BATCH_OPS_MAX, KEY_BYTES_MAX, MergeOp, RequestId, VALUE_BYTES_MAX};
+use crate::op::txn::{TxnValue, TxnWrite};
 use crate::shard::Shard;
 use crate::shard::commit::{Epoch, Ticket};
 use crate::shard::dedup;
 use crate::shard::overlay::Pending;
+use crate::shard::two_phase::locks::Standing;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,7 +104,13 @@ pub(crate) struct Transaction<'a> {
     written_bytes: usize,
     /// When the evaluation began.
     began: Epoch,
+    /// What it has to do with locks.
+    pub(crate) standing: Standing,
+    /// Keys of other shards and what they hold there, as long as they are locked.
+    foreign: Option<Box<Foreign>>,
 }
+
+type Foreign = HashMap<(CfId, Bytes), Option<Held>>;
 
 struct Cleared {
     first: Bytes,
@@ -127,7 +135,48 @@ impl<'a> Transaction<'a> {
             rests_on: Ticket::default(),
             written_bytes: 0,
             began: shard.commits.epoch(),
+            standing: Standing::default(),
+            foreign: None,
         }
+    }
+
+    /// Reads keys of other shards from what is told of them, and keeps what is written to them.
+    pub(crate) fn set_foreign(
+        &mut self,
+        held: impl Iterator<Item = ((CfId, Bytes), Option<Held>)>,
+    ) {
+        self.foreign = Some(Box::new(held.collect()));
+    }
+
+    /// Takes out what the transaction makes of keys of other shards.
+    pub(crate) fn take_foreign(&mut self) -> Result<Vec<TxnWrite>> {
+        let mut writes = Vec::new();
+        for at in 0..self.touched.len() {
+            let (cf, key) = (self.touched[at].cf, self.touched[at].key.clone());
+            if self.touched[at].effect == Effect::None || !self.is_foreign(cf, &key) {
+                continue;
+            }
+            let becomes = self.held(cf, &key)?.map(|Held { value, meta, .. }| TxnValue {
+                value,
+                tag: meta.tag,
+                expire_at_ms: meta.expire_at_ms,
+            });
+            self.touched[at].effect = Effect::None;
+            let stood = self.touched[at].base.as_ref().is_none_or(Option::is_some);
+            if stood || becomes.is_some() {
+                writes.push(TxnWrite { cf, key, becomes });
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Whether a key is one of another shard.
+    pub(crate) fn knows_foreign(&self, cf: CfId, key: &[u8]) -> bool {
+        self.foreign.is_some() && self.is_foreign(cf, &Bytes::copy_from_slice(key))
+    }
+
+    fn is_foreign(&self, cf: CfId, key: &Bytes) -> bool {
+        self.foreign.as_ref().is_some_and(|foreign| foreign.contains_key(&(cf, key.clone())))
     }
 
     /// The live value of a key, and the sequence number of its last commit (that of the
@@ -140,6 +189,7 @@ impl<'a> Transaction<'a> {
     /// As [`Transaction::get`], of a key that this transaction has not touched and will not.
     pub(crate) fn glance(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
         let now_ms = self.now_ms;
+        self.pass(cf, key)?;
         Ok(self.read(cf, key)?.filter(|held| !held.meta.is_expired(now_ms)))
     }
 
@@ -168,15 +218,13 @@ impl<'a> Transaction<'a> {
         if meta.is_expired(self.now_ms) {
             return self.delete(cf, key);
         }
-        self.set(cf, key, Effect::Put(value, meta));
-        Ok(())
+        self.set(cf, key, Effect::Put(value, meta))
     }
 
     /// Removes a key.
     pub(crate) fn delete(&mut self, cf: CfId, key: &[u8]) -> Result<()> {
         check_sizes(key, &[])?;
-        self.set(cf, key, Effect::Delete);
-        Ok(())
+        self.set(cf, key, Effect::Delete)
     }
 
     /// Merges an operand into a key. One that is already written, or has expired, becomes a put.
@@ -356,12 +404,17 @@ impl<'a> Transaction<'a> {
         Ok(held?.map(|held| held.meta))
     }
 
-    fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) {
-        let at = self.find(cf, key).unwrap_or_else(|| {
-            let (base, key) = (self.is_gone(cf).then_some(None), Bytes::copy_from_slice(key));
-            self.push(Touched { cf, key, base, effect: Effect::None, plan: None })
-        });
+    fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) -> Result<()> {
+        let at = match self.find(cf, key) {
+            Some(at) => at,
+            None => {
+                self.pass(cf, key)?;
+                let (base, key) = (self.is_gone(cf).then_some(None), Bytes::copy_from_slice(key));
+                self.push(Touched { cf, key, base, effect: Effect::None, plan: None })
+            }
+        };
         self.note_write(at, effect);
+        Ok(())
     }
 
     fn note_write(&mut self, at: usize, effect: Effect) {
@@ -380,6 +433,7 @@ impl<'a> Transaction<'a> {
         let at = match self.find(cf, key) {
             Some(at) => at,
             None => {
+                self.pass(cf, key)?;
                 let key = Bytes::copy_from_slice(key);
                 self.push(Touched { cf, key, base: None, effect: Effect::None, plan: None })
             }
@@ -421,8 +475,13 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Reads what a key holds in the overlay and the engine, expired or not.
-    fn read(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+    /// Reads what a key holds in the overlay and the engine, expired or not, locked or not.
+    pub(crate) fn read(&mut self, cf: CfId, key: &[u8]) -> Result<Option<Held>> {
+        if let Some(foreign) = &self.foreign
+            && let Some(held) = foreign.get(&(cf, Bytes::copy_from_slice(key)))
+        {
+            return Ok(held.clone());
+        }
         loop {
             let pending = self.shard.overlay.of(cf, key);
             let Some(newest) = pending.first().map(|(seq, _)| *seq) else {
@@ -506,7 +565,7 @@ pub(crate) fn expiry_key(at_ms: u64, cf: CfId, key: &[u8]) -> Vec<u8> {
     out
 }
 
-fn check_sizes(key: &[u8], value: &[u8]) -> Result<()> {
+pub(crate) fn check_sizes(key: &[u8], value: &[u8]) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(Error::invalid(format!(
             "the key has {} bytes; at most {KEY_BYTES_MAX} are allowed",

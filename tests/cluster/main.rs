@@ -10,5 +10,6 @@ mod families;
 mod jobs;
 mod reads;
 mod restore;
+mod transfers;
 mod world;
 mod writer;

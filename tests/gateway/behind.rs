@@ -12,7 +12,7 @@ use arqondb::env::SimClock;
 use arqondb::gateway::{Gateway, GatewayOptions, LocalShards, RemoteShards};
 use arqondb::node::cluster::MemberOptions;
 use arqondb::op::{Consistency, KvOps, Request, Response, Topology};
-use nodes::World;
+use nodes::{Ways, World};
 use std::process::Command;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -94,7 +94,8 @@ impl Cluster {
                 let clock = Arc::new(SimClock::at(1_700_000_000_000));
                 let clocked = move |options: &mut MemberOptions| options.clock = clock.clone();
                 let replicas = nodes.min(3) as u32;
-                let world = World::cluster_with(1, nodes, shards, replicas, clocked).await;
+                let ways = Ways { change: Arc::new(clocked), ..Ways::default() };
+                let world = World::cluster_with(1, nodes, shards, replicas, ways).await;
                 let gateway = world.gateway();
                 gateway.refresh().await.unwrap();
                 (world, gateway)

@@ -44,10 +44,22 @@ async fn client(gateway: &Gateway<World>, number: u64, pipelines: u64) -> Vec<Ma
                 continue;
             }
             let text = format!("<{number}.{pipeline}.{at}>");
-            requests.push(match rng.one_in(2) {
-                true => redis(&format!("APPEND {key} {text}")),
-                false => append(key.clone(), text.clone()),
-            });
+            let other = format!("key{}", rng.below(20));
+            if other != key && rng.one_in(4) {
+                // Both or neither, wherever they lie.
+                let (Request::Write { writes: one, .. }, Request::Write { writes: more, .. }) =
+                    (append(key.clone(), text.clone()), append(other.clone(), text.clone()))
+                else {
+                    unreachable!()
+                };
+                requests.push(Request::Write { writes: [one, more].concat(), id: None });
+                written.push((requests.len() - 1, other, text.clone()));
+            } else {
+                requests.push(match rng.one_in(2) {
+                    true => redis(&format!("APPEND {key} {text}")),
+                    false => append(key.clone(), text.clone()),
+                });
+            }
             written.push((requests.len() - 1, key, text));
         }
         let count = requests.len();

@@ -91,8 +91,11 @@ fn key(rng: &mut Rng) -> String {
     }
 }
 
-/// Two keys of one slot.
+/// Two keys, of one slot or of any.
 fn together(rng: &mut Rng) -> (String, String) {
+    if rng.one_in(2) {
+        return (key(rng), key(rng));
+    }
     let tag = rng.below(3);
     (format!("{{t{tag}}}{}", rng.below(12)), format!("{{t{tag}}}{}", rng.below(12)))
 }
@@ -157,7 +160,7 @@ fn kv(rng: &mut Rng, other: CfId) -> Request {
 fn redis(rng: &mut Rng) -> Request {
     let (k, n) = (key(rng), rng.below(100).to_string());
     let (one, two) = together(rng);
-    let words: Vec<&str> = match rng.below(26) {
+    let words: Vec<&str> = match rng.below(29) {
         0 => vec!["GET", &k],
         1 => vec!["SET", &k, &n],
         2 => vec!["SET", &k, &n, "PX", "3000"],
@@ -170,7 +173,7 @@ fn redis(rng: &mut Rng) -> Request {
         9 => vec!["MGET", &k, &one, &k, "nosuch", &two],
         10 => vec!["EXISTS", &k, &one, &two, &k],
         11 => vec!["TOUCH", &k, &one, "a1", "a2", "a3"],
-        12 => vec!["DEL", &one, &two],
+        12 => vec!["DEL", &one, &two, &k],
         13 => vec!["MSET", &one, &n, &two, "x"],
         14 => vec!["MSETNX", &one, &n, &two, "x"],
         15 => vec!["RENAME", &one, &two],
@@ -180,7 +183,10 @@ fn redis(rng: &mut Rng) -> Request {
         19 => vec!["KEYS", "{t1}*"],
         20 => vec!["PEXPIRE", &k, "4000"],
         21 => vec!["TTL", &k],
-        22 => vec!["BITOP", "XOR", &one, &two, &one],
+        22 => vec!["BITOP", "XOR", &one, &two, &k],
+        26 => vec!["RENAMENX", &one, &two],
+        27 => vec!["LCS", &one, &two],
+        28 => vec!["UNLINK", &one, "a7", &two],
         23 => vec!["OBJECT", "ENCODING", &k],
         24 => vec!["TYPE", &k],
         _ => vec!["SCAN", "0", "COUNT", "100000", "MATCH", "a*"],
@@ -188,7 +194,7 @@ fn redis(rng: &mut Rng) -> Request {
     Request::Redis(call(&words))
 }
 
-/// EXEC of calls on keys of one slot.
+/// EXEC of calls on two keys.
 fn transaction(rng: &mut Rng) -> Request {
     let (one, two) = together(rng);
     let n = rng.below(50).to_string();

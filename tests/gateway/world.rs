@@ -9,8 +9,9 @@ use arqondb::gateway::{
     CallFailure, Called, Consistency, Gateway, GatewayOptions, Node, NodeId, ShardCalls, ShardInfo,
     Target,
 };
-use arqondb::op::kv::{CfInfo, Entry, MergeOp, RequestId, Scan, Stats, Write};
+use arqondb::op::kv::{CfInfo, Entry, MergeOp, RequestId, Scan, Stats, Watched, Write};
 use arqondb::op::route::{SLOTS, ShardId, SlotRange, slot_of};
+use arqondb::op::txn::{Locked, TxnAnswer, TxnCall, TxnCommitted};
 use arqondb::op::{Request, Response};
 use arqondb::redis::{Keyspace, Stored, execute};
 use bytes::Bytes;
@@ -69,6 +70,9 @@ pub(crate) struct State {
     pub(crate) keys: BTreeMap<Bytes, Stored>,
     pub(crate) shards: Vec<ShardInfo>,
     applied: HashMap<RequestId, Response>,
+    /// Requests over several shards: the attempt that was committed with its answer, or the last
+    /// that was aborted.
+    ended: HashMap<RequestId, (u32, Option<Response>)>,
     /// Node by node, its table of cursors.
     cursors: HashMap<NodeId, Vec<Bytes>>,
     seq: u64,
@@ -127,6 +131,7 @@ impl World {
             keys: BTreeMap::new(),
             shards: (0..shards).map(info).collect(),
             applied: HashMap::new(),
+            ended: HashMap::new(),
             cursors: HashMap::new(),
             seq: 0,
             next_shard: u64::from(shards) + 1,
@@ -285,9 +290,58 @@ impl State {
                 let stats = Stats { keys, sync: "os", more: vec![("m", 1)], ..Stats::default() };
                 Ok(Response::Stats(Box::new(stats)))
             }
+            Request::Watch { keys } => {
+                let watched = keys.iter().map(|key| {
+                    let held = view.get(key)?;
+                    let at = held.as_ref().map_or(Seq(0), |held| held.seq);
+                    Ok(Watched { key: key.clone(), at, existed: held.is_some() })
+                });
+                Ok(Response::Watched(watched.collect::<Result<_>>()?))
+            }
+            Request::Txn(step) => Ok(Response::Txn(Box::new(view.state.step(at, step)?))),
             other => panic!("{other:?}"),
         }
     }
+
+    /// A step of a transaction over several shards. They are views of one map here, and nothing
+    /// comes between: there is no lock, and what decides writes everywhere.
+    fn step(&mut self, at: NodeId, step: &TxnCall) -> Result<TxnAnswer> {
+        let (TxnCall::Decide { txn, .. } | TxnCall::Resolve { txn, .. }) = step else {
+            return Ok(match step {
+                TxnCall::Prepare { keys, .. } => TxnAnswer::Prepared(
+                    keys.iter()
+                        .map(|(cf, key)| Locked { cf: *cf, key: key.clone(), holds: None })
+                        .collect(),
+                ),
+                TxnCall::Stamp { .. } => TxnAnswer::Stamp(0),
+                _ => TxnAnswer::Done,
+            });
+        };
+        match (self.ended.get(&txn.id), step) {
+            (Some((attempt, Some(answer))), _) => return Ok(committed(*attempt, answer.clone())),
+            (Some((through, None)), _) if *through >= txn.attempt => {
+                return Ok(TxnAnswer::Aborted { through: *through });
+            }
+            (_, TxnCall::Resolve { abort: false, .. }) => return Ok(TxnAnswer::Open),
+            (_, TxnCall::Decide { request, .. }) => {
+                let mut request = (**request).clone();
+                if let Request::Write { id, .. } = &mut request {
+                    *id = Some(txn.id);
+                }
+                let answer = self.execute(SlotRange::ALL, at, &request)?;
+                self.ended.insert(txn.id, (txn.attempt, Some(answer.clone())));
+                return Ok(committed(txn.attempt, answer));
+            }
+            _ => {}
+        }
+        self.ended.insert(txn.id, (txn.attempt, None));
+        Ok(TxnAnswer::Aborted { through: txn.attempt })
+    }
+}
+
+fn committed(attempt: u32, answer: Response) -> TxnAnswer {
+    let (answer, slots, writes) = (Some(answer), Vec::new(), Vec::new());
+    TxnAnswer::Committed(Box::new(TxnCommitted { attempt, answer, slots, writes }))
 }
 
 /// What a shard holds.

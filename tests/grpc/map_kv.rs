@@ -1,9 +1,11 @@
 //! A key-value store in a map: what a door needs behind it, with places to wait and to fail.
 
+use crate::double::{Double, step};
 use arqondb::base::{CfId, Error, ErrorKind, Result, Seq};
 use arqondb::op::kv::{
     CfInfo, Condition, Entry, Expiry, MergeOp, RequestId, SCAN_LIMIT_DEFAULT, Scan, Write,
 };
+use arqondb::op::txn::{Holds, TxnValue};
 use arqondb::op::{Consistency, KvOps, Request, Response};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +161,15 @@ impl State {
                     self.families.iter().map(|(id, n)| CfInfo { id: CfId(*id), name: n.clone() });
                 Ok(Response::ColumnFamilies([default].into_iter().chain(others).collect()))
             }
+            Request::Txn(call) => step(self, *call),
             _ => Err(Error::new(ErrorKind::Unsupported, "not in a map")),
+        }
+    }
+
+    fn raw(&mut self, cf: CfId, key: &Bytes, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => drop(self.keys.insert((cf.0, key.clone()), entry)),
+            None => drop(self.keys.remove(&(cf.0, key.clone()))),
         }
     }
 
@@ -229,6 +239,40 @@ impl State {
             ..e.clone()
         };
         Response::Page { entries: matching.into_iter().take(limit).map(shown).collect(), next }
+    }
+}
+
+impl Double for State {
+    fn read(&mut self, cf: CfId, key: &Bytes) -> Option<Holds> {
+        let entry = self.keys.get(&(cf.0, key.clone()))?;
+        let Entry { value, seq, expire_at_ms, .. } = entry.clone();
+        Some(Holds { value, tag: 0, expire_at_ms, seq })
+    }
+
+    fn place(&mut self, cf: CfId, key: &Bytes, holds: Option<Holds>) {
+        let entry = holds.map(|Holds { value, expire_at_ms, seq, .. }| Entry {
+            key: key.clone(),
+            value,
+            seq,
+            expire_at_ms,
+        });
+        self.raw(cf, key, entry);
+    }
+
+    fn write(&mut self, cf: CfId, key: &Bytes, value: Option<TxnValue>) {
+        self.seq += 1;
+        let seq = Seq(self.seq);
+        let entry = value.map(|TxnValue { value, expire_at_ms, .. }| Entry {
+            key: key.clone(),
+            value,
+            seq,
+            expire_at_ms,
+        });
+        self.raw(cf, key, entry);
+    }
+
+    fn run(&mut self, request: Request) -> Result<Response> {
+        self.execute(request)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod differential;
 mod fuzz;
+#[expect(dead_code, reason = "others use the rest of it")]
 mod model;
 mod pipelines;
 mod random;

@@ -38,6 +38,19 @@ impl Model {
         reply
     }
 
+    /// What a key holds, expired or not.
+    pub(crate) fn stored(&self, key: &[u8]) -> Option<Stored> {
+        self.map.get(key).cloned()
+    }
+
+    /// Makes a key hold something, as it was elsewhere.
+    pub(crate) fn place(&mut self, key: &[u8], stored: Option<Stored>) {
+        match stored {
+            Some(stored) => drop(self.map.insert(key.to_vec(), stored)),
+            None => drop(self.map.remove(key)),
+        }
+    }
+
     fn live(&self, stored: &Stored) -> bool {
         stored.expire_at_ms.is_none_or(|at| at > self.now_ms)
     }

@@ -6,6 +6,8 @@
 #[path = "../gateway/behind.rs"]
 mod behind;
 mod cluster;
+#[path = "../gateway/double.rs"]
+mod double;
 mod ends;
 mod harness;
 mod info;

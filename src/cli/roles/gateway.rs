@@ -11,9 +11,15 @@ use crate::cli::settings::{Flags, GatewaySettings};
 use crate::gateway::{GatewayOptions, RemoteShards, RetryOptions};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Role};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+/// How often transactions that were left behind are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// A transaction that has stood for so long was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(20);
 
 /// Serve Redis and gRPC clients of a cluster, without keeping anything
 #[derive(Debug, clap::Args)]
@@ -32,6 +38,19 @@ pub struct Gateway {
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     with_parent: bool,
+}
+
+/// Now and then settles transactions over several shards that other gateways left behind.
+async fn sweep(gateway: Weak<crate::gateway::Gateway<RemoteShards>>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        // What cannot be settled now is by the next sweep, or by who meets it.
+        _ = gateway.sweep_transactions(LEFT_BEHIND).await;
+    }
 }
 
 impl Gateway {
@@ -75,11 +94,12 @@ impl Gateway {
             redis_address: Some(redis_at.to_string().into()),
             ..GatewayOptions::default()
         };
-        let gateway = crate::gateway::Gateway::new(RemoteShards::new(meta), options);
+        let gateway = Arc::new(crate::gateway::Gateway::new(RemoteShards::new(meta), options));
         let (stop, stopped) = watch::channel(false);
         let grace = settings.server.drain;
         let mut tasks = JoinSet::new();
-        tasks.spawn(doors::serve(Arc::new(gateway), redis_door, grpc_door, grace, stopped));
+        tokio::spawn(sweep(Arc::downgrade(&gateway)));
+        tasks.spawn(doors::serve(gateway, redis_door, grpc_door, grace, stopped));
         context.say(format_args!(
             "arqon {} is a door to the cluster of {}",
             env!("CARGO_PKG_VERSION"),

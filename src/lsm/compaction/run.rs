@@ -79,8 +79,8 @@ pub fn rewrite(
         let range = KeyRange { start: t.start.to_vec(), end: Some((t.end.to_vec(), true)) };
         older.overlaps_from(from, &range)
     };
-    // What remembers applied requests is in no count and in no index of expiries.
-    let swept = target.cf != CfId::DEDUP;
+    // What remembers requests and transactions is in no count and in no index of expiries.
+    let swept = !matches!(target.cf, CfId::DEDUP | CfId::TXN);
     let tombstones = keep_range_deletes(&inputs.range_deletes, &rules.readers, &older_overlaps);
     let mut output = Output::new(target, tombstones);
     let around = Surroundings {

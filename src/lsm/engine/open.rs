@@ -20,8 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// The families that always exist.
-const BUILT_IN: [(CfId, &str); 3] =
-    [(CfId::DEFAULT, "default"), (CfId::EXPIRY, "__expiry"), (CfId::DEDUP, "__dedup")];
+const BUILT_IN: [(CfId, &str); 4] = [
+    (CfId::DEFAULT, "default"),
+    (CfId::EXPIRY, "__expiry"),
+    (CfId::DEDUP, "__dedup"),
+    (CfId::TXN, "__txn"),
+];
 
 pub(super) fn open(
     disk: Arc<dyn Disk>,

@@ -12,6 +12,7 @@
 //! 10 redis transaction  count, watched, count, calls, reply_bytes_max
 //! 11 watch              count, keys
 //! 12 stats
+//! 13 transaction step   see `txn`
 //! write:     1 put cf, key, value, expiry | 2 delete cf, key | 3 merge cf, key, operand, op u8
 //! expiry:    0 never | 1 in ms | 2 at ms | 3 keep
 //! condition: 0 none | 1 absent | 2 present | 3 seq
@@ -27,7 +28,8 @@ use crate::op::command;
 use crate::op::kv::{
     Condition, Expiry, MergeOp, RedisCall, Request, RequestId, Scan, Watched, Write,
 };
-use crate::rpc::ops::Cut;
+use crate::op::wire::cut::many;
+use crate::rpc::ops::{Cut, txn};
 use bytes::Bytes;
 
 /// Appends a request.
@@ -86,6 +88,10 @@ pub fn put_request(out: &mut Vec<u8>, request: &Request) {
             keys.iter().for_each(|key| put_bytes(out, key));
         }
         Request::Stats => out.push(12),
+        Request::Txn(call) => {
+            out.push(13);
+            txn::put_call(out, call);
+        }
     }
 }
 
@@ -122,23 +128,9 @@ pub fn read_request(cut: &mut Cut<'_>) -> Result<Request> {
         },
         11 => Request::Watch { keys: many(cut, 1, Cut::bytes)? },
         12 => Request::Stats,
+        13 => Request::Txn(Box::new(txn::read_call(cut)?)),
         kind => return Err(cut.unknown(kind.into())),
     })
-}
-
-/// As many as the number before them says, each of at least `each` bytes.
-pub(super) fn many<'a, T>(
-    cut: &mut Cut<'a>,
-    each: usize,
-    read: impl Fn(&mut Cut<'a>) -> Result<T>,
-) -> Result<Vec<T>> {
-    let count = cut.count(each)?;
-    // What a thing takes in memory may be many times its bytes: grown as they are read.
-    let mut all = Vec::with_capacity(count.min(1024));
-    for _ in 0..count {
-        all.push(read(cut)?);
-    }
-    Ok(all)
 }
 
 fn put_place(out: &mut Vec<u8>, cf: CfId, key: &Bytes) {
@@ -307,6 +299,8 @@ mod tests {
     use super::*;
     use crate::base::ErrorKind;
     use crate::env::Rng;
+    use crate::op::route::SLOTS;
+    use crate::op::txn::{Holds, Locked, Txn, TxnCall, TxnValue, TxnWrite};
 
     fn call(text: &str) -> RedisCall {
         let args: Vec<Bytes> =
@@ -356,9 +350,53 @@ mod tests {
                 calls: vec![call("incr n"), call("mget a b c")],
                 reply_bytes_max: 1 << 40,
             },
-            Request::Watch { keys: vec![key, value] },
+            Request::Watch { keys: vec![key.clone(), value.clone()] },
             Request::Stats,
         ]
+        .into_iter()
+        .chain(steps(key, value).map(|step| Request::Txn(Box::new(step))))
+        .collect()
+    }
+
+    fn steps(key: Bytes, value: Bytes) -> impl Iterator<Item = TxnCall> {
+        let id = RequestId { client: 7, request: 1 << 40 };
+        let txn = Txn { id, attempt: 3, home: SLOTS - 1 };
+        let cf = CfId(9);
+        let holds = Holds { value: value.clone(), tag: 2, expire_at_ms: Some(8), seq: Seq(9) };
+        let becomes = TxnValue { value, tag: 1, expire_at_ms: Some(7) };
+        let locked = |holds| Locked { cf, key: key.clone(), holds };
+        let write = |becomes| TxnWrite { cf, key: key.clone(), becomes };
+        [
+            TxnCall::Prepare { txn, keys: vec![(cf, key.clone())], values: true },
+            TxnCall::Decide {
+                txn,
+                request: Box::new(Request::Redis(call("MSET a 1 b 2"))),
+                locked: vec![locked(Some(holds)), locked(None)],
+            },
+            TxnCall::Finish {
+                txn,
+                committed: true,
+                writes: vec![write(Some(becomes)), write(None)],
+            },
+            TxnCall::Resolve { txn, abort: true },
+            TxnCall::Forget { txns: vec![txn, txn] },
+            TxnCall::Unfinished { age_ms: 5, max: 6 },
+            TxnCall::Stamp { hold: true },
+        ]
+        .into_iter()
+    }
+
+    #[test]
+    fn steps_within_steps_are_refused() {
+        let mut request = Request::Stats;
+        for _ in 0..2 {
+            let txn = Txn { id: RequestId { client: 1, request: 1 }, attempt: 0, home: 0 };
+            let step = TxnCall::Decide { txn, request: Box::new(request), locked: vec![] };
+            request = Request::Txn(Box::new(step));
+        }
+        let mut out = Vec::new();
+        put_request(&mut out, &request);
+        assert!(read_request(&mut Cut::new(&out.into(), "")).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! 9 redis        reply
 //! 10 watched     count, watched
 //! 11 stats       12 numbers, sync, log failed u8, count, figures (name, number)
+//! 12 transaction step   see `txn`     13 locked  lock
 //! entry: key, value, seq, 0 | 1 expire_at_ms          entry?: 0 | 1 entry
 //! ```
 
@@ -18,11 +19,15 @@ use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{CfId, Error, Result, Seq};
 use crate::op::Response;
 use crate::op::kv::{CfInfo, Entry, Stats};
-use crate::rpc::ops::Cut;
+use crate::op::wire::cut::many;
+use crate::op::wire::names::interned;
+use crate::op::wire::{put_reply, read_reply};
 use crate::rpc::ops::error::{put_error, read_error};
-use crate::rpc::ops::names::interned;
-use crate::rpc::ops::reply::{put_reply, read_reply};
-use crate::rpc::ops::request::{many, put_all_watched, read_all_watched};
+use crate::rpc::ops::request::{put_all_watched, read_all_watched};
+use crate::rpc::ops::{Cut, txn};
+
+/// The kind of an answer to a step of a transaction.
+pub(super) const TXN: u8 = 12;
 
 /// Appends an answer.
 pub fn put_response(out: &mut Vec<u8>, answer: &Result<Response>) {
@@ -79,6 +84,14 @@ pub fn put_response(out: &mut Vec<u8>, answer: &Result<Response>) {
             out.push(11);
             put_stats(out, stats);
         }
+        Response::Txn(answer) => {
+            out.push(TXN);
+            txn::put_answer(out, answer);
+        }
+        Response::Locked(lock) => {
+            out.push(13);
+            txn::put_lock(out, lock);
+        }
     }
 }
 
@@ -104,6 +117,8 @@ pub fn read_response(cut: &mut Cut<'_>) -> Result<Result<Response>> {
         9 => Response::Redis(read_reply(cut)?),
         10 => Response::Watched(read_all_watched(cut)?),
         11 => Response::Stats(Box::new(read_stats(cut)?)),
+        TXN => Response::Txn(Box::new(txn::read_answer(cut)?)),
+        13 => Response::Locked(txn::read_lock(cut)?),
         kind => return Err(cut.unknown(kind.into())),
     }))
 }
@@ -211,7 +226,8 @@ mod tests {
     use super::*;
     use crate::base::ErrorKind;
     use crate::op::Reply;
-    use crate::op::kv::Watched;
+    use crate::op::kv::{RequestId, Watched};
+    use crate::op::txn::{Lock, Locked, Txn, TxnAnswer, TxnCommitted, TxnUnfinished, TxnWrite};
     use bytes::Bytes;
 
     #[test]
@@ -240,6 +256,8 @@ mod tests {
             memory_budget_bytes: 12,
             more: vec![("flushes", 13)],
         };
+        let txn = Txn { id: RequestId { client: 1, request: 300 }, attempt: 1, home: 2 };
+        let answer = |answer| Response::Txn(Box::new(answer));
         let watched = Watched { key: "k".into(), at: Seq(2), existed: false };
         let all = [
             Response::Entry(None),
@@ -255,6 +273,23 @@ mod tests {
             Response::Redis(Reply::Int(-1)),
             Response::Watched(vec![watched]),
             Response::Stats(Box::new(stats)),
+            Response::Locked(Lock { txn, slot: 7 }),
+            answer(TxnAnswer::Prepared(vec![Locked { cf: CfId(1), key: "k".into(), holds: None }])),
+            answer(TxnAnswer::Committed(Box::new(TxnCommitted {
+                attempt: 2,
+                answer: Some(Response::Redis(Reply::Array(vec![Reply::OK]))),
+                slots: vec![1, 16_383],
+                writes: vec![TxnWrite { cf: CfId(1), key: "k".into(), becomes: None }],
+            }))),
+            answer(TxnAnswer::Aborted { through: 9 }),
+            answer(TxnAnswer::Open),
+            answer(TxnAnswer::Done),
+            answer(TxnAnswer::Stamp(1 << 50)),
+            answer(TxnAnswer::Unfinished(vec![TxnUnfinished {
+                txn,
+                slots: vec![3],
+                is_home: true,
+            }])),
         ];
         for answer in all {
             let mut out = Vec::new();
@@ -268,6 +303,18 @@ mod tests {
                 assert!(read_response(&mut Cut::new(&part, "")).is_err(), "{answer:?} at {end}");
             }
         }
+        let mut nested = Response::Done;
+        for _ in 0..2 {
+            nested = answer(TxnAnswer::Committed(Box::new(TxnCommitted {
+                attempt: 0,
+                answer: Some(nested),
+                slots: vec![],
+                writes: vec![],
+            })));
+        }
+        let mut out = Vec::new();
+        put_response(&mut out, &Ok(nested));
+        assert!(read_response(&mut Cut::new(&out.into(), "")).is_err(), "an answer in an answer");
         let mut out = Vec::new();
         put_response(&mut out, &Err(Error::new(ErrorKind::Busy, "later")));
         let bytes = Bytes::from(out);

@@ -30,6 +30,11 @@ impl<'a> Cut<'a> {
         Error::new(ErrorKind::Unsupported, message)
     }
 
+    /// The next byte, which stays.
+    pub fn peek(&self) -> Option<u8> {
+        self.reader.rest().first().copied()
+    }
+
     /// One byte.
     pub fn u8(&mut self) -> Result<u8> {
         self.reader.u8().ok_or_else(|| self.malformed())
@@ -92,4 +97,19 @@ impl<'a> Cut<'a> {
     pub fn end(&self) -> Result<()> {
         if self.reader.is_empty() { Ok(()) } else { Err(self.malformed()) }
     }
+}
+
+/// As many as the number before them says, each of at least `each` bytes.
+pub fn many<'a, T>(
+    cut: &mut Cut<'a>,
+    each: usize,
+    read: impl Fn(&mut Cut<'a>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let count = cut.count(each)?;
+    // What a thing takes in memory may be many times its bytes: grown as they are read.
+    let mut all = Vec::with_capacity(count.min(1024));
+    for _ in 0..count {
+        all.push(read(cut)?);
+    }
+    Ok(all)
 }

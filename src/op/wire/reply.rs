@@ -10,9 +10,9 @@
 use crate::base::Result;
 use crate::base::codec::{put_bytes, put_varint};
 use crate::op::Reply;
-use crate::rpc::ops::Cut;
-use crate::rpc::ops::names::interned;
-use crate::rpc::ops::request::many;
+use crate::op::wire::cut::Cut;
+use crate::op::wire::cut::many;
+use crate::op::wire::names::interned;
 
 /// Replies within replies: EXEC of a command with a map of arrays, and some room.
 const DEPTH_MAX: usize = 16;

@@ -14,7 +14,7 @@ static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
 ///
 /// # Errors
 /// `InvalidArgument` if it is too long, or too many others have come before.
-pub(super) fn interned(name: &str) -> Result<&'static str> {
+pub(crate) fn interned(name: &str) -> Result<&'static str> {
     if name == "OK" {
         return Ok("OK");
     }

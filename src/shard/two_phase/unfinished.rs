@@ -1,0 +1,48 @@
+//! What nobody has come back to: old locks and debts, for whoever sweeps.
+
+use crate::base::Result;
+use crate::op::route::slot_of;
+use crate::op::txn::{TxnAnswer, TxnUnfinished};
+use crate::shard::shard::{Answer, Shard};
+use crate::shard::transaction::Transaction;
+use crate::shard::two_phase::{answer, state};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The most locks and debts that one question looks at.
+const LOOKS_MAX: usize = 10_000;
+
+/// Transactions that have stood here for so long.
+pub(super) fn list(shard: &Arc<Shard>, age_ms: u64, max: u32, now_ms: u64) -> Result<Answer> {
+    shard.barrier()?;
+    let mut reads = Transaction::new(shard, now_ms);
+    let old = |since_ms: u64| since_ms.saturating_add(age_ms) <= now_ms;
+    let mut seen = HashSet::new();
+    let mut all = Vec::new();
+    for key in shard.locks.some_locks(LOOKS_MAX) {
+        let Some(value) = shard.txn_record(&key)? else { continue };
+        let txn = state::read_lock(&value)?;
+        if all.len() >= max as usize || !seen.insert(txn.id) {
+            continue;
+        }
+        let stake = state::stake(&mut reads, txn.id)?;
+        let Some((since_ms, keys)) = stake.and_then(|stake| stake.locked) else { continue };
+        if old(since_ms) {
+            let mut slots: Vec<u16> = keys.iter().map(|(_, key)| slot_of(key)).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            all.push(TxnUnfinished { txn, slots, is_home: false });
+        }
+    }
+    for key in shard.locks.some_debts(LOOKS_MAX) {
+        if all.len() >= max as usize {
+            break;
+        }
+        let Some(value) = shard.txn_record(&key)? else { continue };
+        let debt = state::read_debt(&value)?;
+        if old(debt.since_ms) {
+            all.push(TxnUnfinished { txn: debt.txn, slots: debt.slots, is_home: true });
+        }
+    }
+    answer(TxnAnswer::Unfinished(all), reads.rests_on())
+}
