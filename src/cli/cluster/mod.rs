@@ -1,11 +1,12 @@
 //! `arqon cluster`: bringing a cluster to life, and looking at it.
 //!
-//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`];
+//! In reading order: here what they have in common; [`init`], [`status`], [`transfer`], [`split`];
 //! [`backup`], [`restore`]; [`up`].
 
 pub mod backup;
 pub mod init;
 pub mod restore;
+pub mod split;
 pub mod status;
 pub mod transfer;
 pub mod up;
@@ -34,6 +35,8 @@ enum Verb {
     Init(init::Init),
     /// Show nodes and shards
     Status(status::Status),
+    /// Split a shard in two
+    Split(split::Split),
     /// Make another node lead a shard
     TransferLeader(transfer::Transfer),
     /// Copy a cluster's data into a folder; look after such folders
@@ -54,6 +57,7 @@ impl Cluster {
             match self.verb {
                 Verb::Init(init) => init.run(context).await,
                 Verb::Status(status) => status.run(context).await,
+                Verb::Split(split) => split.run(context).await,
                 Verb::TransferLeader(transfer) => transfer.run(context).await,
                 Verb::Backup(backup) => backup.run(context).await,
                 Verb::Restore(restore) => restore.run(context).await,

@@ -19,6 +19,8 @@ struct Leading<'a> {
     running: Running,
     /// The session in which it began.
     session: u64,
+    /// The version of the shard's slots that was asked for.
+    epoch: u64,
     slow: &'a Pool,
     clock: &'a dyn Clock,
     consistency: Consistency,
@@ -59,6 +61,10 @@ impl Execution for Leading<'_> {
         let ready = self.running.group.ready_to_read(self.consistency, self.patience).await;
         // Whoever asked may ask another replica.
         ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
+        if self.shard.engine().part_epoch().max(1) != self.epoch {
+            let message = "the shard was split meanwhile; try again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         if self.running.session() == self.session {
             return Ok(());
         }
@@ -85,6 +91,7 @@ impl Inner {
         let leading = Leading {
             shard,
             session,
+            epoch: call.epoch,
             running,
             slow: &self.slow,
             clock: &*self.options.clock,
@@ -101,7 +108,7 @@ impl Inner {
     fn leading(&self, call: &ShardCall, view: &View) -> Result<(Running, u64), Stop> {
         let id = ShardId(call.shard);
         let running = self.replicas.get(id);
-        let Some(running) = running.filter(|r| r.record.epoch.range == call.epoch) else {
+        let Some(running) = running.filter(|r| r.epoch() == call.epoch) else {
             return Err(Stop::WrongEpoch { covering: facts(view) });
         };
         let session = running.session();

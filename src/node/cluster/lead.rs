@@ -6,6 +6,7 @@ use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
 use crate::raft::NodeId;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,13 +19,14 @@ const TRANSFER: Duration = Duration::from_secs(2);
 impl Inner {
     /// Tells the catalog of the shards that are led here, and brings their groups' members in line
     /// with it. What cannot be done now is done at the next turn.
-    pub(super) async fn lead(&self, view: &View) {
+    pub(super) async fn lead(self: &Arc<Self>, view: &View) {
         for replica in self.replicas.all() {
             if replica.session() == 0 {
                 continue;
             }
             self.tell_leader(view, &replica).await;
             self.change_members(&replica).await;
+            self.go_on_splitting(&replica);
         }
     }
 

@@ -15,6 +15,7 @@
 //! - [`member`]: [`Member`], opening, registering, heartbeats, stopping.
 //! - `replicas`: what runs here, brought in line with the catalog.
 //! - `lead`: what a leader tells the catalog, and does for it.
+//! - `split`: one shard becomes two.
 //! - `execute`: requests on a shard of a group.
 //! - `copies`: copies of shards, for who makes a backup.
 //! - `service`: the calls of the links.
@@ -31,6 +32,7 @@ pub mod member;
 pub mod options;
 mod replicas;
 mod service;
+mod split;
 
 pub use member::Member;
 pub use options::MemberOptions;
