@@ -10,5 +10,6 @@ mod lsm {
     mod model;
     mod oracle;
     mod regression;
+    mod split;
     mod world;
 }

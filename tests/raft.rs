@@ -15,5 +15,6 @@ mod raft {
     mod restarts;
     mod retention;
     mod snapshots;
+    mod splits;
     mod suite;
 }

@@ -132,7 +132,7 @@ pub(super) fn check_state(
         let mut files = Vec::new();
         let mut whole = true;
         for (level, meta) in family.files.values() {
-            match check_file(disk, dir, meta, cache, &mut report) {
+            match check_file(disk, dir, (cf, meta), cache, &mut report) {
                 Some(file) => files.push((usize::from(*level), file)),
                 None => whole = false,
             }
@@ -151,7 +151,7 @@ pub(super) fn check_state(
 fn check_file(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    meta: &FileMeta,
+    (cf, meta): (CfId, &FileMeta),
     cache: &Arc<BlockCache>,
     report: &mut CheckReport,
 ) -> Option<Arc<TableFile>> {
@@ -181,7 +181,7 @@ fn check_file(
     if report.problems.len() > before {
         return None;
     }
-    let file = TableFile::open(disk, dir, meta.clone(), cache);
+    let file = TableFile::open(disk, dir, (cf, meta.clone()), cache);
     let checked = file.and_then(|file| {
         check_bounds(&file, report)?;
         Ok(file)

@@ -4,6 +4,7 @@
 //! Redis Cluster has it, so that a cluster client computes the same thing. Keys of every column
 //! family are hashed alike: the same key of two families lies in one slot.
 
+use crate::base::CfId;
 pub use crate::base::ShardId;
 use crate::op::Request;
 use crate::op::command::{self, Id, Place, Spec};
@@ -64,6 +65,21 @@ impl std::fmt::Display for SlotRange {
 /// The slot of a key: below [`SLOTS`].
 pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
+}
+
+/// The slot of a stored record: that of the key it is of. `None` for records of no key, which every
+/// part of a split shard keeps.
+///
+/// An entry of the index of expiries is `[time u64][family u32][key]`, a lock of a transaction over
+/// several shards `[1][family u32][key]`.
+pub fn slot_of_record(cf: CfId, key: &[u8]) -> Option<u16> {
+    match cf {
+        CfId::DEDUP => None,
+        CfId::EXPIRY => key.get(12..).map(slot_of),
+        CfId::TXN if key.first() == Some(&1) => key.get(5..).map(slot_of),
+        CfId::TXN => None,
+        _ => Some(slot_of(key)),
+    }
 }
 
 /// The slot of every key that begins with `prefix`, if they share one: then the prefix holds a

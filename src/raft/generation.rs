@@ -129,7 +129,7 @@ impl Generations {
     }
 }
 
-fn encode(current: &Current) -> Vec<u8> {
+pub(crate) fn encode(current: &Current) -> Vec<u8> {
     let body = wire::encode_current(current);
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&crc32c_append(0, &body).to_le_bytes());

@@ -13,6 +13,7 @@ use crate::raft::receive::{Part, Receiver};
 use crate::raft::replica::Replica;
 use crate::raft::retention;
 use crate::raft::shard_machine::ShardHandle;
+use crate::raft::split::Split;
 use crate::raft::state::StateMachine;
 use crate::raft::transport::{Class, NodeId};
 use crate::raft::vocabulary::{LogId, Proposal, TypeConfig};
@@ -240,6 +241,17 @@ impl Group {
             Ok(_) => Err(unknown("this replica lost its place as leader")),
             Err(_) => Err(unknown("the group did not commit it in time")),
         }
+    }
+
+    /// Splits the group's shard. REQUIRES: this replica leads, its shard is fenced and has nothing
+    /// pending. Waits until the entry is applied here, or this replica has lost its lead: the fence
+    /// must stand as long.
+    ///
+    /// # Errors
+    /// `Unavailable` if nothing was proposed; `Unknown` if it may or may not be applied.
+    pub async fn split(&self, split: &Split) -> Result<()> {
+        const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(86_400);
+        self.propose(split.encode(), AS_LONG_AS_IT_TAKES).await.map(|_| ())
     }
 
     /// Waits until this replica's state is fresh enough to be read. A follower asks the leader how

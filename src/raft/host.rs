@@ -20,6 +20,7 @@ use crate::raft::options::GroupOptions;
 use crate::raft::proposer::{RaftLog, proposals};
 use crate::raft::shard_machine::{ShardHandle, ShardMachine};
 use crate::raft::ship::Rate;
+use crate::raft::split::Split;
 use crate::raft::state::StateMachine;
 use crate::raft::transport::{Class, NodeId, Peers, Questions};
 use crate::raft::work::Work;
@@ -226,10 +227,18 @@ impl Host {
     ) -> Result<(Group, ShardHandle)> {
         let (log, proposer) = proposals();
         let handle = ShardHandle::new();
+        let host = Arc::downgrade(&self.shared);
+        let make_child = move |index, split: &Split, fill: &dyn Fn(&Path) -> Result<()>| {
+            let host = host
+                .upgrade()
+                .ok_or_else(|| Error::new(ErrorKind::Unavailable, "the node is stopping"))?;
+            crate::raft::split::make_child(&host, group, replica, index, split, fill)
+        };
         let machine = Box::new(ShardMachine::new(
             self.shared.disk.clone(),
             &self.shared.log,
             Box::new(move |dir| open(dir, log.clone())),
+            Box::new(make_child),
             handle.clone(),
         ));
         let group = match create {
@@ -376,7 +385,15 @@ impl Host {
 }
 
 impl Shared {
-    fn dir_of(&self, group: GroupId) -> PathBuf {
+    pub(crate) fn store_of(&self, group: GroupId) -> Option<LogStore> {
+        lock(&self.stores).get(&group).cloned()
+    }
+
+    pub(crate) fn keep_store(&self, group: GroupId, store: LogStore) {
+        lock(&self.stores).insert(group, store);
+    }
+
+    pub(crate) fn dir_of(&self, group: GroupId) -> PathBuf {
         self.options.dir.join(format!("group-{group}"))
     }
 }

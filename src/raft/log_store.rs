@@ -14,6 +14,7 @@ use crate::raft::vocabulary::{
 };
 use crate::raft::wire;
 use bytes::Bytes;
+use openraft::impls::leader_id_std::LeaderId;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use std::collections::VecDeque;
@@ -289,33 +290,62 @@ impl LogStore {
     /// Begins the log of a replica: what the records of one that was here before say is void.
     /// Durable on return.
     pub(crate) fn begin(&self, replica: u64) -> Result<()> {
-        self.reset(Some(replica))
+        self.reset_to(Recovered { replica: Some(replica), ..Recovered::default() })
+    }
+
+    /// Begins the log of a replica behind `entry`, as if all up to there had been purged: with a
+    /// vote of that entry's term, for itself, that no majority has given. Durable on return.
+    pub(crate) fn begin_at(
+        &self,
+        replica: u64,
+        entry: LogId,
+        members: &StoredMembership,
+    ) -> Result<()> {
+        let leader_id = LeaderId { term: term(&entry), voted_for: replica };
+        let vote = Vote { leader_id, committed: false };
+        let began = Recovered {
+            vote: Some(vote),
+            purged: Some(entry),
+            members: vec![members.clone()],
+            replica: Some(replica),
+            first: entry.index + 1,
+            ..Recovered::default()
+        };
+        self.reset_to(began)?;
+        self.shared.log.set_floor(self.shared.group, LogIndex(entry.index + 1))
     }
 
     /// Forgets the replica: nothing of the group will be in the log. Durable on return.
     pub(crate) fn remove(&self) -> Result<()> {
-        self.reset(None)?;
+        self.reset_to(Recovered::default())?;
         self.shared.log.remove_group(self.shared.group)
     }
 
-    fn reset(&self, replica: Option<u64>) -> Result<()> {
-        let id = replica.map(|id| id.to_le_bytes().to_vec()).unwrap_or_default();
+    /// Puts `state`, which has no entries, in the place of what the log says of the group.
+    fn reset_to(&self, state: Recovered) -> Result<()> {
         let record = |kind, index, payload| RecordRef {
             group: self.shared.group,
             kind,
             index: LogIndex(index),
             payload,
         };
-        let state = |slot, payload| record(RecordKind::State, slot, payload);
+        let slot = |slot, payload| record(RecordKind::State, slot, payload);
+        let vote = state.vote.as_ref().map(wire::encode_vote).unwrap_or_default();
+        let purged = wire::encode_log_id(state.purged.as_ref());
+        let members = match state.members.is_empty() {
+            true => Vec::new(),
+            false => wire::encode_members(&state.members),
+        };
+        let id = state.replica.map(|id| id.to_le_bytes().to_vec()).unwrap_or_default();
         let end = self.shared.log.append(&[
             record(RecordKind::Truncate, 0, &[]),
-            state(SLOT_VOTE, &[]),
-            state(SLOT_COMMITTED, &[]),
-            state(SLOT_PURGED, &[]),
-            state(SLOT_MEMBERS, &[]),
-            state(SLOT_REPLICA, &id),
+            slot(SLOT_VOTE, &vote),
+            slot(SLOT_COMMITTED, &[]),
+            slot(SLOT_PURGED, &purged),
+            slot(SLOT_MEMBERS, &members),
+            slot(SLOT_REPLICA, &id),
         ])?;
-        *self.state() = Recovered { replica, ..Recovered::default() };
+        *self.state() = state;
         self.shared.log.sync_to(end)
     }
 

@@ -33,12 +33,19 @@ impl Machine {
         Ok(Machine { replica, last })
     }
 
-    fn apply_entry(&mut self, entry: &Entry) -> Result<Outcome> {
+    async fn apply_entry(&mut self, entry: &Entry) -> Result<Outcome> {
         let parts = match &entry.payload {
             Payload::Blank | Payload::Membership(_) => Vec::new(),
             Payload::Normal(proposal) => proposal.parts()?,
         };
-        let outcome = self.replica.apply(LogIndex(entry.log_id.index + 1), &parts)?;
+        let index = LogIndex(entry.log_id.index + 1);
+        let outcome = match self.replica.is_slow(&parts) {
+            false => self.replica.apply(index, &parts)?,
+            true => {
+                let replica = self.replica.clone();
+                self.replica.work.run(move || replica.apply(index, &parts)).await?
+            }
+        };
         self.last = Some(entry.log_id);
         Ok(Outcome(outcome))
     }
@@ -58,7 +65,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let outcome = self.apply_entry(&entry).map_err(io_error)?;
+            let outcome = self.apply_entry(&entry).await.map_err(io_error)?;
             if let Payload::Membership(membership) = &entry.payload {
                 let kept = StoredMembership::new(Some(entry.log_id), membership.clone());
                 let keep = || self.replica.keep(kept.clone());

@@ -15,6 +15,7 @@
 //! - `generation`: where a state lies, and how another takes its place.
 //! - `replica`: a state, where it stands, and its copies. [`machine`]: as openraft drives it.
 //! - [`proposer`]: a group as a shard's [`crate::shard::Log`].
+//! - [`split`]: a shard that becomes two.
 //! - [`options`]: settings of a group. `retention`: cutting its log by size.
 //! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
 //!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots.
@@ -52,6 +53,7 @@ mod replica;
 mod retention;
 pub mod shard_machine;
 mod ship;
+pub mod split;
 pub mod state;
 pub mod transport;
 pub mod vocabulary;
@@ -67,6 +69,7 @@ pub use options::GroupOptions;
 pub use proposer::{Proposer, RaftLog, proposals};
 pub use shard_machine::{OpenShard, ShardHandle, ShardMachine};
 pub(crate) use ship::Rate;
+pub use split::{Halves, Split};
 pub use state::StateMachine;
 pub use transport::{Class, NodeId, Peers};
 pub use vocabulary::{LogId, TypeConfig};

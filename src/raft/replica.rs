@@ -120,6 +120,11 @@ impl Replica {
         self.state.apply(index, parts)
     }
 
+    /// Whether applying these parts waits for the disk.
+    pub(crate) fn is_slow(&self, parts: &[Bytes]) -> bool {
+        self.state.is_slow(parts)
+    }
+
     /// Keeps a membership that was applied.
     pub(crate) fn keep(&self, membership: StoredMembership) -> Result<()> {
         let held = self.state.held().0;

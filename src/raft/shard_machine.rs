@@ -5,6 +5,7 @@ use crate::env::{Disk, Pool};
 use crate::log::Log;
 use crate::lsm::options::LEVELS_MAX;
 use crate::lsm::{BlockCache, Engine, EngineOptions};
+use crate::raft::split::Split;
 use crate::raft::state::StateMachine;
 use crate::shard::Shard;
 use arc_swap::ArcSwapOption;
@@ -15,6 +16,11 @@ use std::sync::{Arc, Weak};
 /// Opens a shard on an engine in a folder; its log is the group's
 /// ([`RaftLog`](crate::raft::RaftLog)). The shard is not started.
 pub type OpenShard = Box<dyn Fn(&Path) -> Result<Arc<Shard>> + Send + Sync>;
+
+/// Makes this node's replica of the child of a split, at a log index, from what a closure brings
+/// into its folder.
+pub(crate) type MakeChild =
+    Box<dyn Fn(LogIndex, &Split, &dyn Fn(&Path) -> Result<()>) -> Result<()> + Send + Sync>;
 
 /// A group's shard as its callers hold it. A snapshot puts another [`Shard`] in its place, so one
 /// is taken anew for each request, and a ticket is asked of the shard that gave it.
@@ -45,19 +51,34 @@ pub struct ShardMachine {
     disk: Arc<dyn Disk>,
     log: Weak<Log>,
     open: OpenShard,
+    make_child: MakeChild,
     handle: ShardHandle,
 }
 
 impl ShardMachine {
     /// The state machine that opens its shard with `open` and shows it in `handle`. `log` is the
     /// node's.
-    pub fn new(
+    pub(crate) fn new(
         disk: Arc<dyn Disk>,
         log: &Arc<Log>,
         open: OpenShard,
+        make_child: MakeChild,
         handle: ShardHandle,
     ) -> ShardMachine {
-        ShardMachine { disk, log: Arc::downgrade(log), open, handle }
+        ShardMachine { disk, log: Arc::downgrade(log), open, make_child, handle }
+    }
+
+    /// Applies a split. One that was proposed twice, or applied in part before a crash, goes on.
+    fn split(&self, index: LogIndex, split: &Split) -> Result<()> {
+        let shard = self.handle.get()?;
+        let (lower, upper) = split.parts()?;
+        let engine = shard.engine();
+        if engine.part_epoch() < split.epoch {
+            (self.make_child)(index, split, &|dir| engine.copy_part(dir, upper, index))?;
+            engine.keep_part(lower, index)?;
+        }
+        shard.apply_entry(index, &[] as &[&[u8]])?;
+        shard.note_split()
     }
 
     fn let_go(&self, old: Option<Arc<Shard>>) {
@@ -89,8 +110,15 @@ impl StateMachine for ShardMachine {
     }
 
     fn apply(&self, index: LogIndex, parts: &[Bytes]) -> Result<Bytes> {
-        self.handle.get()?.apply_entry(index, parts)?;
+        match parts {
+            [part] if Split::is_one(part) => self.split(index, &Split::decode(part)?)?,
+            parts => self.handle.get()?.apply_entry(index, parts)?,
+        }
         Ok(Bytes::new())
+    }
+
+    fn is_slow(&self, parts: &[Bytes]) -> bool {
+        matches!(parts, [part] if Split::is_one(part))
     }
 
     fn hold(&self) -> Result<()> {

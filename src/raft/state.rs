@@ -27,6 +27,12 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Any error stops the replica: an outcome that is no success is an answer and no error.
     fn apply(&self, index: LogIndex, parts: &[Bytes]) -> Result<Bytes>;
 
+    /// Whether applying these parts waits for the disk.
+    fn is_slow(&self, parts: &[Bytes]) -> bool {
+        _ = parts;
+        false
+    }
+
     /// Brings what is applied at the call into the folder: afterwards [`StateMachine::held`] is at
     /// least that. May take long.
     fn hold(&self) -> Result<()>;

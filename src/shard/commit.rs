@@ -59,7 +59,7 @@ pub struct Ticket {
 impl Ticket {
     /// A ticket for `seq`, as it stood in `epoch`.
     pub(crate) fn at(epoch: Epoch, seq: Seq) -> Ticket {
-        Ticket { epoch: epoch.0, seq }
+        Ticket { epoch: epoch.lost, seq }
     }
 
     /// The ticket that is harder to keep: of an earlier epoch if either is, for what was lost
@@ -74,9 +74,12 @@ impl Ticket {
     }
 }
 
-/// The time between two losses of pending batches.
+/// The time between two losses of pending batches, or two changes of the shard's slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
+pub(crate) struct Epoch {
+    lost: u64,
+    turn: u64,
+}
 
 /// Called with the outcome of a commit.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
@@ -91,6 +94,8 @@ pub(crate) struct Commits {
     /// `State::applied` and `State::epoch`, to be looked at without the lock.
     applied: AtomicU64,
     epoch: AtomicU64,
+    /// How often the shard's slots have changed.
+    turn: AtomicU64,
 }
 
 #[derive(Default)]
@@ -105,6 +110,8 @@ struct State {
     waiters: BTreeMap<Seq, Vec<Waiter>>,
     /// How often pending batches have failed.
     epoch: u64,
+    /// Whether nothing is placed for now: the shard is about to be split.
+    fenced: bool,
     /// Why nothing more will be committed.
     failed: Option<Error>,
     /// Threads in [`Shard::wait_committed`] that the log has let go: waking nobody would still be a
@@ -170,7 +177,8 @@ impl Commits {
 
     /// The present epoch.
     pub(crate) fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.load(Ordering::Acquire))
+        let (lost, turn) = (self.epoch.load(Ordering::Acquire), self.turn.load(Ordering::Acquire));
+        Epoch { lost, turn }
     }
 
     /// A panic while it was held would have been in the engine's apply, which poisons it.
@@ -208,11 +216,15 @@ impl Shard {
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
-        if state.epoch != began.0 {
+        if state.epoch != began.lost {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "this node lost its place as leader meanwhile; nothing was written, try again",
             ));
+        }
+        if state.fenced || self.commits.turn.load(Ordering::Acquire) != began.turn {
+            let message = "the shard is being split; nothing was written, try again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
         }
         batch.place(Seq(state.placed.0 + 1), now_ms);
         let (bytes, view) = (batch.bytes(), batch.view());
@@ -330,6 +342,7 @@ impl Shard {
             }
         }
         state.placed = state.applied;
+        state.fenced = false;
         state.epoch += 1;
         self.commits.epoch.store(state.epoch, Ordering::Release);
         std::mem::take(&mut state.waiters).into_values().flatten().collect()
@@ -348,6 +361,31 @@ impl Shard {
         self.commits.wake();
         for waiter in waiters {
             waiter(Err(unknown(error)));
+        }
+    }
+
+    /// From now on nothing is placed, until [`Shard::end_fence`] or a loss of what is pending.
+    pub fn begin_fence(&self) {
+        self.commits.lock().fenced = true;
+    }
+
+    /// Takes note that a split has left only a part of the shard.
+    ///
+    /// # Errors
+    /// What reading the engine gives.
+    pub fn note_split(&self) -> Result<()> {
+        self.locks.load(&self.engine)?;
+        self.end_fence(true);
+        Ok(())
+    }
+
+    /// Lets batches be placed again. With `changed`, the shard's slots have changed: what was
+    /// evaluated before is not placed any more.
+    pub fn end_fence(&self, changed: bool) {
+        let mut state = self.commits.lock();
+        state.fenced = false;
+        if changed {
+            self.commits.turn.fetch_add(1, Ordering::AcqRel);
         }
     }
 

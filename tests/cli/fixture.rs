@@ -114,6 +114,7 @@ fn manifest(dir: &Path) {
         largest: b"key:099".to_vec(),
         largest_is_excluded: false,
         global_seq: None,
+        slots: None,
     };
     let family = |name: &str, files| Family {
         name: name.to_string(),

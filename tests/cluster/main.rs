@@ -10,6 +10,7 @@ mod families;
 mod jobs;
 mod reads;
 mod restore;
+mod splits;
 mod transfers;
 mod world;
 mod writer;

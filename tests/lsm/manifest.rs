@@ -4,7 +4,8 @@ use arqondb::base::{CfId, ErrorKind, LogIndex, Seq};
 use arqondb::env::Rng;
 use arqondb::lsm::CfOptions;
 use arqondb::lsm::manifest::record::{RecordReader, header, put_record};
-use arqondb::lsm::manifest::{Edit, Field, FileMeta, State};
+use arqondb::lsm::manifest::{Edit, Field, FileMeta, Part, State};
+use arqondb::op::route::SlotRange;
 use std::path::Path;
 
 const GOLDEN: &str = "tests/golden/manifest-v1.bin";
@@ -22,6 +23,7 @@ fn file(number: u64, smallest: &str, largest: &str) -> FileMeta {
         largest: largest.into(),
         largest_is_excluded: number % 2 == 1,
         global_seq: (number == 6).then_some(Seq(306)),
+        slots: (number == 8).then_some(SlotRange { first: 0, last: 99 }),
     }
 }
 
@@ -50,6 +52,12 @@ fn edits() -> Vec<Edit> {
         },
         Edit { fields: vec![Field::RemoveFile { cf, number: 5 }, add(2, file(7, "a", "m"))] },
         Edit { fields: vec![Field::DropCf(CfId(0))] },
+        Edit {
+            fields: vec![
+                add(3, file(8, "a", "m")),
+                Field::Part(Part { slots: SlotRange { first: 0, last: 99 }, epoch: 2 }),
+            ],
+        },
     ]
 }
 
@@ -101,7 +109,7 @@ fn a_cut_manifest_gives_the_edits_before_the_cut() {
 fn a_flipped_bit_is_damage_unless_it_is_in_the_last_record() {
     let whole = image();
     let mut last = Vec::new();
-    put_record(&mut last, 9, 4, &edits()[3]);
+    put_record(&mut last, 9, 5, &edits()[4]);
     let tail = whole.len() - last.len();
     for at in 0..whole.len() {
         for bit in 0..8 {
@@ -110,7 +118,7 @@ fn a_flipped_bit_is_damage_unless_it_is_in_the_last_record() {
             match read(bytes) {
                 Ok((found, torn)) => {
                     assert!(at >= tail && torn, "offset {at}");
-                    assert_eq!(found[..], edits()[..3]);
+                    assert_eq!(found[..], edits()[..4]);
                 }
                 Err(error) => {
                     let damage = error.damage().unwrap();

@@ -50,6 +50,27 @@ struct Node {
     shard: ShardHandle,
 }
 
+/// Opens the shard of a node.
+fn opener(
+    disk: SimDisk,
+    id: u64,
+) -> impl Fn(&Path, arqondb::raft::RaftLog) -> Result<Arc<Shard>> + Send + Sync {
+    move |dir, log| {
+        let (pool, cache) = (Pool::manual(), BlockCache::new(1 << 20));
+        let options = EngineOptions {
+            memtable_budget_bytes: 4 << 20,
+            write_buffer_bytes: 1 << 20,
+            ..EngineOptions::new(dir)
+        };
+        let engine = Engine::open(disk.shared(), pool, cache, options)?;
+        Ok(Shard::new(
+            engine,
+            Box::new(log),
+            ShardOptions { count_keys: true, seed: id, last_cursor: 0 },
+        ))
+    }
+}
+
 /// A cluster of nodes numbered from 1; the replica on a node is numbered 100 above it.
 pub(crate) struct Cluster {
     pub(crate) net: Net,
@@ -170,24 +191,27 @@ impl Cluster {
         let port = self.net.port(NodeId(id));
         let host = Host::new(host_options, disk.shared(), log.clone(), port, recovered)?;
         self.net.attach(NodeId(id), host.clone());
-        let shard_disk = disk.clone();
-        let open = move |dir: &Path, log: arqondb::raft::RaftLog| {
-            let (pool, cache) = (Pool::manual(), BlockCache::new(1 << 20));
-            let options = EngineOptions {
-                memtable_budget_bytes: 4 << 20,
-                write_buffer_bytes: 1 << 20,
-                ..EngineOptions::new(dir)
-            };
-            let engine = Engine::open(shard_disk.shared(), pool, cache, options)?;
-            Ok(Shard::new(
-                engine,
-                Box::new(log),
-                ShardOptions { count_keys: true, seed: id, last_cursor: 0 },
-            ))
-        };
+        let open = opener(disk.clone(), id);
         let options = self.options.clone();
         let (group, shard) = host.start_shard(GROUP, replica(id), options, create, open).await?;
         Ok(Node { disk, log, host, group, shard })
+    }
+
+    /// Starts the replica of another shard's group on a node: the one that is there, or an empty one.
+    pub(crate) async fn start_other(
+        &self,
+        id: u64,
+        group: GroupId,
+        replica: u64,
+    ) -> Result<(Group, ShardHandle)> {
+        let node = &self.nodes[&id];
+        let is_new = node.host.replicas().iter().all(|(known, _)| *known != group);
+        let open = opener(node.disk.clone(), id);
+        node.host.start_shard(group, replica, self.options.clone(), is_new, open).await
+    }
+
+    pub(crate) fn shard(&self, id: u64) -> Arc<Shard> {
+        self.nodes[&id].shard.get().unwrap()
     }
 
     fn spread_places(&self) {
@@ -380,7 +404,7 @@ impl Cluster {
     }
 }
 
-fn state(shard: &Shard) -> State {
+pub(crate) fn state(shard: &Shard) -> State {
     let mut state = State::new();
     for cf in [CfId::DEFAULT, CfId::EXPIRY, CfId::DEDUP] {
         let mut iter = shard.engine().iter(cf, IterOptions::default()).unwrap();

@@ -4,7 +4,7 @@
 //!
 //! In reading order: here what they have in common; [`init`], [`status`], [`transfer`]; [`follow`]
 //! (making a job, and following it), [`drain`] (and remove), [`place`] (move), [`balance`] (and
-//! join), [`jobs`]; [`backup`], [`restore`]; [`up`].
+//! join), [`jobs`]; [`split`]; [`backup`], [`restore`]; [`up`].
 
 pub mod backup;
 pub mod balance;
@@ -14,6 +14,7 @@ pub mod init;
 pub mod jobs;
 pub mod place;
 pub mod restore;
+pub mod split;
 pub mod status;
 pub mod transfer;
 pub mod up;
@@ -50,6 +51,8 @@ enum Verb {
     Remove(drain::Remove),
     /// Move a replica of a shard to another node
     Move(place::Place),
+    /// Split a shard in two
+    Split(split::Split),
     /// Make another node lead a shard
     TransferLeader(transfer::Transfer),
     /// Spread replicas and leads evenly over the nodes
@@ -80,6 +83,7 @@ impl Cluster {
                 Verb::Move(place) => place.run(context).await,
                 Verb::Rebalance(rebalance) => rebalance.run(context).await,
                 Verb::Jobs(jobs) => jobs.run(context).await,
+                Verb::Split(split) => split.run(context).await,
                 Verb::TransferLeader(transfer) => transfer.run(context).await,
                 Verb::Backup(backup) => backup.run(context).await,
                 Verb::Restore(restore) => restore.run(context).await,

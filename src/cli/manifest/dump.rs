@@ -148,6 +148,9 @@ fn change(field: &Field) -> Vec<Value> {
         Field::DropCf(cf) => row("drop-family", Some(*cf), Value::Null),
         Field::Flushed(cf, index) => row("flushed", Some(*cf), Value::from(index.0)),
         Field::Collected(cf, seq) => row("collected", Some(*cf), Value::from(seq.0)),
+        Field::Part(part) => {
+            row("part", None, Value::from(format!("slots={} epoch={}", part.slots, part.epoch)))
+        }
         Field::Counts { cf, keys, expires, exact } => {
             let exact = if *exact { "exact" } else { "estimated" };
             row("counts", Some(*cf), Value::from(format!("keys={keys} expires={expires} {exact}")))

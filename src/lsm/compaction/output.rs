@@ -177,10 +177,11 @@ impl<'a> Output<'a> {
             largest: bounds.largest,
             largest_is_excluded: bounds.largest_is_excluded,
             global_seq: None,
+            slots: None,
         };
         debug_assert_eq!(writing.path, self.target.dir.join(file_name(meta.number)));
         let target = &self.target;
-        let file = TableFile::open(target.disk, target.dir, meta, target.cache)?;
+        let file = TableFile::open(target.disk, target.dir, (target.cf, meta), target.cache)?;
         file.table().take_in(kept);
         self.done.push(file);
         Ok(())

@@ -30,6 +30,15 @@ impl Engine {
     /// `AlreadyExists` if `target` has files in it; as [`Engine::flush`]. What was made of
     /// `target` by then has no `CURRENT` and is no database.
     pub fn checkpoint(&self, target: &Path) -> Result<CheckpointInfo> {
+        self.checkpoint_with(target, |_| {})
+    }
+
+    /// As [`Engine::checkpoint`], with the manifest as `change` leaves it.
+    pub(super) fn checkpoint_with(
+        &self,
+        target: &Path,
+        change: impl FnOnce(&mut State),
+    ) -> Result<CheckpointInfo> {
         let inner = &self.inner;
         inner.check_writable()?;
         if inner.disk.exists(target) && !inner.disk.list(target)?.is_empty() {
@@ -44,7 +53,7 @@ impl Engine {
             drop(held);
             inner.settle(done)?;
         }
-        inner.link_all(&families, seal, target)
+        inner.link_all(&families, seal, target, change)
     }
 }
 
@@ -87,7 +96,13 @@ impl Inner {
         Ok((families, seal, ceiling))
     }
 
-    fn link_all(&self, families: &Families, seal: Seal, target: &Path) -> Result<CheckpointInfo> {
+    fn link_all(
+        &self,
+        families: &Families,
+        seal: Seal,
+        target: &Path,
+        change: impl FnOnce(&mut State),
+    ) -> Result<CheckpointInfo> {
         let trees = &families.trees;
         // The views keep the files of this moment alive until they are linked.
         let (mut state, views): (State, Vec<_>) = {
@@ -111,6 +126,7 @@ impl Inner {
         self.disk.sync_dir(target)?;
         let number = state.next_file;
         state.next_file += 1;
+        change(&mut state);
         write_snapshot(self.disk.as_ref(), target, number, &state)?;
         drop(views);
         Ok(CheckpointInfo { index: seal.last_index, seq: seal.last_seq, files })

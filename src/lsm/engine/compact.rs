@@ -8,7 +8,9 @@ use crate::lsm::engine::install::Change;
 use crate::lsm::engine::tree::Tree;
 use crate::lsm::engine::work::{Held, Slot};
 use crate::lsm::engine::{Engine, Inner, lock};
+use crate::lsm::manifest::State;
 use crate::lsm::version::{KeyRange, TableFile, Version};
+use crate::op::route::SlotRange;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,7 +138,7 @@ impl Inner {
         };
         let written: u64 = files.iter().map(|f| f.meta.size).sum();
         let removed = choice.upper.iter().chain(&choice.lower).copied().collect();
-        self.install_compaction(tree, removed, files, choice.output, collected)?;
+        self.install_compaction(tree, version, removed, (choice.output, files), collected)?;
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.counters.compaction_bytes_read.fetch_add(read, Ordering::Relaxed);
         self.counters.compaction_bytes_written.fetch_add(written, Ordering::Relaxed);
@@ -149,13 +151,8 @@ impl Inner {
             .filter(|(_, f)| choice.upper.contains(&f.meta.number))
             .map(|(_, f)| f.clone())
             .collect();
-        self.install_compaction(
-            tree,
-            choice.upper.clone(),
-            moved,
-            choice.output,
-            version.collected,
-        )?;
+        let removed = choice.upper.clone();
+        self.install_compaction(tree, version, removed, (choice.output, moved), version.collected)?;
         self.counters.moves.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -163,14 +160,31 @@ impl Inner {
     fn install_compaction(
         &self,
         tree: &Tree,
+        read: &Version,
         removed: Vec<u64>,
-        files: Vec<Arc<TableFile>>,
-        level: usize,
+        (level, files): (usize, Vec<Arc<TableFile>>),
         collected: crate::base::Seq,
     ) -> Result<()> {
-        let added = files.into_iter().map(|file| (level, file)).collect();
-        let change = Change { removed, added, collected, ..Change::default() };
         let mut manifest = lock(&self.manifest);
+        let slots = split_since(manifest.state(), tree.id, read, &removed);
+        let added = files.into_iter().map(|file| match slots {
+            None => (level, file),
+            slots => (level, file.with_slots(slots)),
+        });
+        let added = added.collect();
+        let change = Change { removed, added, collected, ..Change::default() };
         self.install(&mut manifest, tree, Vec::new(), change)
     }
+}
+
+/// What a split since `read` was taken has left to the shard: of the files that a compaction puts in
+/// the place of `removed` no more counts.
+fn split_since(now: &State, cf: CfId, read: &Version, removed: &[u64]) -> Option<SlotRange> {
+    let part = now.part?;
+    let files = &now.families.get(&cf)?.files;
+    let mut inputs = read.files().filter(|(_, file)| removed.contains(&file.meta.number));
+    let was_split = inputs.any(|(_, file)| {
+        files.get(&file.meta.number).is_some_and(|(_, meta)| meta.slots != file.meta.slots)
+    });
+    was_split.then_some(part.slots)
 }

@@ -67,7 +67,7 @@ impl Engine {
             tree.dead.forget();
             let held = inner.take(cf, Slot::Flush)?;
             let done = inner.flush_sealed(&tree, &held).and_then(|_| {
-                let files = inner.bring_in(metas)?;
+                let files = inner.bring_in(cf, metas)?;
                 inner.install_ingested(&tree, index, seq, files)
             });
             drop(held);
@@ -133,12 +133,13 @@ impl Inner {
             largest,
             largest_is_excluded,
             global_seq: Some(seq),
+            slots: None,
         };
         Ok((path.to_path_buf(), meta))
     }
 
     /// Gives outside tables names in the engine's folder, durably.
-    fn bring_in(&self, metas: Vec<(PathBuf, FileMeta)>) -> Result<Vec<Arc<TableFile>>> {
+    fn bring_in(&self, cf: CfId, metas: Vec<(PathBuf, FileMeta)>) -> Result<Vec<Arc<TableFile>>> {
         let dir = &self.options.dir;
         let mut named = Vec::new();
         for (path, meta) in metas {
@@ -153,7 +154,8 @@ impl Inner {
             named.push(FileMeta { number, ..meta });
         }
         self.disk.sync_dir(dir)?;
-        named.into_iter().map(|m| TableFile::open(&self.disk, dir, m, &self.cache)).collect()
+        let open = |meta| TableFile::open(&self.disk, dir, (cf, meta), &self.cache);
+        named.into_iter().map(open).collect()
     }
 
     fn copy(&self, from: &Path, to: &Path) -> Result<()> {

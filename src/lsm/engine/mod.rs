@@ -15,6 +15,7 @@
 //! - `install`: an edit made durable, then seen.
 //! - `pressure`: when writers slow down and stop.
 //! - `families`, `checkpoint`, `ingest`, `stats`: what their names say.
+//! - `split`: one engine becomes two, each with the records of its own slots.
 //! - `checkup`: the slow check of [`crate::lsm::check`], of an engine that is open.
 //!
 //! Locks, in the order in which they may be taken: apply, manifest, a tree's view; snapshots and
@@ -42,6 +43,7 @@ mod open;
 mod pressure;
 mod read;
 mod snapshot;
+mod split;
 mod stats;
 mod tree;
 mod work;
@@ -97,6 +99,8 @@ struct Inner {
     on_flush: Mutex<Option<FlushListener>>,
     log_barrier: Mutex<Option<LogBarrier>>,
     barrier_always: AtomicBool,
+    /// [`Part::epoch`](crate::lsm::manifest::Part); 0 before any split.
+    part_epoch: AtomicU64,
     counters: stats::Counters,
     lock: Mutex<Option<Box<dyn FileLock>>>,
 }

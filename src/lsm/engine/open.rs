@@ -52,6 +52,7 @@ pub(super) fn open(
         state.families.values().flat_map(|f| f.files.keys().copied()).collect();
     let (last_seq, committed_ms) = (state.last_seq, state.committed_ms);
     let replay_from = state.replay_from();
+    let part_epoch = state.part.map_or(0, |part| part.epoch);
     let manifest = match options.read_only {
         true => Manifest::read_only(disk.clone(), &options.dir, state),
         false => {
@@ -84,6 +85,7 @@ pub(super) fn open(
         on_flush: Mutex::new(None),
         log_barrier: Mutex::new(None),
         barrier_always: AtomicBool::new(false),
+        part_epoch: AtomicU64::new(part_epoch),
         counters: stats::Counters::default(),
         lock: Mutex::new(lock),
     }))
@@ -144,7 +146,7 @@ fn open_tree(
                 "no file",
             ));
         }
-        let file = TableFile::open(disk, &options.dir, meta.clone(), cache)?;
+        let file = TableFile::open(disk, &options.dir, (cf, meta.clone()), cache)?;
         if file.table().file_bytes() != meta.size {
             let found = file.table().file_bytes().to_string();
             return Err(Error::corruption(path, 0, format!("{} bytes", meta.size), found));

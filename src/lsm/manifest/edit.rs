@@ -14,11 +14,12 @@
 //!  9 remove file     [cf varint][number varint]
 //! 10 counts          [cf varint][keys varint][expires varint][exact u8]
 //! 11 collected       [cf varint][seq varint]
+//! 12 part            [first slot varint][last slot varint][epoch varint]
 //! file:      [flags u8][number varint][size varint][entries varint][deletes varint]
 //!            [range deletes varint][seq min varint][seq max varint][smallest bytes][largest bytes]
-//!            [global seq varint, if flags & 2]
+//!            [global seq varint, if flags & 2][first slot varint][last slot varint, if flags & 4]
 //!            flags: 1 the largest key itself is not in the file, 2 all records have one sequence
-//!            number, given here
+//!            number, given here, 4 only records of these slots count
 //! options:   [version u8 = 1][retain seqs varint]
 //! ```
 //! `bytes` are a varint length and as many bytes. An unknown tag, flag or version is refused: an
@@ -27,6 +28,7 @@
 use crate::base::codec::{Reader, put_bytes, put_varint};
 use crate::base::{CfId, LogIndex, Seq};
 use crate::lsm::options::CfOptions;
+use crate::op::route::{SLOTS, SlotRange};
 use std::cmp::Ordering;
 
 /// What the manifest knows of one sstable.
@@ -54,6 +56,18 @@ pub struct FileMeta {
     pub largest_is_excluded: bool,
     /// The sequence number that every record of an ingested file counts as having.
     pub global_seq: Option<Seq>,
+    /// Only records of these slots count: the others were left behind by a split, and are gone
+    /// with the next compaction. `None` for all.
+    pub slots: Option<SlotRange>,
+}
+
+/// What a split leaves of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The slots that are left.
+    pub slots: SlotRange,
+    /// The shard's version of its slots.
+    pub epoch: u64,
 }
 
 impl FileMeta {
@@ -130,6 +144,8 @@ pub enum Field {
     },
     /// Versions below this sequence number may have been collected.
     Collected(CfId, Seq),
+    /// The shard was split, and this is left of it.
+    Part(Part),
 }
 
 /// One atomic change.
@@ -210,11 +226,22 @@ fn put_field(out: &mut Vec<u8>, field: &Field) {
             out.push(u8::from(*exact));
         }
         Field::Collected(cf, seq) => cf_and(out, 11, cf, seq.0),
+        Field::Part(part) => {
+            out.push(12);
+            put_slots(out, part.slots);
+            put_varint(out, part.epoch);
+        }
     }
 }
 
+fn put_slots(out: &mut Vec<u8>, slots: SlotRange) {
+    put_varint(out, slots.first.into());
+    put_varint(out, slots.last.into());
+}
+
 fn put_file(out: &mut Vec<u8>, file: &FileMeta) {
-    out.push(u8::from(file.largest_is_excluded) | u8::from(file.global_seq.is_some()) << 1);
+    let flags = [file.largest_is_excluded, file.global_seq.is_some(), file.slots.is_some()];
+    out.push(flags.iter().rev().fold(0, |all, flag| all << 1 | u8::from(*flag)));
     for n in [
         file.number,
         file.size,
@@ -230,6 +257,9 @@ fn put_file(out: &mut Vec<u8>, file: &FileMeta) {
     put_bytes(out, &file.largest);
     if let Some(seq) = file.global_seq {
         put_varint(out, seq.0);
+    }
+    if let Some(slots) = file.slots {
+        put_slots(out, slots);
     }
 }
 
@@ -259,8 +289,14 @@ fn read_field(r: &mut Reader<'_>) -> Option<Field> {
             },
         },
         11 => Field::Collected(read_cf(r)?, read_seq(r)?),
+        12 => Field::Part(Part { slots: read_slots(r)?, epoch: r.varint()? }),
         _ => return None,
     })
+}
+
+fn read_slots(r: &mut Reader<'_>) -> Option<SlotRange> {
+    let (first, last) = (u16::try_from(r.varint()?).ok()?, u16::try_from(r.varint()?).ok()?);
+    (first <= last && last < SLOTS).then_some(SlotRange { first, last })
 }
 
 fn read_cf(r: &mut Reader<'_>) -> Option<CfId> {
@@ -282,7 +318,7 @@ fn read_options(bytes: &[u8]) -> Option<CfOptions> {
 
 fn read_file(r: &mut Reader<'_>) -> Option<FileMeta> {
     let flags = r.u8()?;
-    if flags & !3 != 0 {
+    if flags & !7 != 0 {
         return None;
     }
     let file = FileMeta {
@@ -297,6 +333,7 @@ fn read_file(r: &mut Reader<'_>) -> Option<FileMeta> {
         largest: r.bytes()?.to_vec(),
         largest_is_excluded: flags & 1 != 0,
         global_seq: if flags & 2 != 0 { Some(read_seq(r)?) } else { None },
+        slots: if flags & 4 != 0 { Some(read_slots(r)?) } else { None },
     };
     Some(file)
 }
@@ -318,7 +355,9 @@ mod tests {
             largest: b"zz".to_vec(),
             largest_is_excluded: true,
             global_seq: Some(Seq(300)),
+            slots: Some(SlotRange { first: 7, last: 16_000 }),
         };
+        let part = Part { slots: SlotRange { first: 7, last: 8_000 }, epoch: 3 };
         let cf = CfId(1);
         Edit {
             fields: vec![
@@ -331,6 +370,7 @@ mod tests {
                 Field::AddFile { cf, level: 0, file },
                 Field::Counts { cf, keys: 9, expires: 1, exact: true },
                 Field::Collected(cf, Seq(290)),
+                Field::Part(part),
                 Field::RemoveFile { cf, number: 9 },
                 Field::DropCf(cf),
             ],

@@ -21,6 +21,6 @@ pub mod record;
 pub mod state;
 pub mod store;
 
-pub use edit::{Edit, Field, FileMeta};
+pub use edit::{Edit, Field, FileMeta, Part};
 pub use state::{Family, State};
 pub use store::{Manifest, read_current};

@@ -1,7 +1,7 @@
 //! What all edits so far add up to. Pure data: the engine, the dump and the checker all use it.
 
 use crate::base::{CfId, LogIndex, Seq};
-use crate::lsm::manifest::edit::{Edit, Field, FileMeta};
+use crate::lsm::manifest::edit::{Edit, Field, FileMeta, Part};
 use crate::lsm::options::{CfOptions, LEVELS_MAX};
 use std::collections::BTreeMap;
 
@@ -40,6 +40,8 @@ pub struct State {
     pub last_seq: Seq,
     /// The greatest commit time in sstables, Unix ms.
     pub committed_ms: u64,
+    /// What the last split left; `None` before any.
+    pub part: Option<Part>,
     /// The families.
     pub families: BTreeMap<CfId, Family>,
 }
@@ -51,6 +53,7 @@ impl Default for State {
             next_cf: CfId(1),
             last_seq: Seq(0),
             committed_ms: 0,
+            part: None,
             families: BTreeMap::new(),
         }
     }
@@ -93,6 +96,7 @@ impl State {
                 let family = self.family(*cf)?;
                 family.collected = family.collected.max(*seq);
             }
+            Field::Part(part) => self.part = Some(*part),
         }
         Ok(())
     }
@@ -142,6 +146,7 @@ impl State {
                 Field::CommittedMs(self.committed_ms),
             ],
         }];
+        edits[0].fields.extend(self.part.map(Field::Part));
         for (&cf, family) in &self.families {
             let (name, options) = (family.name.clone(), family.options.clone());
             let (keys, expires, exact) = (family.keys, family.expires, family.exact);

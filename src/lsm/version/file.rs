@@ -1,6 +1,6 @@
 //! One sstable of a tree.
 
-use crate::base::{Result, Seq};
+use crate::base::{CfId, Result, Seq};
 use crate::env::Disk;
 use crate::lsm::cache::BlockCache;
 use crate::lsm::cursor::Cursor;
@@ -9,7 +9,9 @@ use crate::lsm::manifest::FileMeta;
 use crate::lsm::sstable::{Table, TableCursor};
 use crate::lsm::stored::Stored;
 use crate::lsm::tombstone::{RangeDeletes, RangeTombstone, TombstoneSet};
+use crate::lsm::version::part::{Kept, Partial};
 use crate::lsm::version::stamp::Stamped;
+use crate::op::route::SlotRange;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +26,8 @@ pub fn file_name(number: u64) -> String {
 pub struct TableFile {
     /// What the manifest knows.
     pub meta: FileMeta,
+    /// The family it is of.
+    cf: CfId,
     table: Arc<Table>,
     range_deletes: RangeDeletes,
     disk: Arc<dyn Disk>,
@@ -32,14 +36,14 @@ pub struct TableFile {
 }
 
 impl TableFile {
-    /// Opens the sstable `meta` of folder `dir`.
+    /// Opens the sstable `meta` of family `cf` in folder `dir`.
     ///
     /// # Errors
     /// As [`Table::open`].
     pub fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
-        meta: FileMeta,
+        (cf, meta): (CfId, FileMeta),
         cache: &Arc<BlockCache>,
     ) -> Result<Arc<TableFile>> {
         let path = dir.join(file_name(meta.number));
@@ -54,7 +58,24 @@ impl TableFile {
         };
         let (range_deletes, disk) = (RangeDeletes::of(set), disk.clone());
         let obsolete = AtomicBool::new(false);
-        Ok(Arc::new(TableFile { meta, table, range_deletes, disk, path, obsolete }))
+        Ok(Arc::new(TableFile { meta, cf, table, range_deletes, disk, path, obsolete }))
+    }
+
+    /// The same file, of which only records of `slots` count.
+    pub fn with_slots(&self, slots: Option<SlotRange>) -> Arc<TableFile> {
+        Arc::new(TableFile {
+            meta: FileMeta { slots, ..self.meta.clone() },
+            cf: self.cf,
+            table: self.table.clone(),
+            range_deletes: self.range_deletes.clone(),
+            disk: self.disk.clone(),
+            path: self.path.clone(),
+            obsolete: AtomicBool::new(false),
+        })
+    }
+
+    fn kept(&self) -> Option<Kept> {
+        self.meta.slots.map(|slots| Kept { cf: self.cf, slots })
     }
 
     /// As [`Table::get`], with the sequence numbers the records count as having.
@@ -64,6 +85,9 @@ impl TableFile {
         at: Seq,
         visit: &mut dyn FnMut(Seq, Kind, Stored<'_>) -> bool,
     ) -> Result<bool> {
+        if self.kept().is_some_and(|kept| !kept.has(user_key)) {
+            return Ok(true);
+        }
         match self.meta.global_seq {
             None => self.table.get(user_key, at, visit),
             Some(seq) if seq > at => Ok(true),
@@ -87,6 +111,10 @@ impl TableFile {
         let cursor = match self.meta.global_seq {
             None => Walk::Plain(cursor),
             Some(seq) => Walk::Stamped(Stamped::new(cursor, seq)),
+        };
+        let cursor = match self.kept() {
+            None => cursor,
+            Some(kept) => Walk::Partial(Box::new(Partial::new(cursor, kept))),
         };
         FileCursor { newest: self.newest(), cursor }
     }
@@ -126,13 +154,14 @@ pub struct FileCursor {
 enum Walk {
     Plain(TableCursor),
     Stamped(Stamped<TableCursor>),
+    Partial(Box<Partial<Walk>>),
 }
 
 impl FileCursor {
     /// Goes over to another file and stands on no record of it.
     pub fn set_file(&mut self, file: &TableFile, fill_cache: bool) {
         match (&mut self.cursor, file.meta.global_seq) {
-            (Walk::Plain(cursor), None) => {
+            (Walk::Plain(cursor), None) if file.meta.slots.is_none() => {
                 cursor.set_table(file.table.clone());
                 self.newest = file.newest();
             }
@@ -144,66 +173,99 @@ impl FileCursor {
     pub fn newest(&self) -> Seq {
         self.newest
     }
+}
 
-    fn get_mut(&mut self) -> &mut dyn Cursor {
-        match &mut self.cursor {
-            Walk::Plain(cursor) => cursor,
-            Walk::Stamped(cursor) => cursor,
+macro_rules! with {
+    ($walk:expr, $cursor:ident => $do:expr) => {
+        match $walk {
+            Walk::Plain($cursor) => $do,
+            Walk::Stamped($cursor) => $do,
+            Walk::Partial($cursor) => $do,
         }
+    };
+}
+
+impl Cursor for Walk {
+    #[inline]
+    fn valid(&self) -> bool {
+        with!(self, cursor => cursor.valid())
+    }
+
+    fn first(&mut self) -> Result<()> {
+        with!(self, cursor => cursor.first())
+    }
+
+    fn last(&mut self) -> Result<()> {
+        with!(self, cursor => cursor.last())
+    }
+
+    fn seek(&mut self, target: &[u8]) -> Result<()> {
+        with!(self, cursor => cursor.seek(target))
+    }
+
+    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
+        with!(self, cursor => cursor.seek_for_prev(target))
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        with!(self, cursor => cursor.next())
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        with!(self, cursor => cursor.prev())
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        with!(self, cursor => cursor.key())
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        with!(self, cursor => cursor.value())
     }
 }
 
 impl Cursor for FileCursor {
     #[inline]
     fn valid(&self) -> bool {
-        match &self.cursor {
-            Walk::Plain(cursor) => cursor.valid(),
-            Walk::Stamped(cursor) => cursor.valid(),
-        }
+        self.cursor.valid()
     }
 
     fn first(&mut self) -> Result<()> {
-        self.get_mut().first()
+        self.cursor.first()
     }
 
     fn last(&mut self) -> Result<()> {
-        self.get_mut().last()
+        self.cursor.last()
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        self.get_mut().seek(target)
+        self.cursor.seek(target)
     }
 
     fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
-        self.get_mut().seek_for_prev(target)
+        self.cursor.seek_for_prev(target)
     }
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        match &mut self.cursor {
-            Walk::Plain(cursor) => cursor.next(),
-            Walk::Stamped(cursor) => cursor.next(),
-        }
+        self.cursor.next()
     }
 
     fn prev(&mut self) -> Result<()> {
-        self.get_mut().prev()
+        self.cursor.prev()
     }
 
     #[inline]
     fn key(&self) -> &[u8] {
-        match &self.cursor {
-            Walk::Plain(cursor) => cursor.key(),
-            Walk::Stamped(cursor) => cursor.key(),
-        }
+        self.cursor.key()
     }
 
     #[inline]
     fn value(&self) -> &[u8] {
-        match &self.cursor {
-            Walk::Plain(cursor) => cursor.value(),
-            Walk::Stamped(cursor) => cursor.value(),
-        }
+        self.cursor.value()
     }
 }
 

@@ -3,6 +3,7 @@
 //! In reading order:
 //! - [`mod@file`]: one sstable of a tree, removed from disk when the last reader lets go of it.
 //! - [`stamp`]: a cursor that gives the records of an ingested file their sequence number.
+//! - `part`: the part of a file that a split has left to its shard.
 //! - this file: [`Version`], its levels and what overlaps what.
 //!
 //! Invariants owed to readers:
@@ -14,6 +15,7 @@
 //! - A file's bounds cover its range tombstones, which are cut to fit them.
 
 pub mod file;
+mod part;
 pub mod stamp;
 
 pub use file::{FileCursor, TableFile};

@@ -20,6 +20,8 @@ struct Leading<'a> {
     running: Running,
     /// The session in which it began.
     session: u64,
+    /// The version of the shard's slots that was asked for.
+    epoch: u64,
     node: &'a Inner,
     consistency: Consistency,
     patience: Duration,
@@ -65,6 +67,10 @@ impl Execution for Leading<'_> {
         }
         // Whoever asked may ask another replica.
         ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
+        if self.shard.engine().part_epoch().max(1) != self.epoch {
+            let message = "the shard was split meanwhile; try again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         if self.running.session() == self.session {
             return Ok(());
         }
@@ -99,6 +105,7 @@ impl Inner {
         let leading = Leading {
             shard,
             session,
+            epoch: call.epoch,
             running,
             node: self,
             consistency: match call.freshness {
@@ -143,7 +150,7 @@ impl Inner {
     /// The replica of a call's shard, if it has the slots that the caller thinks.
     pub(super) fn replica_of(&self, call: &ShardCall, view: &View) -> Result<Running, Stop> {
         let running = self.replicas.get(ShardId(call.shard));
-        let running = running.filter(|r| r.record.epoch.range == call.epoch);
+        let running = running.filter(|r| r.epoch() == call.epoch);
         running.ok_or_else(|| Stop::WrongEpoch { covering: facts(view) })
     }
 

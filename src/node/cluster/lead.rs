@@ -6,6 +6,7 @@ use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
 use crate::raft::{GroupStatus, NodeId};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -20,13 +21,14 @@ const TRANSFER: Duration = Duration::from_secs(2);
 impl Inner {
     /// Tells the catalog of the shards that are led here, and brings their groups' members in line
     /// with it. What cannot be done now is done at the next turn.
-    pub(super) async fn lead(&self, view: &View) {
+    pub(super) async fn lead(self: &Arc<Self>, view: &View) {
         let led: Vec<Running> =
             self.replicas.all().into_iter().filter(|r| r.session() != 0).collect();
         let turns = led.iter().map(|replica| async {
             // A group without a majority keeps whoever asks it waiting; the others go on.
             _ = timeout(PATIENCE, self.tell_leader(view, replica)).await;
             _ = timeout(PATIENCE, self.change_members(replica)).await;
+            self.go_on_splitting(replica);
         });
         futures::future::join_all(turns).await;
     }

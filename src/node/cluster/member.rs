@@ -12,6 +12,7 @@ use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::{Replicas, Troubles};
 use crate::node::cluster::report;
+use crate::node::cluster::split::Splitting;
 use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     pub(super) links: Links,
     pub(super) replicas: Replicas,
     pub(super) copies: Copies,
+    pub(super) splitting: Splitting,
     pub(super) cache: Arc<BlockCache>,
     pub(super) background: Pool,
     pub(super) slow: Pool,
@@ -110,6 +112,7 @@ impl Member {
             links,
             replicas: Replicas::default(),
             copies,
+            splitting: Splitting::default(),
             slow,
             tasks: Mutex::default(),
             _lock: lock,

@@ -17,6 +17,7 @@
 //! - `lead`: what a leader tells the catalog, and does for it.
 //! - `report`: what it says of the shards it leads.
 //! - `families`: column families, brought in line with it too.
+//! - `split`: one shard becomes two.
 //! - `execute`: requests on a shard of a group.
 //! - `stale`: reads that a replica answers without leading.
 //! - `copies`: copies of shards, for who makes a backup.
@@ -38,6 +39,7 @@ pub mod options;
 mod replicas;
 mod report;
 mod service;
+mod split;
 mod stale;
 
 pub use member::Member;

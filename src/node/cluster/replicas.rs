@@ -32,6 +32,11 @@ impl Running {
         *self.sessions.borrow()
     }
 
+    /// The version of its slots that this replica has come to.
+    pub(super) fn epoch(&self) -> u64 {
+        self.handle.get().map_or(1, |shard| shard.engine().part_epoch().max(1))
+    }
+
     /// The node of the replica that leads, if known.
     pub(super) fn leader(&self) -> Option<u64> {
         let leader = self.group.status().leader?;
@@ -124,6 +129,10 @@ impl Inner {
                     }
                     running.group.status().stopped
                 }
+                None if self.awaits_split(record) => {
+                    all_well = false;
+                    continue;
+                }
                 None => {
                     let begun = self.begin(record, replica.id.0).await;
                     all_well &= begun.is_ok();
@@ -183,10 +192,11 @@ impl Inner {
         // The first of a new shard's begins its group, again if it was stopped before it had;
         // whoever comes later is told by its leader.
         let first = record.replicas.first().is_some_and(|first| first.id.0 == replica);
-        if first && record.leader.is_none() {
+        if first && record.leader.is_none() && record.epoch.range == 1 {
             let voters = record.replicas.iter().filter(|r| r.role == Role::Voter).map(|r| r.id.0);
             running.initialize(voters.collect()).await?;
         }
+        self.lead_child(record, replica, &running);
         let sessions = running.sessions().unwrap_or_else(|| watch::channel(0).1);
         let running = Running {
             group: running,

@@ -1,0 +1,140 @@
+//! Splitting a shard that is led here, as the catalog asks, and beginning the child's replicas.
+//!
+//! ```text
+//! catalog: BeginSplit -> leader: fence, wait for what is pending, propose the entry
+//!   -> every replica applies it: its part, and the first state of the child's replica
+//!   -> leader: FinishSplit -> catalog: both shards -> every node starts the child's replica
+//! ```
+//! Each step is found again after a crash: by the catalog's pending split, by the version of the
+//! slots that the replica has.
+
+use crate::base::Result;
+use crate::catalog::records::{Role, Shard as Record};
+use crate::catalog::{Action, ShardChange, ShardId};
+use crate::node::cluster::member::Inner;
+use crate::node::cluster::replicas::Running;
+use crate::node::pipeline;
+use crate::raft::{Group, Halves, Split};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a child's first leader stands for election until the others have begun, and how long
+/// it waits in between.
+const CAMPAIGNS: u32 = 40;
+const CAMPAIGN_EVERY: Duration = Duration::from_millis(25);
+
+/// Shards that are being split here right now.
+#[derive(Default)]
+pub(super) struct Splitting(Mutex<BTreeSet<ShardId>>);
+
+impl Splitting {
+    fn begin(&self, shard: ShardId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(shard)
+    }
+
+    fn end(&self, shard: ShardId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+    }
+}
+
+impl Inner {
+    /// Goes on with the split that the catalog asks of a shard led here, if it does.
+    pub(super) fn go_on_splitting(self: &Arc<Self>, replica: &Running) {
+        let shard = replica.record.id;
+        if replica.record.split.is_none() || !self.splitting.begin(shard) {
+            return;
+        }
+        let (node, replica) = (self.clone(), replica.clone());
+        tokio::spawn(async move {
+            // What fails is tried again at the node's next turn.
+            _ = node.split(&replica).await;
+            node.splitting.end(shard);
+        });
+    }
+
+    async fn split(&self, replica: &Running) -> Result<()> {
+        let record = &replica.record;
+        let Some(split) = asked(record) else { return Ok(()) };
+        if replica.epoch() < split.epoch {
+            if !agree(record, &replica.group) {
+                return Ok(());
+            }
+            let shard = replica.handle.get()?;
+            shard.begin_fence();
+            let settled = {
+                let shard = shard.clone();
+                pipeline::on(&self.slow, move || shard.settle()).await
+            };
+            let done = match settled {
+                Ok(()) => replica.group.split(&split).await,
+                Err(error) => Err(error),
+            };
+            // Of an unknown outcome the loss of the lead tells, and that ends the fence.
+            if done.as_ref().is_err_and(|error| error.kind() != crate::base::ErrorKind::Unknown) {
+                shard.end_fence(false);
+            }
+            done?;
+        }
+        let action = Action::ChangeShard {
+            shard: record.id,
+            expected: record.epoch,
+            change: ShardChange::FinishSplit,
+        };
+        self.meta.propose(action, Instant::now() + PATIENCE).await.map(|_| ())
+    }
+
+    /// Whether a replica of a child need not be begun yet: its parent's here has not come to the
+    /// split, and will make its first state.
+    pub(super) fn awaits_split(&self, record: &Record) -> bool {
+        let lags = |replica: &Running| replica.epoch() < replica.record.epoch.range;
+        record.epoch.range > 1
+            && self.host.replicas().iter().all(|(group, _)| *group != record.id.group())
+            && self.replicas.all().iter().any(lags)
+    }
+
+    /// Has the replica of a child stand for election where its parent was led.
+    pub(super) fn lead_child(&self, record: &Record, own: u64, group: &Group) {
+        if record.leader.is_none_or(|leader| leader.replica.0 != own || leader.term != 0) {
+            return;
+        }
+        let group = group.clone();
+        tokio::spawn(async move {
+            for _ in 0..CAMPAIGNS {
+                if group.status().leader.is_some() || group.campaign().await.is_err() {
+                    return;
+                }
+                sleep(CAMPAIGN_EVERY).await;
+            }
+        });
+    }
+}
+
+/// The entry that the catalog asks for.
+fn asked(record: &Record) -> Option<Split> {
+    let pending = record.split.as_ref()?;
+    let pairs = record.replicas.iter().zip(&pending.replicas);
+    let halves = pairs.map(|(replica, child)| Halves {
+        parent: replica.id.0,
+        child: child.0,
+        votes: replica.role == Role::Voter,
+    });
+    Some(Split {
+        slots: record.slots,
+        at: pending.at,
+        epoch: record.epoch.range + 1,
+        child: pending.child.group(),
+        replicas: halves.collect(),
+    })
+}
+
+/// Whether the group has exactly the members that the catalog names.
+fn agree(record: &Record, group: &Group) -> bool {
+    let status = group.status();
+    let named = |role| record.replicas.iter().filter(move |r| r.role == role).map(|r| r.id.0);
+    let voters: BTreeSet<u64> = named(Role::Voter).collect();
+    let learners: BTreeSet<u64> = named(Role::Learner).collect();
+    status.members_are_committed && status.voters == [voters] && status.learners == learners
+}
