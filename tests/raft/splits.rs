@@ -8,7 +8,7 @@ use arqondb::env::sim_disk::Crash;
 use arqondb::lsm::manifest::Part;
 use arqondb::op::Response;
 use arqondb::op::route::{SlotRange, slot_of};
-use arqondb::raft::{Group, GroupStatus, Halves, NodeId, ShardHandle, Split};
+use arqondb::raft::{Group, GroupOptions, GroupStatus, Halves, NodeId, ShardHandle, Split};
 use arqondb::{Error, ErrorKind};
 use std::collections::BTreeMap;
 
@@ -203,7 +203,9 @@ fn a_split_under_crashes_leaves_each_half_with_its_writes() {
 #[test]
 fn a_replica_that_missed_the_split_is_sent_the_child() {
     runtime().block_on(async {
-        let mut cluster = Cluster::start(3, 5).await;
+        let options =
+            GroupOptions { log_bytes: 4 << 10, log_bytes_max: 8 << 10, ..GroupOptions::default() };
+        let mut cluster = Cluster::start_with(3, 5, options).await;
         let mut model = BTreeMap::new();
         for n in 0..200u64 {
             let (key, value) = (format!("key-{n}"), format!("value-{n}"));
@@ -217,12 +219,14 @@ fn a_replica_that_missed_the_split_is_sent_the_child() {
         let (_, upper) = asked.parts().unwrap();
         split(&cluster, &asked).await;
         // The entry is cut off the log before the replica comes back.
-        for node in cluster.running() {
-            cluster.flush(node);
-        }
         let leader = cluster.leader().await;
-        cluster.group(leader).cut_log().await.unwrap();
         let index = cluster.status(leader).applied;
+        let lower = asked.parts().unwrap().0.slots;
+        let keys =
+            (0..).map(|n| format!("later-{n}")).filter(|k| lower.contains(slot_of(k.as_bytes())));
+        for (n, key) in (1_000..).zip(keys.take(300)) {
+            cluster.execute(|| put(&key, "value", n)).await.unwrap();
+        }
         let purged = |status: &GroupStatus| status.purged >= index;
         cluster.group(leader).wait_until(purged, PATIENCE).await.unwrap();
         cluster.restart(away).await;
