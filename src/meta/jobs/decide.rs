@@ -2,6 +2,7 @@
 
 use super::order::{Order, Task};
 use super::slots::Slots;
+use crate::catalog::limits::TEXT_BYTES_MAX;
 use crate::catalog::plan::{Move, ShardFigures, Step, next_step};
 use crate::catalog::records::{
     Job, JobKind, JobState, NodeState, Replica, ReplicaState, Role, Shard,
@@ -108,7 +109,9 @@ impl<'a> Turn<'a> {
 
     pub(super) fn finish(&mut self, job: &Job, done: bool, text: impl Into<String>) {
         let mut text: String = text.into();
-        text.truncate(text.floor_char_boundary(crate::catalog::limits::TEXT_BYTES_MAX));
+        while text.len() > TEXT_BYTES_MAX {
+            text.pop();
+        }
         self.job(job, JobChange::Finish { owner: self.now.owner, done, text });
     }
 
