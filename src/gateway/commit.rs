@@ -41,8 +41,11 @@ struct Deal {
 /// The keys of a deal by the shard that has them.
 struct Parties {
     home: Arc<ShardInfo>,
-    others: Vec<(Arc<ShardInfo>, Vec<(CfId, Bytes)>)>,
+    others: Vec<Party>,
 }
+
+/// A shard, and the keys that it has.
+type Party = (Arc<ShardInfo>, Vec<(CfId, Bytes)>);
 
 /// What came of a round of an attempt.
 enum Round {
@@ -378,7 +381,7 @@ impl<C: ShardCalls> Gateway<C> {
     /// The shards that have a deal's keys.
     async fn parties(&self, deal: &Deal, deadline: Instant) -> Result<Parties> {
         let home = self.find_shard(deal.home, deadline).await?;
-        let mut others: Vec<(Arc<ShardInfo>, Vec<(CfId, Bytes)>)> = Vec::new();
+        let mut others: Vec<Party> = Vec::new();
         for (cf, key) in &deal.keys {
             let slot = slot_of(key);
             if home.slots.contains(slot) {

@@ -95,8 +95,10 @@ async fn a_fan_out_calls_a_bounded_number_of_shards_at_a_time() {
     let gateway = World::new(12, 1).gateway(options);
     assert_eq!(reply(gateway.call(redis("DBSIZE")).await), Reply::Int(0));
     // The first time it does not know how far the shards were before, and reads again.
-    let first = (gateway.calls().state().calls.len(), gateway.calls().state().inside.1);
-    assert_eq!(first, (24, 3));
+    {
+        let state = gateway.calls().state();
+        assert_eq!((state.calls.len(), state.inside.1), (24, 3));
+    }
     assert_eq!(reply(gateway.call(redis("DBSIZE")).await), Reply::Int(0));
     assert_eq!(gateway.calls().state().calls.len(), 24 + 12);
 }

@@ -117,7 +117,7 @@ pub(super) fn finish(
     now_ms: u64,
 ) -> Result<Answer> {
     loop {
-        let Some((_, keys)) = open_stake(&mut Transaction::new(shard, now_ms), txn)? else {
+        let Some(keys) = open_stake(&mut Transaction::new(shard, now_ms), txn)? else {
             // What says so may be pending.
             return answer(TxnAnswer::Done, shard.commits.placed());
         };
@@ -127,7 +127,7 @@ pub(super) fn finish(
         let mut all = Transaction::with_room(shard, now_ms, writes.len());
         all.standing.own = Some(txn);
         // More may have been locked before the latches were.
-        if open_stake(&mut all, txn)?.is_none_or(|(_, now)| now != keys) {
+        if open_stake(&mut all, txn)?.is_none_or(|now| now != keys) {
             continue;
         }
         let ticket = unlock(shard, all, txn, &keys, if committed { writes } else { &[] })?;
@@ -136,9 +136,10 @@ pub(super) fn finish(
 }
 
 /// The keys that this very attempt has locked.
-fn open_stake(reads: &mut Transaction<'_>, txn: Txn) -> Result<Option<(u64, Vec<(CfId, Bytes)>)>> {
+fn open_stake(reads: &mut Transaction<'_>, txn: Txn) -> Result<Option<Vec<(CfId, Bytes)>>> {
     let stake = state::stake(reads, txn.id)?;
-    Ok(stake.filter(|stake| stake.txn == txn).and_then(|stake| stake.locked))
+    let locked = stake.filter(|stake| stake.txn == txn).and_then(|stake| stake.locked);
+    Ok(locked.map(|(_, keys)| keys))
 }
 
 /// REQUIRES: the latches of the keys and of the stake.
