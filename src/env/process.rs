@@ -101,6 +101,13 @@ pub fn started(pid: u32) -> Option<String> {
     (!state.starts_with('Z')).then(|| at.trim().to_string())
 }
 
+/// Whether a process that was killed has threads still, which may hold its files and doors for a
+/// moment.
+pub fn is_ending(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    started(pid).is_none() && threads.is_ok_and(|threads| threads.count() > 1)
+}
+
 /// Field 22 of a `/proc/PID/stat`; `None` for a process that has ended and was not waited for.
 fn start_tick(stat: &str) -> Option<u64> {
     // The name in parentheses may hold blanks; fields are counted from behind it.

@@ -141,6 +141,10 @@ fn a_cluster_comes_up_as_its_file_says_and_what_runs_is_left_alone() {
 
     let victim = i32::try_from(first[1].2).unwrap();
     kill_process(Pid::from_raw(victim).unwrap(), Signal::KILL).unwrap();
+    // It dies a moment later.
+    while arqondb::env::process::started(u32::try_from(victim).unwrap()).is_some() {
+        std::thread::yield_now();
+    }
     let mended = place.up();
     assert_eq!(states(&mended), ["running", "started", "running"]);
     assert_ne!(mended[1].2, first[1].2);

@@ -108,13 +108,13 @@ impl Up {
         // Nobody waits for a process that has ended.
         let view = tokio::select! {
             view = bring_up(&client, &wanted, context) => view?,
-            ended = one_ends(&topology) => return ended,
+            ended = one_ends(&topology, &[Role::Meta, Role::Node]) => return ended,
         };
         let differences = differences(&topology, &view)?;
         bring(context, &topology, Role::Gateway, until).await?;
         let doors = tokio::select! {
             doors = serves(&topology, until) => doors?,
-            ended = one_ends(&topology) => return ended,
+            ended = one_ends(&topology, &topology::ROLES) => return ended,
         };
         for difference in &differences {
             context.say(format_args!("differs from {}: {difference}", file.display()));

@@ -10,7 +10,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::cli::cluster::up::topology::{Part, Topology};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::settings::{Setting, table};
+use crate::cli::settings::{Role, Setting, table};
 use crate::env::disk::write_atomic;
 use crate::env::{Disk, RealDisk, process};
 use rustix::process::{Pid, Signal, kill_process};
@@ -107,15 +107,22 @@ pub fn log_path(topology: &Topology, part: &Part) -> PathBuf {
 /// # Errors
 /// `Corruption` if its file says nothing.
 pub fn running(state: &Path, name: &str) -> Result<Option<Started>> {
+    Ok(last(state, name)?.filter(Started::runs))
+}
+
+/// The process that was started last under a name, whether it runs or not.
+fn last(state: &Path, name: &str) -> Result<Option<Started>> {
     let path = pid_path(state, name);
     if !RealDisk.exists(&path) {
         return Ok(None);
     }
     let mut bytes = vec![0; FILE_MAX];
     let read = RealDisk.open(&path)?.read_at(&mut bytes, 0)?;
-    let started: Started = serde_json::from_slice(&bytes[..read])
-        .map_err(|e| Error::corruption(&path, 0, "the number of a process", e.to_string()))?;
-    Ok(started.runs().then_some(started))
+    let started = serde_json::from_slice(&bytes[..read]);
+    let damaged = |e: serde_json::Error| {
+        Error::corruption(&path, 0, "the number of a process", e.to_string())
+    };
+    started.map(Some).map_err(damaged)
 }
 
 /// Forgets a process that has ended.
@@ -149,10 +156,12 @@ async fn listens(address: &str) -> bool {
 /// # Errors
 /// If it cannot be started, or ends again: with its last word.
 pub async fn start(topology: &Topology, part: &Part, until: Instant) -> Outcome<Started> {
+    // The threads of a process that was killed may hold its folder and doors for a moment.
+    let before = last(&topology.state, &part.name)?.map(|before| before.pid);
+    let is_ending = || before.is_some_and(process::is_ending);
     let mut taken = is_taken(part).await;
-    // The threads of a process that was killed may hold its doors for a moment.
     let patience = until.min(Instant::now() + LEFT_OPEN);
-    while taken.is_some() && Instant::now() < patience {
+    while (taken.is_some() || is_ending()) && Instant::now() < patience {
         sleep(LOOK).await;
         taken = is_taken(part).await;
     }
@@ -217,14 +226,18 @@ async fn wait_for_doors(part: &Part, child: &mut Child, log: &Path, until: Insta
     Ok(())
 }
 
-/// Waits until a process of a topology that runs has ended; gives the failure that this is.
+/// Waits until a process of one of these roles has ended, or finds that it has; gives the failure
+/// that this is.
 ///
 /// # Errors
-/// What the disk answers.
-pub async fn one_ends(topology: &Topology) -> Outcome {
+/// That; or what the disk answers.
+pub async fn one_ends(topology: &Topology, roles: &[Role]) -> Outcome {
     let mut all = Vec::new();
-    for part in &topology.parts {
-        all.extend(running(&topology.state, &part.name)?.map(|process| (part, process)));
+    for part in topology.parts.iter().filter(|part| roles.contains(&part.role)) {
+        match running(&topology.state, &part.name)? {
+            Some(process) => all.push((part, process)),
+            None => return Err(gone(part, &log_path(topology, part))),
+        }
     }
     loop {
         if let Some((part, _)) = all.iter().find(|(_, process)| !process.runs()) {
