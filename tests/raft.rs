@@ -14,6 +14,7 @@ mod raft {
     mod reads;
     mod restarts;
     mod retention;
+    mod sizes;
     mod snapshots;
     mod splits;
     mod suite;

@@ -24,10 +24,7 @@ pub(super) async fn run(meta: Weak<Inner>) {
         }
         // Heartbeats of the time before went elsewhere, or nowhere: everyone gets a new chance.
         let since = *leads_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < meta.options.suspect_after {
-            continue;
-        }
-        for (node, expected, to) in silent(&meta) {
+        for (node, expected, to) in silent(&meta, since) {
             let action = Action::SetNodeState { node, expected, to };
             if let Ok(command) = encode_command(&Command { now_ms: 0, id: None, action }) {
                 // What fails now is tried at the next look.
@@ -37,15 +34,14 @@ pub(super) async fn run(meta: Weak<Inner>) {
     }
 }
 
-/// Nodes that have been silent for too long, and what they become.
-fn silent(meta: &Inner) -> Vec<(NodeId, NodeState, NodeState)> {
-    let now_ms = meta.options.clock.unix_ms();
+/// Nodes that have been silent for too long, and what they become. Measured by a clock that nobody
+/// sets, and from `since` on.
+fn silent(meta: &Inner, since: Instant) -> Vec<(NodeId, NodeState, NodeState)> {
     let (suspect, dead) = (meta.options.suspect_after, meta.options.dead_after);
     meta.machine.read(|memory| {
         let catalog = &memory.catalog;
         let judge = |node: &crate::catalog::records::Node| {
-            let heard = catalog.last_heartbeat_ms(node.id)?;
-            let quiet = Duration::from_millis(now_ms.saturating_sub(heard));
+            let quiet = memory.heard(node.id).map_or(since, |heard| heard.max(since)).elapsed();
             // One that was emptied may be away for as long as it likes.
             let is_needed = match node.state {
                 NodeState::Active | NodeState::Joining => true,

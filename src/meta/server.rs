@@ -2,7 +2,7 @@
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
 use crate::catalog::{
-    Action, Applied, Command, View, decode_answer, decode_command, encode_command,
+    Action, Applied, Command, FORMAT_VERSION, View, decode_answer, decode_command, encode_command,
 };
 use crate::env::disk::FileLock;
 use crate::log::{Log, LogOptions, SyncLevel};
@@ -183,6 +183,7 @@ impl Inner {
         patience: Duration,
     ) -> Result<Bytes> {
         let mut command = decode_command(&given)?;
+        self.must_speak(&command.action)?;
         command.now_ms = self.options.clock.unix_ms();
         let refused = match self.group.propose(encode_command(&command)?.into(), patience).await {
             Err(error) if error.kind() == ErrorKind::Unavailable => error,
@@ -199,6 +200,24 @@ impl Inner {
             }
             Err(error) => Err(error.into_error()),
         }
+    }
+
+    /// Refuses what would halt every metadata node of this version, once it was in the log.
+    fn must_speak(&self, action: &Action) -> Result<()> {
+        let version = match action {
+            Action::RaiseVersion { to } => *to,
+            // The catalog says better that there is a cluster.
+            Action::InitCluster { version, .. } if self.view().cluster().is_none() => *version,
+            _ => return Ok(()),
+        };
+        if version <= FORMAT_VERSION {
+            return Ok(());
+        }
+        let message = format!(
+            "this metadata node speaks version {FORMAT_VERSION} at most; upgrade all metadata \
+             nodes before version {version}"
+        );
+        Err(Error::new(ErrorKind::Refused, message))
     }
 
     /// The changes behind `revision`, once there are any, or none after `wait`.

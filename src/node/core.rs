@@ -6,6 +6,7 @@ use crate::env::{Disk, Pool, rng};
 use crate::log::{Log, LogOptions, RecordKind};
 use crate::lsm::{BlockCache, Engine, EngineOptions};
 use crate::node::Options;
+use crate::node::gate::Gate;
 use crate::node::local_log::LocalLog;
 use crate::shard::{self, Placed, Shard, ShardOptions, Ticket};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ const SWEEPS_A_TURN: usize = 64;
 pub(crate) struct Core {
     pub(crate) shard: Arc<Shard>,
     pub(crate) log: Arc<Log>,
+    /// That of the doors.
+    pub(crate) gate: Arc<Gate>,
     pub(crate) options: Options,
     pub(crate) dir: PathBuf,
     upkeep: Mutex<Option<Upkeep>>,
@@ -155,6 +158,7 @@ impl Core {
         let core = Core {
             shard,
             log,
+            gate: Arc::default(),
             options,
             dir: dir.to_path_buf(),
             upkeep: Mutex::new(None),

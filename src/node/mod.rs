@@ -16,6 +16,7 @@
 //! - `turns`: one of the threads that wait for the disk syncs for all.
 //! - [`core`]: opening, recovery, upkeep, closing.
 //! - [`db`]: [`Db`], the embedded database, synchronous.
+//! - `gate`: between requests on a runtime's threads and those that wait with latches held.
 //! - `pipeline`: requests on one shard, whoever commits what they write.
 //! - [`standalone`]: [`Standalone`], the same behind the doors, asynchronous.
 //! - [`cluster`]: a node of a cluster.
@@ -27,6 +28,7 @@
 pub mod cluster;
 mod core;
 pub mod db;
+mod gate;
 pub mod local_log;
 pub mod options;
 mod pipeline;

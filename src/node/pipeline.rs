@@ -1,11 +1,13 @@
 //! A pipeline of requests on one shard, whoever commits what it writes.
 //!
 //! Requests that touch a few keys run on the caller's thread; those that may read much, or must wait
-//! for room, cross to a pool. Answers are held until what they rest on is committed.
+//! for room, cross to a pool; those of them that wait for a commit with latches held close the
+//! shard's gate to the others. Answers are held until what they rest on is committed.
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Pool;
 use crate::lsm::Pressure;
+use crate::node::gate::Gate;
 use crate::op::kv::Stats;
 use crate::op::txn::TxnCall;
 use crate::op::{Request, Response};
@@ -19,6 +21,9 @@ use tokio::sync::oneshot;
 pub(super) trait Execution: Sync {
     /// The shard.
     fn shard(&self) -> &Arc<Shard>;
+
+    /// The shard's gate.
+    fn gate(&self) -> &Arc<Gate>;
 
     /// The clock's time.
     fn now_ms(&self) -> u64;
@@ -59,11 +64,16 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
         let n = sharing.take(Shard::TOGETHER_MAX).count();
         if n > 1 {
             let calls = requests.as_slice()[..n].iter().filter_map(Shard::may_share);
+            let inside = on.gate().pass().await;
             let together = on.shard().execute_together(calls, on.now_ms());
+            drop(inside);
             together.into_iter().for_each(|answer| answers.add(answer));
             requests.by_ref().take(n).for_each(drop);
         } else if let Some(request) = requests.next() {
-            answers.add(on.shard().execute(request, on.now_ms()));
+            let inside = on.gate().pass().await;
+            let answer = on.shard().execute(request, on.now_ms());
+            drop(inside);
+            answers.add(answer);
         }
     }
     answers.committed().await
@@ -96,7 +106,23 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
             response: Response::Stats(Box::new(stats)),
             rests_on: Ticket::default(),
         }),
-        request if quick => on.shard().execute(request, on.now_ms()),
+        request if quick => {
+            let _inside = on.gate().pass().await;
+            on.shard().execute(request, on.now_ms())
+        }
+        request if Shard::waits_with_latches(&request) => {
+            // Nobody is kept out while this one waits for room.
+            let shard = on.shard().clone();
+            self::on(on.slow(), move || shard.engine().wait_for_room()).await?;
+            let (shard, alone) = (on.shard().clone(), on.gate().close().await);
+            let now_ms = on.now_ms();
+            let job = move || {
+                let answer = shard.execute(request, now_ms);
+                drop(alone);
+                answer
+            };
+            self::on(on.slow(), job).await
+        }
         request => {
             let (shard, now_ms) = (on.shard().clone(), on.now_ms());
             let job = move || {
@@ -122,13 +148,49 @@ async fn make_room(shard: &Shard, request: &Request) -> bool {
     }
 }
 
-/// Answers in order, and which of them rest on what is not yet committed.
+/// Answers in order, which of them rest on what is not yet committed, and whether any wrote nothing.
 struct Answers<'a, E> {
     on: &'a E,
     responses: Vec<Result<Response>>,
     pending: Vec<(usize, Ticket)>,
     /// Whether one of them met a lock.
     is_locked: bool,
+    writers: Writers,
+}
+
+/// Which answers something was written for. Mostly all are alike, which costs nothing to know.
+#[derive(Default)]
+struct Writers {
+    first: Option<bool>,
+    last: bool,
+    /// Where it changes.
+    changes: Vec<usize>,
+}
+
+impl Writers {
+    fn add(&mut self, at: usize, wrote: bool) {
+        if self.first.is_none() {
+            self.first = Some(wrote);
+        } else if wrote != self.last {
+            self.changes.push(at);
+        }
+        self.last = wrote;
+    }
+
+    /// Whether nothing was written for one of them.
+    fn is_any_read(&self) -> bool {
+        self.first == Some(false) || !self.changes.is_empty()
+    }
+
+    /// For each answer, in order, whether nothing was written for it.
+    fn are_reads(&self) -> impl Iterator<Item = bool> {
+        let mut changes = self.changes.iter().peekable();
+        let mut wrote = self.first == Some(true);
+        (0..).map(move |at| {
+            wrote ^= changes.next_if(|change| **change == at).is_some();
+            !wrote
+        })
+    }
 }
 
 impl<E: Execution> Answers<'_, E> {
@@ -138,6 +200,7 @@ impl<E: Execution> Answers<'_, E> {
             responses: Vec::with_capacity(expected),
             pending: Vec::new(),
             is_locked: false,
+            writers: Writers::default(),
         }
     }
 
@@ -147,6 +210,7 @@ impl<E: Execution> Answers<'_, E> {
             if !self.on.shard().is_committed(rests_on) {
                 self.pending.push((self.responses.len(), rests_on));
             }
+            self.writers.add(self.responses.len(), rests_on.has_written());
             response
         }));
     }
@@ -157,19 +221,21 @@ impl<E: Execution> Answers<'_, E> {
             let all = self.pending.iter().fold(Ticket::default(), |all, (_, one)| all.and(*one));
             self.on.commit(all).await;
         }
-        // A commit since shows that nobody else led; the others rest on what stood here before.
-        if self.pending.len() < self.responses.len()
+        // What was written is known by its commit, and is never told as not done. What was only read
+        // may be old, even if it rests on a batch that has committed: another may have led since.
+        if self.writers.is_any_read()
             && let Err(error) = self.on.confirm().await
         {
-            let mut pending = self.pending.iter().map(|(at, _)| *at).peekable();
-            for (at, response) in self.responses.iter_mut().enumerate() {
-                if pending.next_if_eq(&at).is_none() && response.is_ok() {
+            for (response, is_read) in self.responses.iter_mut().zip(self.writers.are_reads()) {
+                if is_read && response.is_ok() {
                     *response = Err(error.clone());
                 }
             }
         }
         for (at, ticket) in self.pending {
-            if let Err(error) = self.on.shard().outcome(ticket) {
+            if self.responses[at].is_ok()
+                && let Err(error) = self.on.shard().outcome(ticket)
+            {
                 self.responses[at] = Err(error);
             }
         }
@@ -191,5 +257,97 @@ pub(crate) fn adds(request: &Request) -> bool {
             TxnCall::Prepare { .. } | TxnCall::Decide { .. } | TxnCall::Finish { .. }
         ),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{CfId, LogIndex};
+    use crate::env::SimDisk;
+    use crate::lsm::{BlockCache, Engine, EngineOptions};
+    use crate::op::kv::{Expiry, Write};
+    use crate::shard::{Log, Placed, ShardOptions};
+    use bytes::Bytes;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn writers_are_told_from_readers() {
+        for all in 0..1u32 << 8 {
+            let mut writers = Writers::default();
+            let wrote: Vec<bool> = (0..8).map(|bit| all >> bit & 1 == 1).collect();
+            wrote.iter().enumerate().for_each(|(at, wrote)| writers.add(at, *wrote));
+            assert_eq!(writers.is_any_read(), all != 0xff);
+            assert!(writers.are_reads().zip(&wrote).all(|(is_read, wrote)| is_read != *wrote));
+        }
+        assert!(!Writers::default().is_any_read());
+    }
+
+    /// A log that has committed by the time anybody looks.
+    struct AtOnce(AtomicU64);
+
+    impl Log for AtOnce {
+        fn place(&self, _: &[u8]) -> Result<Placed> {
+            Ok(Placed::Committed(LogIndex(1 + self.0.fetch_add(1, Ordering::Relaxed))))
+        }
+
+        fn drive(&self, _: &Arc<Shard>) {}
+    }
+
+    /// A leader that loses its place between a commit and the question whether it leads.
+    struct Deposed(Arc<Shard>, Pool, Arc<Gate>);
+
+    impl Execution for Deposed {
+        fn shard(&self) -> &Arc<Shard> {
+            &self.0
+        }
+
+        fn gate(&self) -> &Arc<Gate> {
+            &self.2
+        }
+
+        fn now_ms(&self) -> u64 {
+            1
+        }
+
+        fn slow(&self) -> &Pool {
+            &self.1
+        }
+
+        async fn stats(&self) -> Result<Stats> {
+            Err(Error::invalid("not asked"))
+        }
+
+        async fn commit(&self, _: Ticket) {}
+
+        async fn confirm(&self) -> Result<()> {
+            Err(Error::new(ErrorKind::Unavailable, "this node lost the lead of the shard"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_done_is_never_told_as_one_that_was_not() {
+        let disk = SimDisk::new();
+        let options = EngineOptions::new("/shard");
+        let pool = Pool::manual();
+        let engine = Engine::open(disk.shared(), pool, BlockCache::new(1 << 20), options).unwrap();
+        let settings = ShardOptions { count_keys: true, seed: 1, last_cursor: 0 };
+        let shard = Shard::new(engine, Box::new(AtOnce(AtomicU64::new(0))), settings);
+        shard.start().unwrap();
+        let on = Deposed(shard.clone(), Pool::threads("slow", 1), Arc::default());
+        let put = Write::Put {
+            cf: CfId::DEFAULT,
+            key: Bytes::from_static(b"p1"),
+            value: Bytes::from_static(b"v"),
+            expiry: Expiry::Never,
+        };
+        shard.execute(Request::Write { writes: vec![put], id: None }, 1).unwrap();
+        let prefix = Bytes::from_static(b"p");
+        let told = run(&on, vec![Request::DeleteByPrefix { cf: CfId::DEFAULT, prefix }]).await;
+        let gone =
+            shard.execute(Request::Get { cf: CfId::DEFAULT, key: Bytes::from_static(b"p1") }, 1);
+        assert!(matches!(gone.unwrap().response, Response::Entry(None)), "it was done");
+        let kind = told[0].as_ref().map(|_| ()).map_err(Error::kind);
+        assert_ne!(kind, Err(ErrorKind::Unavailable), "which says that nothing was done");
     }
 }

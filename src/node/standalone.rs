@@ -4,6 +4,7 @@ use crate::base::Result;
 use crate::env::Pool;
 use crate::log::SyncLevel;
 use crate::node::core::Core;
+use crate::node::gate::Gate;
 use crate::node::pipeline::{self, Execution};
 use crate::node::{Db, Options};
 use crate::op::kv::Stats;
@@ -61,6 +62,10 @@ impl KvOps for Standalone {
 impl Execution for Standalone {
     fn shard(&self) -> &Arc<Shard> {
         &self.core.shard
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.core.gate
     }
 
     fn now_ms(&self) -> u64 {

@@ -8,7 +8,7 @@ use crate::raft::log_store::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::message::{Body, Empty};
 use crate::raft::options::GroupOptions;
-use crate::raft::proposer::Proposer;
+use crate::raft::proposer::{Proposer, term_of};
 use crate::raft::receive::{Part, Receiver};
 use crate::raft::replica::Replica;
 use crate::raft::retention;
@@ -16,10 +16,10 @@ use crate::raft::shard_machine::ShardHandle;
 use crate::raft::split::Split;
 use crate::raft::state::StateMachine;
 use crate::raft::transport::{Class, NodeId};
-use crate::raft::vocabulary::{LogId, Proposal, TypeConfig};
+use crate::raft::vocabulary::{LogId, Proposal, TypeConfig, term};
 use crate::raft::wire;
 use bytes::Bytes;
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use openraft::error::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::Precondition;
@@ -104,6 +104,8 @@ pub struct GroupStatus {
     pub members_at: Option<LogId>,
     /// Whether the members are committed.
     pub members_are_committed: bool,
+    /// On the leader, who has answered within the last two election timeouts.
+    pub answering: BTreeSet<u64>,
     /// On the leader, how far each replica is.
     pub matched: BTreeMap<u64, Option<u64>>,
     /// Why the replica has stopped, if it has.
@@ -269,14 +271,39 @@ impl Group {
         }
     }
 
+    /// Makes sure that this replica has led throughout a session: that it still does at a moment
+    /// behind the call. What was evaluated in the session before the call then saw every write that
+    /// was acknowledged before it. Never asks whoever leads instead.
+    ///
+    /// # Errors
+    /// `Unavailable` if another leads, may lead or has led; `Deadline`.
+    pub async fn confirm_session(
+        &self,
+        session: u64,
+        consistency: Consistency,
+        patience: Duration,
+    ) -> Result<()> {
+        let asked = self.inner.raft.get_read_linearizer(policy(consistency));
+        let linearizer = match tokio::time::timeout(patience, asked).await {
+            Ok(Ok(linearizer)) => linearizer,
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                return Err(not_leader(&forward));
+            }
+            Ok(Err(error)) => return Err(stopped(error)),
+            Err(_) => return Err(Error::new(ErrorKind::Deadline, "no majority answered in time")),
+        };
+        // The leader's own entries are of its term, and it reads at one of them at least.
+        if term(linearizer.read_log_id().log_id()) == term_of(session) {
+            return Ok(());
+        }
+        let message = "this replica lost the lead of its group meanwhile; try again";
+        Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
     async fn wait_to_read(&self, consistency: Consistency, deadline: Instant) -> Result<()> {
         let raft = &self.inner.raft;
-        let policy = match consistency {
-            Consistency::Linearizable => ReadPolicy::ReadIndex,
-            Consistency::Lease => ReadPolicy::LeaseRead,
-        };
         let left = || deadline.saturating_duration_since(Instant::now());
-        let forward = match raft.get_read_linearizer(policy).await {
+        let forward = match raft.get_read_linearizer(policy(consistency)).await {
             Ok(linearizer) => {
                 let ready = linearizer.try_await_ready(raft, Some(left())).await;
                 let late = |_| Error::new(ErrorKind::Deadline, "applying lags behind");
@@ -323,6 +350,10 @@ impl Group {
         let now = metrics.borrow_watched();
         let members = &now.membership_config;
         let replication = now.replication.iter().flatten();
+        let heard = now.heartbeat.iter().flatten();
+        let recently = 2 * self.inner.lease;
+        let answering =
+            heard.filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() <= recently));
         GroupStatus {
             replica: self.inner.own,
             leader: now.current_leader,
@@ -335,6 +366,7 @@ impl Group {
             learners: members.membership().learner_ids().collect(),
             members_at: *members.log_id(),
             members_are_committed: now.committed_membership_config.log_id() == members.log_id(),
+            answering: answering.map(|(id, _)| *id).collect(),
             matched: replication.map(|(id, at)| (*id, at.map(|at| at.index))).collect(),
             stopped: now.running_state.as_ref().err().map(ToString::to_string),
         }
@@ -457,6 +489,13 @@ impl Group {
     pub(crate) async fn cut_to(&self, upto: u64, whatever: bool) -> Result<()> {
         let (raft, replica) = (&self.inner.raft, &self.inner.replica);
         retention::cut(raft, replica, self.inner.own, upto, whatever).await
+    }
+}
+
+fn policy(consistency: Consistency) -> ReadPolicy {
+    match consistency {
+        Consistency::Linearizable => ReadPolicy::ReadIndex,
+        Consistency::Lease => ReadPolicy::LeaseRead,
     }
 }
 

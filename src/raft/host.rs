@@ -138,7 +138,21 @@ impl Host {
             groups: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         };
-        Ok(Host { shared: Arc::new(shared) })
+        let host = Host { shared: Arc::new(shared) };
+        for entry in host.shared.disk.list(&host.shared.options.dir)? {
+            // What a crash left of a removal, also of one whose log is gone already.
+            let group = entry.name.strip_prefix("group-").and_then(|id| id.parse().ok());
+            if let Some(group) = group {
+                host.finish_removal(GroupId(group))?;
+            }
+        }
+        Ok(host)
+    }
+
+    /// Why the node's log takes nothing any more, if that is so: nothing runs here then until the
+    /// process is started anew.
+    pub fn log_failed(&self) -> Option<Error> {
+        self.shared.log.poisoned()
     }
 
     /// The replicas that this node's log knows, whether they run or not.
@@ -357,6 +371,9 @@ impl Host {
     /// Takes a message that has arrived from a node. Called within a runtime, in the order in which
     /// the messages of one class were sent. Does not wait.
     pub fn receive(&self, from: NodeId, class: Class, message: Bytes) {
+        if let Some(refusal) = Envelope::refusal(&message) {
+            return self.shared.questions.answer(from, class, &refusal);
+        }
         // What is malformed, or of a newer program, is as good as lost.
         let Ok(mut envelope) = Envelope::decode_bytes(message) else { return };
         if envelope.body.as_ref().is_some_and(Body::is_answer) {

@@ -11,6 +11,7 @@ use crate::raft::vocabulary::TypeConfig;
 use crate::raft::wire;
 use futures::StreamExt;
 use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, VoteRequest,
@@ -42,7 +43,8 @@ pub(crate) fn take(group: &Arc<Inner>, node: NodeId, class: Class, envelope: Env
             group.shared.questions.answer(node, class, &envelope);
         }
     };
-    if let Err(error) = check(group, node, from, to) {
+    let is_vote = matches!(body, Some(Body::Vote(_) | Body::PreVote(_)));
+    if let Err(error) = check(group, node, from, to, is_vote) {
         return answer(id, Body::failed(&error));
     }
     match body {
@@ -69,18 +71,28 @@ pub(crate) fn take(group: &Arc<Inner>, node: NodeId, class: Class, envelope: Env
 
 /// Ids are never given twice, so who asks for another replica, or comes from a node where the
 /// replica it speaks for is not, is of another time.
-fn check(group: &Inner, node: NodeId, from: u64, to: u64) -> Result<()> {
+fn check(group: &Inner, node: NodeId, from: u64, to: u64, is_vote: bool) -> Result<()> {
     if to != group.own {
         let message = format!("replica {to} of the group is not here, but replica {}", group.own);
         return Err(Error::new(ErrorKind::Unavailable, message));
     }
     match group.places.of(from) {
+        Err(_) if is_vote && !is_member(group, from) => {
+            let message = format!("nobody has said that replica {from} is of the group");
+            Err(Error::new(ErrorKind::Unavailable, message))
+        }
         Ok(place) if place != node => {
             let message = format!("replica {from} is on node {place} and not on node {node}");
             Err(Error::new(ErrorKind::Unavailable, message))
         }
         _ => Ok(()),
     }
+}
+
+fn is_member(group: &Inner, replica: u64) -> bool {
+    let metrics = group.raft.metrics();
+    let members = metrics.borrow_watched().membership_config.clone();
+    members.membership().get_node(&replica).is_some()
 }
 
 async fn ask(group: &Inner, body: Body) -> Result<Body> {

@@ -2,6 +2,7 @@
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
 use crate::raft::host::Shared;
+use crate::raft::log_store::bytes_of;
 use crate::raft::machine::Shipment;
 use crate::raft::message::{Append, Appended, Ask, Body, Envelope, Transfer, frame, need};
 use crate::raft::replica::Replica;
@@ -27,8 +28,10 @@ use std::time::Duration;
 
 /// Appends of one stream that are on their way at a time.
 const WINDOW: usize = 16;
-/// Time after which an append that was not answered is given up, and with it the stream.
+/// Time after which an append that was not answered is given up, and with it the stream. One of many
+/// bytes, or behind many, has longer: a second for each [`APPEND_BYTES_A_SECOND`].
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
+const APPEND_BYTES_A_SECOND: u64 = 4 << 20;
 
 /// Where a group's replicas are: what the registry says, not what the membership says.
 #[derive(Debug, Clone, Default)]
@@ -244,6 +247,7 @@ struct Appending<'s, S> {
 
 struct Asked {
     question: Question,
+    bytes: u64,
     previous: Option<LogId>,
     last: Option<LogId>,
 }
@@ -278,10 +282,13 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appending<'_, S
         let body = Link::append_body(rpc, self.id, std::mem::take(&mut self.is_new));
         let network = &self.link.network;
         let (target, class) = (self.link.target, self.link.class);
-        let question = network.ask(target, class, body, APPEND_PATIENCE)?;
+        let bytes: u64 = rpc.entries.iter().map(bytes_of).sum();
+        let ahead: u64 = self.asked.iter().map(|asked| asked.bytes).sum();
+        let patience = append_patience(ahead.saturating_add(bytes));
+        let question = network.ask(target, class, body, patience)?;
         let previous = rpc.prev_log_id;
         let last = rpc.entries.last().map(|entry| entry.log_id).or(previous);
-        self.asked.push_back(Asked { question, previous, last });
+        self.asked.push_back(Asked { question, bytes, previous, last });
         Ok(())
     }
 }
@@ -300,6 +307,11 @@ impl Asked {
             _ => return Err(wrong_answer()),
         })
     }
+}
+
+/// How long an append may take that has so many bytes, with those ahead of it.
+fn append_patience(bytes: u64) -> Duration {
+    APPEND_PATIENCE + Duration::from_millis(bytes / (APPEND_BYTES_A_SECOND / 1000))
 }
 
 /// The answer to the oldest question; never if none was asked.
@@ -325,4 +337,21 @@ fn wrong_answer() -> Error {
 /// again.
 fn rpc_error(error: Error) -> RPCError<TypeConfig> {
     Unreachable::new(&AnyError::new(&error)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::message::MESSAGE_BYTES_MAX;
+    use crate::raft::proposer::BATCH_BYTES_MAX;
+
+    #[test]
+    fn what_is_large_has_the_time_it_takes_and_fits_a_message() {
+        assert_eq!(append_patience(0), APPEND_PATIENCE);
+        let at_most = append_patience(BATCH_BYTES_MAX as u64);
+        assert!(at_most >= Duration::from_secs(15), "a slow way takes 4 MiB a second: {at_most:?}");
+        assert!(append_patience(u64::MAX) > at_most);
+        // Beside it, a read of the log and what gathers in an entry.
+        const { assert!(BATCH_BYTES_MAX + (16 << 20) < MESSAGE_BYTES_MAX) };
+    }
 }

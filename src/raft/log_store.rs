@@ -442,6 +442,11 @@ impl LogStore {
     }
 }
 
+/// About the bytes of an entry, as it is sent.
+pub(crate) fn bytes_of(entry: &Entry) -> u64 {
+    size(entry) as u64
+}
+
 /// About the bytes an entry takes in memory.
 fn size(entry: &Entry) -> usize {
     let payload = match &entry.payload {

@@ -248,7 +248,32 @@ pub(crate) struct Failed {
     pub(crate) message: String,
 }
 
+/// An envelope without what is in it.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Head {
+    #[prost(uint64, tag = "1")]
+    group: u64,
+    #[prost(uint64, tag = "2")]
+    from: u64,
+    #[prost(uint64, tag = "3")]
+    to: u64,
+    #[prost(uint64, tag = "4")]
+    id: u64,
+}
+
 impl Envelope {
+    /// What tells whoever sent a message that it is too large to be taken; `None` if it is not. Only
+    /// questions are ever so large.
+    pub(crate) fn refusal(bytes: &Bytes) -> Option<Envelope> {
+        if bytes.len() <= MESSAGE_BYTES_MAX {
+            return None;
+        }
+        let Head { group, from, to, id } = Head::decode(bytes.clone()).ok()?;
+        let message = format!("a message of {} bytes is more than a replica takes", bytes.len());
+        let body = Some(Body::failed(&Error::invalid(message)));
+        Some(Envelope { group, from: to, to: from, id, body })
+    }
+
     /// Its bytes.
     pub(crate) fn encode_bytes(&self) -> Bytes {
         self.encode_to_vec().into()
@@ -395,6 +420,19 @@ mod tests {
         assert!(Envelope::decode_bytes(Bytes::from_static(&[0xff; 20])).is_err());
         // A count of billions allocates nothing.
         assert!(entries(&Bytes::from_static(b"\xff\xff\xff\xff\x0f")).is_err());
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_refused_by_name() {
+        let entries = Bytes::from(vec![0; MESSAGE_BYTES_MAX]);
+        let body = Some(Body::Append(Append { entries, ..Append::default() }));
+        let bytes = Envelope { group: 1, from: 2, to: 3, id: 4, body }.encode_bytes();
+        assert!(Envelope::decode_bytes(bytes.clone()).is_err());
+        let refusal = Envelope::refusal(&bytes).unwrap();
+        let Envelope { group, from, to, id, body } = refusal;
+        assert_eq!((group, from, to, id), (1, 3, 2, 4));
+        assert!(matches!(body, Some(Body::Failed(Failed { kind: 2, .. }))));
+        assert!(Envelope::refusal(&bytes.slice(..1 << 20)).is_none());
     }
 
     #[test]

@@ -29,10 +29,26 @@ use tokio::sync::{mpsc, watch};
 
 /// Batches placed and not yet handed to the group.
 const QUEUE_MAX: usize = 4096;
+/// Bytes of one batch at most. What a message carries has room for an entry of two such, and a
+/// follower that lacks it has time to take it.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
 /// Bytes of batches after which an entry takes no more.
 const ENTRY_BYTES: usize = 1 << 20;
 /// Time between two attempts to open a session.
 const REOPEN_AFTER: Duration = Duration::from_millis(50);
+
+/// Bits of a session's number below its term.
+const COUNT_BITS: u32 = 24;
+
+/// The term of a session.
+pub(crate) fn term_of(session: u64) -> u64 {
+    session >> COUNT_BITS
+}
+
+/// The number of the `count`th session of this start, in a term: never 0, and no other's.
+fn session_of(term: u64, count: u64) -> u64 {
+    (term << COUNT_BITS) | (count & ((1 << COUNT_BITS) - 1)).max(1)
+}
 
 /// The shard's end of a group. Clones share it: a snapshot puts another shard in the place of the
 /// one before.
@@ -69,6 +85,13 @@ impl Log for RaftLog {
                 "this node does not lead the shard now; ask its leader",
             ));
         }
+        if batch.len() > BATCH_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "this writes {} bytes at once, and a replicated shard takes {BATCH_BYTES_MAX} at \
+                 most; write smaller values, or fewer at a time",
+                batch.len()
+            )));
+        }
         let queued = Queued { session, batch: Bytes::copy_from_slice(batch) };
         match self.queue.try_send(queued) {
             Ok(()) => Ok(Placed::Pending(None)),
@@ -102,7 +125,7 @@ impl Proposer {
         lease: Duration,
     ) {
         let mut metrics = raft.server_metrics();
-        let mut last_session = 0;
+        let mut sessions = 0;
         let mut open: Option<Open> = None;
         let mut in_flight = FuturesUnordered::new();
         loop {
@@ -119,12 +142,13 @@ impl Proposer {
             if open.is_none() && leads.is_some() {
                 // Whatever was accepted before is applied when this is.
                 if let Ok(applied) = raft.write_blank().await {
-                    last_session += 1;
+                    sessions += 1;
                     let term = applied.log_id.leader_id.term;
+                    let session = session_of(term, sessions);
                     // What was evaluated before the session rests on what has been overtaken.
                     self.close(&shard);
-                    open = Some(Open { session: last_session, term });
-                    self.session.send_replace(last_session);
+                    open = Some(Open { session, term });
+                    self.session.send_replace(session);
                     in_flight = FuturesUnordered::new();
                 }
             }

@@ -54,23 +54,33 @@ pub struct Ticket {
     epoch: u64,
     /// The sequence number.
     pub seq: Seq,
+    /// Whether a batch was placed for it.
+    wrote: bool,
 }
 
 impl Ticket {
     /// A ticket for `seq`, as it stood in `epoch`.
     pub(crate) fn at(epoch: Epoch, seq: Seq) -> Ticket {
-        Ticket { epoch: epoch.lost, seq }
+        Ticket { epoch: epoch.lost, seq, wrote: false }
     }
 
     /// The ticket that is harder to keep: of an earlier epoch if either is, for what was lost
     /// then stays lost; else of the greater sequence number.
     pub fn and(self, other: Ticket) -> Ticket {
-        match (self.seq, other.seq) {
+        let harder = match (self.seq, other.seq) {
             (Seq(0), _) => other,
             (_, Seq(0)) => self,
             _ if self.epoch != other.epoch => std::cmp::min_by_key(self, other, |t| t.epoch),
             _ => std::cmp::max_by_key(self, other, |t| t.seq),
-        }
+        };
+        Ticket { wrote: self.wrote || other.wrote, ..harder }
+    }
+
+    /// Whether a batch was placed for the answer. Its commit, in the ticket's epoch, shows that what
+    /// the evaluation read was the latest: nobody else's batch stands between the two. An answer that
+    /// only read may rest on a batch that committed long ago elsewhere.
+    pub fn has_written(self) -> bool {
+        self.wrote
     }
 }
 
@@ -166,7 +176,7 @@ impl Commits {
     /// A ticket for everything placed so far.
     pub(crate) fn placed(&self) -> Ticket {
         let state = self.lock();
-        Ticket { epoch: state.epoch, seq: state.placed }
+        Ticket { epoch: state.epoch, seq: state.placed, wrote: false }
     }
 
     /// Looks at something while no batch is half applied.
@@ -246,7 +256,7 @@ impl Shard {
                 state.pending.push_back(PendingBatch { index, bytes: bytes.into() });
             }
         }
-        Ok(Ticket { epoch: state.epoch, seq: last })
+        Ok(Ticket { epoch: state.epoch, seq: last, wrote: true })
     }
 
     /// Applies a committed batch: the one way in which anything ever changes. Called in log

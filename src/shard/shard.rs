@@ -188,6 +188,21 @@ impl Shard {
         }
     }
 
+    /// Whether a request waits for commits while it holds latches. It must not run beside requests
+    /// that sleep on latches where commits are brought about.
+    pub fn waits_with_latches(request: &Request) -> bool {
+        match request {
+            Request::DeleteByPrefix { .. } | Request::DropCf { .. } => true,
+            Request::Redis(call) => call.spec.is_write() && !redis_calls::is_quick(call),
+            Request::RedisTransaction { calls, .. } => !calls.iter().all(redis_calls::is_quick),
+            Request::Txn(call) => match &**call {
+                TxnCall::Decide { request, .. } => Shard::waits_with_latches(request),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Figures of the shard; those of its log are its owner's to add.
     pub fn stats(&self, clock_ms: u64) -> Result<crate::op::kv::Stats> {
         let now_ms = self.advance_now(clock_ms);

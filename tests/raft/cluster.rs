@@ -372,6 +372,19 @@ impl Cluster {
         self.nodes[&id].shard.get()?.execute(request, 1_000_000).map(|answer| answer.response)
     }
 
+    /// Evaluates a read on a node in its session and gives the answer as a node does: once what it
+    /// rests on has committed, and the node is sure that it has led all the while.
+    pub(crate) async fn read_confirmed_on(&self, id: u64, request: Request) -> Result<Response> {
+        let group = &self.nodes[&id].group;
+        let session = group.sessions().map_or(0, |sessions| *sessions.borrow());
+        if session == 0 {
+            return Err(Error::new(ErrorKind::Unavailable, "another leads"));
+        }
+        let response = self.execute_on(id, request).await?;
+        group.confirm_session(session, Consistency::Linearizable, Duration::from_secs(2)).await?;
+        Ok(response)
+    }
+
     pub(crate) fn flush(&self, id: u64) {
         if let Some(node) = self.nodes.get(&id) {
             node.shard.get().unwrap().engine().flush_all().unwrap();

@@ -7,7 +7,7 @@ use arqondb::base::CfId;
 use arqondb::op::{Request, Response};
 use arqondb::raft::{Consistency, NodeId};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 fn get() -> Request {
@@ -106,4 +106,54 @@ fn a_write_after_a_rest_is_as_quick_as_any() {
         }
         cluster.stop().await;
     });
+}
+
+/// As `pipeline::run` does it: an answer that rests on what is pending is given when that commits,
+/// and nobody is asked whether this replica still leads. Holds as long as the task that closes the
+/// session runs before the one that applies: so it is here, with one thread and tasks in turn.
+#[test]
+fn a_read_that_rests_on_what_another_leader_committed_is_not_stale() {
+    let (mut stale, mut told) = (Vec::new(), 0);
+    let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
+    for seed in 0..60 {
+        runtime().block_on(async {
+            let cluster = Cluster::start(3, seed).await;
+            cluster.execute(|| put("k", "old", 1)).await.unwrap();
+            let old = cluster.leader().await;
+            let others: BTreeSet<u64> = (1..=3).filter(|id| *id != old).collect();
+            // Its entry arrives at the others, and their answers do not.
+            for other in &others {
+                cluster.net.cut(NodeId(*other), NodeId(old));
+            }
+            let write = cluster.execute_on(old, put("k", "pending", 2));
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                for other in &others {
+                    cluster.net.cut_both(NodeId(*other), NodeId(old));
+                }
+                // Another leads, commits that entry as its predecessor's, and overwrites it.
+                cluster.execute_among(&others, || put("k", "new", 3)).await.unwrap();
+                // "new" is acknowledged. A read begins, at the node that led.
+                let read = cluster.read_confirmed_on(old, get());
+                let heal = async {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    cluster.net.heal();
+                };
+                tokio::join!(read, heal).0
+            };
+            let (_, read) = tokio::join!(write, cut);
+            if let Err(error) = &read {
+                *kinds.entry(error.to_string()).or_insert(0) += 1;
+            }
+            if let Ok(Response::Entry(Some(entry))) = read {
+                told += 1;
+                if &entry.value[..] != b"new" {
+                    stale.push((seed, String::from_utf8_lossy(&entry.value).into_owned()));
+                }
+            }
+            cluster.stop().await;
+        });
+    }
+    println!("{told} reads were answered, stale: {stale:?}; others: {kinds:?}");
+    assert!(stale.is_empty(), "{stale:?}");
 }

@@ -134,3 +134,24 @@ fn a_replica_whose_log_or_folder_was_lost_is_refused() {
         cluster.stop().await;
     });
 }
+
+#[test]
+fn what_a_crash_left_of_a_removal_is_gone_after_the_next_start() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3, 1).await;
+        let leader = cluster.leader().await;
+        let follower = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.shut_down(follower).await;
+        let left = Path::new("/groups/group-9");
+        let disk = cluster.disk(follower);
+        disk.create_dir_all(left).unwrap();
+        for name in ["REMOVED", "000001.sst"] {
+            disk.create(&left.join(name)).unwrap();
+        }
+        cluster.restart(follower).await;
+        assert!(!cluster.live_disk(follower).exists(left));
+        cluster.execute(|| put("k", "v", 1)).await.unwrap();
+        cluster.converge().await;
+        cluster.stop().await;
+    });
+}

@@ -24,7 +24,11 @@ Examples:
       --peers http://10.0.0.5:8379,http://10.0.0.6:8379,http://10.0.0.7:8379
 
 The same --peers at each of them; the first begins the group. A new cluster is brought to life by
-`arqon cluster init`. Ctrl-C or SIGTERM stops it cleanly.")]
+`arqon cluster init`. Ctrl-C or SIGTERM stops it cleanly.
+
+Keep its folder. Do not start a server whose folder was lost with an empty one under its old number:
+it may have voted and acknowledged what it no longer knows, and changes that were acknowledged may be
+lost. As long as a majority of the others runs, the cluster goes on without it.")]
 pub struct Meta {
     #[command(flatten)]
     settings: Flags<MetaSettings>,

@@ -147,6 +147,7 @@ impl Node {
         tokio::select! {
             asked = until_asked(&mut signals, &mut tasks) => asked?,
             () = tell_troubles(&member, context) => {}
+            error = member.failed() => return Err(error.into()),
         }
         context.say("stopping: handing over what this node leads");
         unless_pressed(&mut signals, async {

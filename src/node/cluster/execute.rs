@@ -5,6 +5,7 @@ use crate::catalog::{ShardId, View};
 use crate::env::Pool;
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
+use crate::node::gate::Gate;
 use crate::node::pipeline::{self, Execution};
 use crate::op::Request;
 use crate::op::kv::Stats;
@@ -30,6 +31,10 @@ struct Leading<'a> {
 impl Execution for Leading<'_> {
     fn shard(&self) -> &Arc<Shard> {
         &self.shard
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.running.gate
     }
 
     fn now_ms(&self) -> u64 {
@@ -60,23 +65,19 @@ impl Execution for Leading<'_> {
 
     async fn confirm(&self) -> Result<()> {
         let group = &self.running.group;
-        let mut ready = group.ready_to_read(self.consistency, self.patience).await;
-        if ready.is_err() && self.consistency == Consistency::Lease {
+        let mut leads = group.confirm_session(self.session, self.consistency, self.patience).await;
+        if leads.is_err() && self.consistency == Consistency::Lease {
             // It has run out: a majority says whether this is still the leader.
-            ready = group.ready_to_read(Consistency::Linearizable, self.patience).await;
+            let consistency = Consistency::Linearizable;
+            leads = group.confirm_session(self.session, consistency, self.patience).await;
         }
         // Whoever asked may ask another replica.
-        ready.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
+        leads.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
         if self.shard.engine().part_epoch().max(1) != self.epoch {
             let message = "the shard was split meanwhile; try again";
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
-        if self.running.session() == self.session {
-            return Ok(());
-        }
-        // Another may have led, and written, between the evaluation and now.
-        let message = "this node lost the lead of the shard meanwhile; try again";
-        Err(Error::new(ErrorKind::Unavailable, message))
+        Ok(())
     }
 }
 

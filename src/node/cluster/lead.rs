@@ -92,7 +92,9 @@ impl Inner {
         let handed = led.iter().map(|replica| async move {
             let status = replica.group.status();
             let able = status.matched.iter().filter(|(id, _)| {
-                **id != status.replica && status.voters.iter().any(|set| set.contains(id))
+                **id != status.replica
+                    && status.answering.contains(id)
+                    && status.voters.iter().any(|set| set.contains(id))
             });
             if let Some((to, _)) = able.max_by_key(|(_, at)| **at) {
                 _ = replica.group.transfer_leader(*to, TRANSFER).await;
@@ -106,7 +108,9 @@ impl Inner {
 fn members(status: &GroupStatus) -> Members {
     let mut matched: Vec<(u64, u64)> =
         status.matched.iter().filter_map(|(id, at)| Some((at.as_ref().copied()?, *id))).collect();
-    matched.retain(|(at, _)| at + LAG_MAX >= status.last.unwrap_or(0));
+    // One that was up to date and does not answer could take nothing.
+    let answers = |id: &u64| *id == status.replica || status.answering.contains(id);
+    matched.retain(|(at, id)| at + LAG_MAX >= status.last.unwrap_or(0) && answers(id));
     matched.sort_unstable_by(|a, b| b.cmp(a));
     Members {
         own: ReplicaId(status.replica),

@@ -3,8 +3,8 @@
 use crate::base::{Error, ErrorKind, NodeId, Result};
 use crate::catalog::records::NodeProfile;
 use crate::catalog::{Action, FORMAT_VERSION, Outcome, View};
-use crate::env::Pool;
 use crate::env::disk::FileLock;
+use crate::env::{Disk, Pool};
 use crate::log::{Log, LogOptions, RecordRef};
 use crate::lsm::BlockCache;
 use crate::node::cluster::copies::Copies;
@@ -17,16 +17,23 @@ use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// Threads for requests that read much, and for what groups do that may wait for the disk.
+/// Threads for requests that read much.
 const SLOW_THREADS: usize = 4;
+/// Threads for what groups do that may wait for the disk. None of them waits for a request, some of
+/// which wait for groups.
+const GROUP_THREADS: usize = 2;
 /// How long the metadata plane may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the log has failed.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A node of a cluster. Clones share it; [`Member::stop`] ends it.
 #[derive(Clone)]
@@ -70,6 +77,7 @@ impl Member {
     pub async fn open(options: MemberOptions) -> Result<Member> {
         let disk = options.disk.clone();
         let (lock, mut identity) = identity::claim(&*disk, &options.dir, &options.seeds)?;
+        must_have_log(&*disk, &options.dir, &identity)?;
         let mut recovered = Recoveries::default();
         let log_options = LogOptions {
             sync: options.sync,
@@ -94,7 +102,7 @@ impl Member {
 
         let links = Links::new(self::hello(&identity), options.link.clone());
         let slow = options.workers.pool("arqon-slow", SLOW_THREADS);
-        let work = Work::Pool(slow.clone());
+        let work = Work::Pool(options.workers.pool("arqon-groups", GROUP_THREADS));
         let nonce = options.seeds.next_seed();
         let mut host_options = HostOptions::new(options.dir.join("groups"), work, nonce);
         host_options.log_bytes_max = options.log_bytes_max;
@@ -148,6 +156,21 @@ impl Member {
         self.inner.replicas.troubles()
     }
 
+    /// Waits until the node can go on no more, and says why: its log has failed.
+    pub async fn failed(&self) -> Error {
+        loop {
+            if let Some(error) = self.inner.host.log_failed() {
+                let message = format!(
+                    "the log in {} takes nothing any more, so this node ends: {error}; see to its \
+                     disk, and start it again",
+                    self.inner.options.dir.display()
+                );
+                return Error::new(error.kind(), message);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
     /// Hands over what it leads, as far as others can take it, and ends: what was answered is on
     /// disk.
     pub async fn stop(&self) {
@@ -175,6 +198,22 @@ impl Inner {
             self.host.receive(NodeId(from.node), class, body);
         }
     }
+}
+
+/// A node that has a number has a log: it may have voted and acknowledged in what is gone.
+fn must_have_log(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<()> {
+    let log = dir.join("log");
+    if identity.node == 0 || disk.exists(&log) && !disk.list(&log)?.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is gone, and with it what node {} has acknowledged; remove node {} from the cluster, and \
+         start a new one in an empty folder",
+        log.display(),
+        identity.node,
+        identity.node
+    );
+    Err(Error::new(ErrorKind::Refused, message))
 }
 
 pub(super) fn hello(identity: &Identity) -> Hello {
@@ -218,7 +257,11 @@ async fn register(
             Ok(applied) => match applied.outcome {
                 Outcome::Node(node) => {
                     let deadline = Instant::now() + PATIENCE;
-                    let view = meta.wait_for(deadline, |view| view.cluster().is_some()).await?;
+                    // What an older copy says of replicas here may be of those before them.
+                    let is_new = |view: &View| {
+                        view.cluster().is_some() && view.revision() >= applied.revision
+                    };
+                    let view = meta.wait_for(deadline, is_new).await?;
                     let cluster = view.cluster().map(|c| c.id).unwrap_or_default();
                     if identity.cluster != [0; 16] && identity.cluster != cluster {
                         return Err(another_cluster());
@@ -301,5 +344,26 @@ async fn tend(node: Weak<Inner>) {
             };
             _ = crate::node::pipeline::on(&inner.slow, job).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimDisk;
+
+    #[test]
+    fn a_node_that_has_a_number_and_lost_its_log_is_refused() {
+        let (disk, dir) = (SimDisk::new(), Path::new("/node"));
+        let new = Identity { incarnation: 1, node: 0, cluster: [0; 16] };
+        let known = Identity { node: 3, cluster: [1; 16], ..new };
+        must_have_log(&disk, dir, &new).unwrap();
+        let refused = must_have_log(&disk, dir, &known).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused);
+        assert!(refused.message().contains("remove node 3"), "{refused}");
+        disk.create_dir_all(&dir.join("log")).unwrap();
+        assert!(must_have_log(&disk, dir, &known).is_err(), "an empty one is none");
+        disk.create(&dir.join("log/1")).unwrap();
+        must_have_log(&disk, dir, &known).unwrap();
     }
 }

@@ -1,22 +1,30 @@
 //! What runs here, brought in line with the catalog.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::catalog::records::{Role, Shard as Record};
+use crate::catalog::records::{Replica, Role, Shard as Record};
 use crate::catalog::{NodeId, ShardId, View};
 use crate::lsm::{Engine, EngineOptions};
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::stale::Fresh;
+use crate::node::gate::Gate;
 use crate::raft::{Group, ShardHandle};
 use crate::shard::{Shard, ShardOptions, Ticket};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Between two beginnings of a replica that goes on stopping, at first and at most.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// A replica that runs here.
 #[derive(Clone)]
 pub(super) struct Running {
     pub(super) group: Group,
     pub(super) handle: ShardHandle,
+    pub(super) gate: Arc<Gate>,
     sessions: watch::Receiver<u64>,
     /// The shard as the catalog had it when that was last looked at.
     pub(super) record: Record,
@@ -52,6 +60,13 @@ pub type Troubles = BTreeMap<ShardId, String>;
 pub(super) struct Replicas {
     running: Mutex<BTreeMap<ShardId, Running>>,
     troubles: watch::Sender<Troubles>,
+    again: Mutex<BTreeMap<ShardId, Again>>,
+}
+
+/// When a replica that has stopped is begun again.
+struct Again {
+    at: Instant,
+    pause: Duration,
 }
 
 impl Replicas {
@@ -74,6 +89,21 @@ impl Replicas {
             }
             None => troubles.remove(&shard).is_some(),
         });
+    }
+
+    /// Whether a replica that has stopped by itself is to be begun again now: at once, and later and
+    /// later if it goes on stopping.
+    fn may_begin_again(&self, shard: ShardId) -> bool {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let next = match again.get(&shard) {
+            Some(last) if now < last.at => return false,
+            // It has run well for longer than it ever was waited for.
+            Some(last) if now < last.at + 2 * PAUSE_MAX => (2 * last.pause).min(PAUSE_MAX),
+            _ => PAUSE_MIN,
+        };
+        again.insert(shard, Again { at: now + next, pause: next });
+        true
     }
 
     /// The replica of a shard.
@@ -115,8 +145,9 @@ impl Inner {
             let Some(replica) = record.replicas.iter().find(|r| r.node.0 == own) else { continue };
             let running = self.replicas.get(record.id);
             let trouble = match running {
-                // It was removed, and another came here, between two looks.
-                Some(running) if running.group.replica() != replica.id.0 => {
+                // It was removed, and another came here, between two looks. Ids only rise: one below
+                // is of a copy of the catalog that lags behind.
+                Some(running) if running.group.replica() < replica.id.0 => {
                     self.replicas.map().remove(&record.id);
                     let begun = self.begin(record, replica.id.0).await;
                     all_well &= begun.is_ok();
@@ -127,7 +158,15 @@ impl Inner {
                     if let Some(kept) = self.replicas.map().get_mut(&record.id) {
                         kept.record = record.clone();
                     }
-                    running.group.status().stopped
+                    match running.group.status().stopped {
+                        Some(_) if self.replicas.may_begin_again(record.id) => {
+                            self.replicas.map().remove(&record.id);
+                            let begun = self.begin(record, replica.id.0).await;
+                            all_well &= begun.is_ok();
+                            begun.err().map(|error| error.to_string())
+                        }
+                        stopped => stopped,
+                    }
                 }
                 None if self.awaits_split(record) => {
                     all_well = false;
@@ -158,9 +197,15 @@ impl Inner {
     async fn begin(self: &Arc<Self>, record: &Record, replica: u64) -> Result<()> {
         let group = record.id.group();
         let known = self.host.replicas().into_iter().find(|(id, _)| *id == group);
-        if known.is_some_and(|(_, known)| known != replica) {
-            // One that was removed while this node was away.
-            self.host.remove(group).await?;
+        match known {
+            // One that was removed while this node was away. Ids only rise.
+            Some((_, known)) if known < replica => self.host.remove(group).await?,
+            Some((_, known)) if known > replica => {
+                let message = format!("replica {known} is here, and the catalog here lags behind");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            // One that has stopped, or that was begun and not to the end.
+            _ => self.host.stop(group).await,
         }
         let is_new = known.is_none_or(|(_, known)| known != replica);
         let node = Arc::downgrade(self);
@@ -191,7 +236,8 @@ impl Inner {
         running.set_places(places(record));
         // The first of a new shard's begins its group, again if it was stopped before it had;
         // whoever comes later is told by its leader.
-        let first = record.replicas.first().is_some_and(|first| first.id.0 == replica);
+        let is_ours = |first: &Replica| first.id.0 == replica && first.role == Role::Voter;
+        let first = record.replicas.first().is_some_and(is_ours);
         if first && record.leader.is_none() && record.epoch.range == 1 {
             let voters = record.replicas.iter().filter(|r| r.role == Role::Voter).map(|r| r.id.0);
             running.initialize(voters.collect()).await?;
@@ -201,6 +247,7 @@ impl Inner {
         let running = Running {
             group: running,
             handle,
+            gate: Arc::default(),
             sessions,
             record: record.clone(),
             families: Ticket::default(),
@@ -213,4 +260,31 @@ impl Inner {
 
 fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {
     record.replicas.iter().map(|replica| (replica.id.0, NodeId(replica.node.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_goes_on_stopping_is_begun_later_and_later() {
+        let (replicas, began) = (Replicas::default(), Instant::now());
+        let mut begun = Vec::new();
+        for second in 0..200 {
+            if replicas.may_begin_again(ShardId(1)) {
+                begun.push(second);
+            }
+            assert_eq!(replicas.may_begin_again(ShardId(2)), second == 0 || second == 199);
+            if second == 0 {
+                replicas.again.lock().unwrap().get_mut(&ShardId(2)).unwrap().at =
+                    began + Duration::from_secs(199);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(begun, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+        tokio::time::advance(3 * PAUSE_MAX).await;
+        assert!(replicas.may_begin_again(ShardId(1)) && !replicas.may_begin_again(ShardId(1)));
+        tokio::time::advance(PAUSE_MIN).await;
+        assert!(replicas.may_begin_again(ShardId(1)), "it had run well for long");
+    }
 }

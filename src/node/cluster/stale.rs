@@ -11,6 +11,7 @@ use crate::catalog::View;
 use crate::env::{Clock, Pool};
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
+use crate::node::gate::Gate;
 use crate::node::pipeline::{self, Execution};
 use crate::op::kv::Stats;
 use crate::op::route::is_read;
@@ -47,6 +48,7 @@ impl Fresh {
 /// A replica that is fresh enough, for one pipeline of reads.
 struct Following<'a> {
     shard: Arc<Shard>,
+    gate: Arc<Gate>,
     slow: &'a Pool,
     clock: &'a dyn Clock,
 }
@@ -54,6 +56,10 @@ struct Following<'a> {
 impl Execution for Following<'_> {
     fn shard(&self) -> &Arc<Shard> {
         &self.shard
+    }
+
+    fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     fn now_ms(&self) -> u64 {
@@ -105,7 +111,8 @@ impl Inner {
         };
         match shard {
             Ok(shard) => {
-                let on = Following { shard, slow: &self.slow, clock: &*self.options.clock };
+                let (gate, clock) = (running.gate.clone(), &*self.options.clock);
+                let on = Following { shard, gate, slow: &self.slow, clock };
                 Some(self.answer(&on, call.requests.clone()).await)
             }
             Err(error) => stopped(Stop::NotDone(error)),

@@ -105,7 +105,7 @@ pub struct MetaClient {
 struct Inner {
     options: LinkOptions,
     links: Vec<Link>,
-    /// Who answered last.
+    /// Who is asked first: who answered last, or who stands behind one that did not.
     last: AtomicUsize,
     client: u64,
     next: AtomicU64,
@@ -196,8 +196,14 @@ impl MetaClient {
     /// # Errors
     /// The catalog's, if it refuses; `Unknown` if no answer came until `deadline`.
     pub async fn propose(&self, action: Action, deadline: Instant) -> Result<Applied> {
-        let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        let id = Some(RequestId { client: self.inner.client, request });
+        // A heartbeat may be told twice, and the catalog remembers only so many requests.
+        let id = match action {
+            Action::Heartbeat { .. } => None,
+            _ => {
+                let request = self.inner.next.fetch_add(1, Ordering::Relaxed);
+                Some(RequestId { client: self.inner.client, request })
+            }
+        };
         let command = Bytes::from(encode_command(&Command { now_ms: 0, id, action })?);
         let mut sent = false;
         loop {
@@ -249,7 +255,7 @@ impl MetaClient {
 }
 
 impl Inner {
-    /// Asks one metadata node after the other, the one that answered last first.
+    /// Asks one metadata node after the other, the one that answered last first, if it did.
     async fn ask(
         &self,
         method: u16,
@@ -267,7 +273,11 @@ impl Inner {
                     self.last.store(at, Ordering::Relaxed);
                     return Ok(body);
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    // Whoever asks next loses no time with it.
+                    self.last.store((at + 1) % self.links.len(), Ordering::Relaxed);
+                    failed = Some(error);
+                }
             }
         }
         let none = || CallError::NotSent(Error::invalid("there is no metadata node"));

@@ -18,6 +18,8 @@ use crate::rpc::ops::{
 use bytes::Bytes;
 
 const VERSION: u8 = 1;
+/// Requests of one call at most. Some take a byte each, and a hundred times that in memory.
+const REQUESTS_MAX: usize = 1 << 20;
 
 /// How fresh reads must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,6 +130,9 @@ pub fn decode_call(body: &Bytes) -> Result<ShardCall> {
         kind => return Err(cut.unknown(kind.into())),
     };
     let count = cut.count(1)?;
+    if count > REQUESTS_MAX {
+        return Err(cut.malformed());
+    }
     let mut requests = Vec::with_capacity(count.min(1024));
     for _ in 0..count {
         requests.push(read_request(&mut cut)?);
