@@ -2,7 +2,7 @@
 
 use crate::base::{Error, ErrorKind, NodeId, Result};
 use crate::catalog::records::NodeProfile;
-use crate::catalog::{Action, FORMAT_VERSION, Outcome, View};
+use crate::catalog::{Action, FORMAT_VERSION, Outcome, ShardId, View};
 use crate::env::Pool;
 use crate::env::disk::FileLock;
 use crate::log::{Log, LogOptions, RecordRef};
@@ -12,7 +12,7 @@ use crate::node::cluster::identity::{self, Identity};
 use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::{Replicas, Troubles};
 use crate::node::cluster::report;
-use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
+use crate::raft::{Class, Group, Host, HostOptions, Peers, Recoveries, ShardHandle, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
@@ -135,6 +135,12 @@ impl Member {
         self.inner.meta.view()
     }
 
+    /// The replicas that run here: their shards, their groups, and what holds their records.
+    pub fn running(&self) -> Vec<(ShardId, Group, ShardHandle)> {
+        let all = self.inner.replicas.all().into_iter();
+        all.map(|replica| (replica.record.id, replica.group, replica.handle)).collect()
+    }
+
     /// The client of the metadata plane.
     pub fn meta(&self) -> &MetaClient {
         &self.inner.meta
@@ -215,7 +221,9 @@ async fn register(
             Ok(applied) => match applied.outcome {
                 Outcome::Node(node) => {
                     let deadline = Instant::now() + PATIENCE;
-                    let view = meta.wait_for(deadline, |view| view.cluster().is_some()).await?;
+                    let view = meta.wait_for(deadline, |view| view.cluster().is_some()).await;
+                    // The changes come from a metadata node that cannot be reached just now.
+                    let Ok(view) = view else { continue };
                     let cluster = view.cluster().map(|c| c.id).unwrap_or_default();
                     if identity.cluster != [0; 16] && identity.cluster != cluster {
                         return Err(another_cluster());
