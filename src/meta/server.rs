@@ -145,6 +145,11 @@ impl Meta {
         self.inner.view()
     }
 
+    /// The group of the metadata nodes, as this one has it.
+    pub fn group(&self) -> &Group {
+        &self.inner.group
+    }
+
     /// Whether this one leads.
     pub fn leads(&self) -> bool {
         self.inner.leads()

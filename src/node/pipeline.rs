@@ -124,8 +124,20 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
             self::on(on.slow(), job).await
         }
         request => {
+            // Not on the pool: it would hold a thread for as long as no majority can be reached.
+            let placed = on.shard().placed();
+            if !on.shard().is_committed(placed) {
+                on.commit(placed).await;
+            }
+            if on.shard().is_pending(placed) {
+                let message = "what was written before is not committed yet; try again";
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
             let (shard, now_ms) = (on.shard().clone(), on.now_ms());
             let job = move || {
+                if let Request::Scan(scan) = &request {
+                    return shard.scan_committed(scan, now_ms);
+                }
                 shard.engine().wait_for_room()?;
                 shard.execute(request, now_ms)
             };

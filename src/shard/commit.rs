@@ -443,6 +443,11 @@ impl Shard {
         }
     }
 
+    /// What rests on everything placed so far.
+    pub fn placed(&self) -> Ticket {
+        self.commits.placed()
+    }
+
     /// Waits until everything placed is committed, so that the engine alone holds the present.
     pub(crate) fn barrier(self: &Arc<Self>) -> Result<()> {
         if self.overlay.is_empty() {

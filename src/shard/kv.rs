@@ -198,6 +198,12 @@ fn meta_for(txn: &mut Transaction<'_>, cf: CfId, key: &[u8], expiry: Expiry) -> 
 }
 
 fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
+    shard.barrier()?;
+    committed_page(shard, scan, now_ms)
+}
+
+/// A page of what is committed.
+pub(crate) fn committed_page(shard: &Shard, scan: &Scan, now_ms: u64) -> Result<Answer> {
     check_family(shard, scan.cf)?;
     if scan.limit > SCAN_LIMIT_MAX {
         return Err(Error::invalid(format!(
@@ -205,7 +211,6 @@ fn page(shard: &Arc<Shard>, scan: &Scan, now_ms: u64) -> Result<Answer> {
             scan.limit
         )));
     }
-    shard.barrier()?;
     let limit = if scan.limit == 0 { SCAN_LIMIT_DEFAULT } else { scan.limit } as usize;
     let mut lower = scan.start.clone().max(scan.prefix.clone());
     let mut upper = lesser_end(prefix_end(&scan.prefix), &scan.end);

@@ -143,6 +143,15 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::execute`] of a scan, for whoever has waited until [`Shard::placed`] was
+    /// committed: this waits for no commit.
+    ///
+    /// # Errors
+    /// As [`Shard::execute`].
+    pub fn scan_committed(&self, scan: &crate::op::kv::Scan, clock_ms: u64) -> Result<Answer> {
+        kv::committed_page(self, scan, self.advance_now(clock_ms))
+    }
+
     /// Executes calls that [`Shard::may_share`], in order and each as if alone, and places what
     /// they write as one batch.
     pub fn execute_together<'c>(

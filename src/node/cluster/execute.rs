@@ -15,6 +15,10 @@ use crate::shard::{Shard, Ticket};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long one that has just been elected may take to be ready, before who asks is sent away: the
+/// time that a hand-over is noticed for.
+const OPENING: Duration = Duration::from_millis(150);
+
 /// A replica that leads, for one pipeline.
 struct Leading<'a> {
     shard: Arc<Shard>,
@@ -90,12 +94,15 @@ impl Inner {
             return ShardAnswer { answers: Vec::new(), stop: Some(Stop::NotDone(error)) };
         }
         let view = self.meta.view();
-        if let Some(answer) = self.execute_stale(&call, &view, patience).await {
+        if let Some(answer) = self.execute_stale(&call, &view, patience, false).await {
             return answer;
         }
-        let (running, session) = match self.leading(&call, &view) {
+        let (running, session) = match self.leading(&call, &view, patience).await {
             Ok(leading) => leading,
-            Err(stop) => return ShardAnswer { answers: Vec::new(), stop: Some(stop) },
+            Err(stop) => {
+                let stale = self.execute_stale(&call, &view, patience, true).await;
+                return stale.unwrap_or(ShardAnswer { answers: Vec::new(), stop: Some(stop) });
+            }
         };
         let shard = match running.handle.get() {
             Ok(shard) => shard,
@@ -155,19 +162,28 @@ impl Inner {
         running.ok_or_else(|| Stop::WrongEpoch { covering: facts(view) })
     }
 
-    fn leading(&self, call: &ShardCall, view: &View) -> Result<(Running, u64), Stop> {
+    async fn leading(
+        &self,
+        call: &ShardCall,
+        view: &View,
+        patience: Duration,
+    ) -> Result<(Running, u64), Stop> {
         let running = self.replica_of(call, view)?;
-        let session = running.session();
+        let mut session = running.session();
+        if session == 0 {
+            let leader = running.leader();
+            if leader != Some(self.identity.node) {
+                return Err(Stop::NotLeader { leader });
+            }
+            session = running.opening(patience.min(OPENING)).await;
+        }
         if session != 0 {
             return Ok((running, session));
         }
-        match running.leader() {
-            Some(leader) if leader == self.identity.node => Err(Stop::NotDone(Error::new(
-                ErrorKind::Unavailable,
-                "this node has just been elected and is not ready yet; try again soon",
-            ))),
-            leader => Err(Stop::NotLeader { leader }),
-        }
+        Err(Stop::NotDone(Error::new(
+            ErrorKind::Unavailable,
+            "this node has just been elected and is not ready yet; try again soon",
+        )))
     }
 }
 

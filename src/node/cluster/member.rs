@@ -2,7 +2,7 @@
 
 use crate::base::{Error, ErrorKind, NodeId, Result};
 use crate::catalog::records::NodeProfile;
-use crate::catalog::{Action, FORMAT_VERSION, Outcome, View};
+use crate::catalog::{Action, FORMAT_VERSION, Outcome, ShardId, View};
 use crate::env::disk::FileLock;
 use crate::env::{Disk, Pool};
 use crate::log::{Log, LogOptions, RecordRef};
@@ -13,7 +13,7 @@ use crate::node::cluster::options::MemberOptions;
 use crate::node::cluster::replicas::{Replicas, Troubles};
 use crate::node::cluster::report;
 use crate::node::cluster::split::Splitting;
-use crate::raft::{Class, Host, HostOptions, Peers, Recoveries, Work};
+use crate::raft::{Class, Group, Host, HostOptions, Peers, Recoveries, ShardHandle, Work};
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
@@ -146,6 +146,12 @@ impl Member {
         self.inner.meta.view()
     }
 
+    /// The replicas that run here: their shards, their groups, and what holds their records.
+    pub fn running(&self) -> Vec<(ShardId, Group, ShardHandle)> {
+        let all = self.inner.replicas.all().into_iter();
+        all.map(|replica| (replica.record.id, replica.group, replica.handle)).collect()
+    }
+
     /// The client of the metadata plane.
     pub fn meta(&self) -> &MetaClient {
         &self.inner.meta
@@ -261,7 +267,9 @@ async fn register(
                     let is_new = |view: &View| {
                         view.cluster().is_some() && view.revision() >= applied.revision
                     };
-                    let view = meta.wait_for(deadline, is_new).await?;
+                    let view = meta.wait_for(deadline, is_new).await;
+                    // The changes come from a metadata node that cannot be reached just now.
+                    let Ok(view) = view else { continue };
                     let cluster = view.cluster().map(|c| c.id).unwrap_or_default();
                     if identity.cluster != [0; 16] && identity.cluster != cluster {
                         return Err(another_cluster());

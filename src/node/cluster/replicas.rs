@@ -40,6 +40,14 @@ impl Running {
         *self.sessions.borrow()
     }
 
+    /// The session that opens within `patience`, 0 if none does: one that has just been elected first
+    /// applies what was committed before it.
+    pub(super) async fn opening(&self, patience: Duration) -> u64 {
+        let mut sessions = self.sessions.clone();
+        let opened = tokio::time::timeout(patience, sessions.wait_for(|session| *session != 0));
+        opened.await.map_or(0, |session| session.map_or(0, |session| *session))
+    }
+
     /// The version of its slots that this replica has come to.
     pub(super) fn epoch(&self) -> u64 {
         self.handle.get().map_or(1, |shard| shard.engine().part_epoch().max(1))

@@ -85,12 +85,13 @@ impl Execution for Following<'_> {
 
 impl Inner {
     /// Executes a call of reads that may be stale on this node's replica; `None` if it is another
-    /// call, or for the leader, who needs no leave.
+    /// call, or for the leader, who needs no leave (and is asked again if it has just lost its lead).
     pub(super) async fn execute_stale(
         &self,
         call: &ShardCall,
         view: &View,
         patience: Duration,
+        though_it_leads: bool,
     ) -> Option<ShardAnswer> {
         let Freshness::Stale { bound_ms } = call.freshness else { return None };
         let stopped = |stop| Some(ShardAnswer { answers: Vec::new(), stop: Some(stop) });
@@ -98,7 +99,7 @@ impl Inner {
             Ok(running) => running,
             Err(stop) => return stopped(stop),
         };
-        if running.session() != 0 || !call.requests.iter().all(is_read) {
+        if !call.requests.iter().all(is_read) || !though_it_leads && running.session() != 0 {
             return None;
         }
         let bound = Duration::from_millis(bound_ms);

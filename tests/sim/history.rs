@@ -1,0 +1,140 @@
+//! What clients did and were told.
+
+use arqondb::op::kv::RequestId;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Names a value that is written once; 0 is no value.
+pub(crate) type Token = u64;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody knows: it may take effect at any later time, or never.
+    Open,
+    /// It was answered then.
+    Done(u64),
+    /// It had no effect, and never will have.
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Register {
+    Read(Token),
+    Write(Token),
+    /// Writes the second if the first stands there, and did.
+    Swapped(Token, Token),
+    /// Did not, since the second stands there.
+    Kept(Token, Token),
+}
+
+/// A request of a register.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RegisterOp {
+    pub(crate) begun: u64,
+    pub(crate) fate: Fate,
+    pub(crate) what: Register,
+    /// The request before it in its pipeline.
+    pub(crate) after: Option<usize>,
+}
+
+/// A token that is to stand once in a list, however often it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Append {
+    pub(crate) list: usize,
+    pub(crate) begun: u64,
+    /// When it was first said to be there.
+    pub(crate) done: Option<u64>,
+    /// Attempts of which nobody knows, or that are under way.
+    pub(crate) open: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Seen<T> {
+    pub(crate) begun: u64,
+    pub(crate) done: u64,
+    pub(crate) what: T,
+}
+
+/// A command that counts, and is not repeated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Count {
+    pub(crate) begun: u64,
+    pub(crate) fate: Fate,
+    pub(crate) value: i64,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub(crate) registers: BTreeMap<usize, Vec<RegisterOp>>,
+    /// The sequence number with which each value of a register was seen.
+    pub(crate) seqs: BTreeMap<(usize, Token), u64>,
+    pub(crate) appends: BTreeMap<Token, Append>,
+    pub(crate) lists: Vec<Seen<(usize, Vec<Token>)>>,
+    pub(crate) counts: BTreeMap<usize, Vec<Count>>,
+    /// Insertions into the set.
+    pub(crate) inserts: BTreeMap<Token, (u64, Fate)>,
+    pub(crate) scans: Vec<Seen<Vec<Token>>>,
+    /// Appends that others may send once more.
+    pub(crate) known: Vec<(RequestId, usize, Token)>,
+    pub(crate) requests: u64,
+    pub(crate) unknown: u64,
+    pub(crate) failed: u64,
+    next: Token,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct History(Arc<Mutex<Inner>>);
+
+impl History {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        let mut inner = self.inner();
+        inner.next += 1;
+        inner.next
+    }
+
+    /// A request of a register begins; gives its place.
+    pub(crate) fn begin(
+        &self,
+        register: usize,
+        begun: u64,
+        what: Register,
+        after: Option<usize>,
+    ) -> usize {
+        let mut inner = self.inner();
+        inner.requests += 1;
+        let ops = inner.registers.entry(register).or_default();
+        ops.push(RegisterOp { begun, fate: Fate::Open, what, after });
+        ops.len() - 1
+    }
+
+    pub(crate) fn end(&self, register: usize, at: usize, what: Register, fate: Fate) {
+        let mut inner = self.inner();
+        inner.tell(fate);
+        if let Some(op) = inner.registers.get_mut(&register).and_then(|ops| ops.get_mut(at)) {
+            op.what = what;
+            op.fate = fate;
+        }
+    }
+
+    /// A value of a register has one sequence number, whoever is asked.
+    pub(crate) fn note_seq(&self, register: usize, token: Token, seq: u64) {
+        let known = *self.inner().seqs.entry((register, token)).or_insert(seq);
+        assert_eq!(known, seq, "value {token} of register {register} has two sequence numbers");
+    }
+}
+
+impl Inner {
+    pub(crate) fn tell(&mut self, fate: Fate) {
+        match fate {
+            Fate::Open => self.unknown += 1,
+            Fate::Failed => self.failed += 1,
+            Fate::Done(_) => {}
+        }
+    }
+}

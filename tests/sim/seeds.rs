@@ -1,0 +1,177 @@
+//! Many seeds, each in a process of its own: what a program keeps for its whole life (hash keys,
+//! counters) is then the same at the start of each.
+
+use crate::run::{Report, run};
+use crate::time::SECOND;
+use crate::trace::Trace;
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The seed of the one simulation that a child is to run.
+const ONE: &str = "ARQON_SIM_SEED";
+/// How many seeds are run, and from which on.
+const MANY: &str = "ARQON_SIM_SEEDS";
+const FROM: &str = "ARQON_SIM_FROM";
+/// Simulated seconds of trouble in each.
+const LENGTH: &str = "ARQON_SIM_SECONDS";
+/// A file for what happened, in words.
+const WORDS: &str = "ARQON_SIM_TRACE";
+/// How many children run at a time.
+const AT_ONCE: &str = "ARQON_SIM_JOBS";
+/// How many seeds are run twice.
+const TWICE: &str = "ARQON_SIM_TWICE";
+
+fn setting(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok().map(|text| text.parse());
+    given.map_or(default, |n| n.unwrap_or_else(|_| panic!("{name} is no number")))
+}
+
+fn length() -> u64 {
+    setting(LENGTH, 40)
+}
+
+/// One simulation; what it came to is printed for whoever started it.
+#[test]
+fn one_seed() {
+    let seed = setting(ONE, 1);
+    // A task that panics does not end the program by itself.
+    std::panic::set_hook(Box::new(move |info| {
+        eprintln!("seed {seed}: {info}");
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            eprintln!("{}", std::backtrace::Backtrace::force_capture());
+        }
+        std::process::exit(3);
+    }));
+    let words = std::env::var_os(WORDS);
+    let trace = Trace::new(words.is_some());
+    let report = {
+        let trace = trace.clone();
+        // A search for an order of a register's requests is as deep as there are of them.
+        let thread = std::thread::Builder::new().stack_size(256 << 20);
+        let ran = thread.spawn(move || run(seed, length() * SECOND, &trace)).unwrap();
+        ran.join().unwrap()
+    };
+    if let (Some(file), Some(words)) = (words, trace.words()) {
+        std::fs::write(file, words).unwrap();
+    }
+    println!("{}", print(&report));
+}
+
+fn print(report: &Report) -> String {
+    format!(
+        "REPORT {:016x} {} {} {} {} {} {} {} {} {}",
+        report.hash,
+        report.events,
+        report.simulated_ms,
+        report.requests,
+        report.unknown,
+        report.failed,
+        report.faults,
+        report.starts,
+        report.steps,
+        report.looks
+    )
+}
+
+fn read(line: &str) -> Option<Report> {
+    let mut words = line.split("REPORT ").nth(1)?.split_whitespace();
+    let hash = u64::from_str_radix(words.next()?, 16).ok()?;
+    let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
+    let [events, simulated_ms, requests, unknown, failed, faults, starts, steps, looks] =
+        numbers.try_into().ok()?;
+    Some(Report {
+        hash,
+        events,
+        simulated_ms,
+        requests,
+        unknown,
+        failed,
+        faults,
+        starts,
+        steps,
+        looks,
+    })
+}
+
+/// Runs a seed in a child; what it came to, or what it said.
+fn run_child(seed: u64) -> Result<Report, String> {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "seeds::one_seed", "--nocapture", "--test-threads=1"]);
+    child.env(ONE, seed.to_string()).env(LENGTH, length().to_string());
+    let out = child.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    let report = said.lines().find_map(read).filter(|_| out.status.success());
+    report.ok_or_else(|| {
+        let told = String::from_utf8_lossy(&out.stderr);
+        format!(
+            "{told}\nrun it again: {ONE}={seed} {LENGTH}={} cargo test --test sim one_seed",
+            length()
+        )
+    })
+}
+
+/// Runs seeds, some at a time.
+fn run_all(seeds: &[u64]) -> BTreeMap<u64, Result<Report, String>> {
+    let (next, done) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
+    let at_once = setting(AT_ONCE, 2);
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let outcome = run_child(*seed);
+                    if let Err(told) = &outcome {
+                        eprintln!("seed {seed} failed\n{told}");
+                    }
+                    done.lock().unwrap().insert(*seed, outcome);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap()
+}
+
+#[test]
+fn whatever_befalls_a_cluster_its_answers_are_right() {
+    let from = setting(FROM, 1);
+    let seeds: Vec<u64> = (from..from + setting(MANY, 24)).collect();
+    let begun = Instant::now();
+    let outcomes = run_all(&seeds);
+    let reports: Vec<&Report> = outcomes.values().filter_map(|o| o.as_ref().ok()).collect();
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
+    println!(
+        "{} seeds: {:.1} simulated hours in {:.0} s, {} requests ({} unknown, {} refused), \
+         {} faults, {} starts of processes, {} steps of moves, {} messages and events",
+        reports.len(),
+        sum(|r| r.simulated_ms) as f64 / 3_600_000.0,
+        begun.elapsed().as_secs_f64(),
+        sum(|r| r.requests),
+        sum(|r| r.unknown),
+        sum(|r| r.failed),
+        sum(|r| r.faults),
+        sum(|r| r.starts),
+        sum(|r| r.steps),
+        sum(|r| r.events)
+    );
+    let hashes = reports.iter().fold(0u64, |all, r| all.rotate_left(1) ^ r.hash);
+    println!("trace of all: {hashes:016x}");
+    let bad: Vec<u64> =
+        outcomes.iter().filter(|(_, o)| o.is_err()).map(|(seed, _)| *seed).collect();
+    assert!(bad.is_empty(), "seeds {bad:?} failed");
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    let from = setting(FROM, 1) + 1_000_000;
+    let seeds: Vec<u64> = (from..from + setting(TWICE, 3)).collect();
+    let (first, second) = (run_all(&seeds), run_all(&seeds));
+    for (seed, report) in &first {
+        let report = report.as_ref().unwrap();
+        assert_eq!(Ok(report), second[seed].as_ref(), "seed {seed}");
+    }
+    let hashes: Vec<u64> = first.values().map(|report| report.as_ref().unwrap().hash).collect();
+    assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]));
+    println!("{} seeds, each twice: the same traces", hashes.len());
+}

@@ -1,0 +1,108 @@
+//! What a seed makes of a simulation: how large the cluster is, and what befalls it.
+
+use crate::time::{MS, SECOND};
+use arqondb::env::Rng;
+
+/// What may befall a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// A node's process is killed, or its host loses power.
+    CrashNode,
+    /// A metadata node's is.
+    CrashMeta,
+    /// A gateway's is, with its clients.
+    CrashGateway,
+    /// Every node's host loses power at once.
+    CrashAll,
+    /// A node or metadata node is ended in order and started again.
+    Restart,
+    /// A process does not run for a while.
+    Pause,
+    /// One host hears nobody and is heard by nobody.
+    Isolate,
+    /// The hosts fall into two parts.
+    Halves,
+    /// Some ways lead nowhere; those back do.
+    OneWay,
+    /// Two parts that only one host connects.
+    Bridge,
+    /// Connections break.
+    Reset,
+    /// A disk takes long to sync.
+    SlowDisk,
+    /// A disk is full.
+    NoSpace,
+    /// A sync fails.
+    SyncError,
+    /// A calendar is set.
+    Calendar,
+}
+
+const ALL: [Fault; 15] = [
+    Fault::CrashNode,
+    Fault::CrashMeta,
+    Fault::CrashGateway,
+    Fault::CrashAll,
+    Fault::Restart,
+    Fault::Pause,
+    Fault::Isolate,
+    Fault::Halves,
+    Fault::OneWay,
+    Fault::Bridge,
+    Fault::Reset,
+    Fault::SlowDisk,
+    Fault::NoSpace,
+    Fault::SyncError,
+    Fault::Calendar,
+];
+
+/// A simulation's measures.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) metas: u64,
+    pub(crate) nodes: usize,
+    pub(crate) shards: u32,
+    pub(crate) replicas: u32,
+    pub(crate) gateways: usize,
+    /// Clients of each gateway.
+    pub(crate) clients: usize,
+    /// The most that a client rests between two requests.
+    pub(crate) rest_max: u64,
+    pub(crate) latency_max: u64,
+    /// How much faster or slower a clock may run, in millionths.
+    pub(crate) rate_ppm: u64,
+    /// Only these come about.
+    pub(crate) faults: Vec<Fault>,
+    /// Mean time between two.
+    pub(crate) fault_every: u64,
+    /// Whether replicas are moved and leaders changed.
+    pub(crate) moves: bool,
+    /// How long it all goes on.
+    pub(crate) length: u64,
+}
+
+impl Shape {
+    pub(crate) fn draw(rng: &mut Rng, length: u64) -> Shape {
+        let nodes = 3 + rng.below(3) as usize;
+        // Each seed has some of the faults: where all come, some never get to show.
+        let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| rng.one_in(3)).collect();
+        if faults.is_empty() {
+            faults.push(ALL[rng.below(ALL.len() as u64) as usize]);
+        }
+        Shape {
+            metas: if rng.one_in(3) { 1 } else { 3 },
+            nodes,
+            shards: 1 + rng.below(4) as u32,
+            replicas: if nodes == 5 && rng.one_in(2) { 5 } else { 3 },
+            gateways: 2 + rng.below(2) as usize,
+            clients: 2 + rng.below(3) as usize,
+            rest_max: if rng.one_in(2) { 60 * MS } else { 400 * MS },
+            latency_max: if rng.one_in(4) { 30 * MS } else { 8 * MS },
+            rate_ppm: if rng.one_in(2) { 50_000 } else { 200 },
+            faults,
+            fault_every: if rng.one_in(3) { SECOND } else { 4 * SECOND },
+            moves: rng.one_in(2),
+            length,
+        }
+    }
+}
