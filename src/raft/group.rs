@@ -1,6 +1,7 @@
 //! A group that runs on this node, as the floors above hold it.
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
+use crate::raft::barrier::{self, Barrier};
 use crate::raft::host::Shared;
 use crate::raft::inbound::Streams;
 use crate::raft::link::{Network, Places};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) parts: mpsc::Sender<Part>,
     pub(crate) streams: Streams,
     network: Network,
+    barrier: Barrier,
     replica: Arc<Replica>,
     entry_batches: usize,
     lease: Duration,
@@ -152,6 +154,7 @@ impl Group {
             parts,
             streams: Streams::default(),
             network,
+            barrier: Barrier::default(),
             replica,
             entry_batches,
             lease,
@@ -262,11 +265,31 @@ impl Group {
     /// has none; `Deadline`.
     pub async fn ready_to_read(&self, consistency: Consistency, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
-        let ready = self.wait_to_read(consistency, deadline);
+        let ready = async {
+            match consistency {
+                Consistency::Linearizable => self.wait_together(deadline).await,
+                Consistency::Lease => self.wait_to_read(consistency, deadline).await,
+            }
+        };
         match tokio::time::timeout_at(deadline, ready).await {
             Ok(ready) => ready,
             Err(_) => Err(Error::new(ErrorKind::Deadline, "no majority answered in time")),
         }
+    }
+
+    /// As [`Group::wait_to_read`], with all who wait at the time.
+    async fn wait_together(&self, deadline: Instant) -> Result<()> {
+        let (answer, asks) = self.inner.barrier.wait(deadline);
+        if asks {
+            let group = self.clone();
+            tokio::spawn(async move {
+                while let Some(asking) = group.inner.barrier.next() {
+                    let until = asking.deadline;
+                    asking.tell(&group.wait_to_read(Consistency::Linearizable, until).await);
+                }
+            });
+        }
+        barrier::heard(answer).await
     }
 
     async fn wait_to_read(&self, consistency: Consistency, deadline: Instant) -> Result<()> {
