@@ -103,10 +103,23 @@ impl Servers {
         init.args(["cluster", "init", "--replicas", "3", "--shards"]).arg(shards.to_string());
         init.arg("--meta").arg(&meta).stdout(Stdio::null()).stderr(Stdio::null());
         if !init.status()?.success() {
-            return Err("`arqon cluster init` failed".into());
+            return Err(
+                format!("`arqon cluster init` failed; the servers said:{}", self.said()).into()
+            );
         }
         self.doors = ports[..3].to_vec();
         Ok(())
+    }
+
+    /// The end of what each of them has said.
+    fn said(&self) -> String {
+        let mut said = String::new();
+        for name in ["meta", "n0", "n1", "n2"] {
+            let log = std::fs::read_to_string(self.dir().join(format!("{name}.log")));
+            let last = log.as_deref().unwrap_or_default().lines().rev().take(3);
+            said.extend(last.map(|line| format!("\n  {name}: {line}")));
+        }
+        said
     }
 
     fn dir(&self) -> &Path {
