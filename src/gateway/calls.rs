@@ -31,7 +31,7 @@ pub struct Called {
 }
 
 /// Why requests have no answer of their own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum CallFailure {
     /// The node does not lead the shard. Nothing was done.
     NotLeader {

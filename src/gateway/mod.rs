@@ -10,7 +10,7 @@
 //!
 //! In reading order:
 //! - [`calls`]: the seam below, and how a call fails; [`local`]: shards in this process;
-//!   [`remote`]: those of a cluster's nodes.
+//!   [`remote`]: those of a cluster's nodes; `lanes`: small calls sent as one.
 //! - [`options`]: its settings, [`GatewayOptions`].
 //! - [`map`]: which shard has which slots, who leads it; learned forward only.
 //! - `gateway`: [`Gateway`], and the way of a pipeline through it.
@@ -43,6 +43,7 @@ mod families;
 mod freshness;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod gateway;
+mod lanes;
 pub mod local;
 mod locks;
 pub mod map;

@@ -10,7 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// How fresh a read must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Consistency {
     /// It sees every write acknowledged before it began.
     #[default]

@@ -1,6 +1,7 @@
 //! A group that runs on this node, as the floors above hold it.
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
+use crate::raft::barrier::{self, Barrier};
 use crate::raft::host::Shared;
 use crate::raft::inbound::Streams;
 use crate::raft::link::{Network, Places};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) parts: mpsc::Sender<Part>,
     pub(crate) streams: Streams,
     network: Network,
+    barrier: Barrier,
     replica: Arc<Replica>,
     entry_batches: usize,
     lease: Duration,
@@ -154,6 +156,7 @@ impl Group {
             parts,
             streams: Streams::default(),
             network,
+            barrier: Barrier::default(),
             replica,
             entry_batches,
             lease,
@@ -283,21 +286,47 @@ impl Group {
         consistency: Consistency,
         patience: Duration,
     ) -> Result<()> {
-        let asked = self.inner.raft.get_read_linearizer(policy(consistency));
-        let linearizer = match tokio::time::timeout(patience, asked).await {
-            Ok(Ok(linearizer)) => linearizer,
-            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
-                return Err(not_leader(&forward));
-            }
-            Ok(Err(error)) => return Err(stopped(error)),
-            Err(_) => return Err(Error::new(ErrorKind::Deadline, "no majority answered in time")),
+        let led = match consistency {
+            Consistency::Linearizable => self.led_together(Instant::now() + patience).await?,
+            Consistency::Lease => self.led_in_term(consistency, patience).await?,
         };
-        // The leader's own entries are of its term, and it reads at one of them at least.
-        if term(linearizer.read_log_id().log_id()) == term_of(session) {
+        if led == term_of(session) {
             return Ok(());
         }
         let message = "this replica lost the lead of its group meanwhile; try again";
         Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// The term in which this replica leads, at a moment behind the call.
+    async fn led_in_term(&self, consistency: Consistency, patience: Duration) -> Result<u64> {
+        let asked = self.inner.raft.get_read_linearizer(policy(consistency));
+        match tokio::time::timeout(patience, asked).await {
+            // The leader's own entries are of its term, and it reads at one of them at least.
+            Ok(Ok(linearizer)) => Ok(term(linearizer.read_log_id().log_id())),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(not_leader(&forward))
+            }
+            Ok(Err(error)) => Err(stopped(error)),
+            Err(_) => Err(Error::new(ErrorKind::Deadline, "no majority answered in time")),
+        }
+    }
+
+    /// As [`Group::led_in_term`], with all who wait at the time.
+    async fn led_together(&self, deadline: Instant) -> Result<u64> {
+        let (answer, asks) = self.inner.barrier.wait(deadline);
+        if asks {
+            let group = self.clone();
+            tokio::spawn(async move {
+                while let Some(asking) = group.inner.barrier.next() {
+                    let left = asking.deadline.saturating_duration_since(Instant::now());
+                    asking.tell(&group.led_in_term(Consistency::Linearizable, left).await);
+                }
+            });
+        }
+        match tokio::time::timeout_at(deadline, barrier::heard(answer)).await {
+            Ok(led) => led,
+            Err(_) => Err(Error::new(ErrorKind::Deadline, "no majority answered in time")),
+        }
     }
 
     async fn wait_to_read(&self, consistency: Consistency, deadline: Instant) -> Result<()> {

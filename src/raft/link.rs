@@ -33,6 +33,9 @@ const WINDOW: usize = 16;
 const APPEND_PATIENCE: Duration = Duration::from_secs(2);
 const APPEND_BYTES_A_SECOND: u64 = 4 << 20;
 
+/// How long followers may be left without knowing what is committed, if nothing else is to be said.
+const COMMIT_MAY_WAIT: Duration = Duration::from_millis(10);
+
 /// Where a group's replicas are: what the registry says, not what the membership says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places(Arc<RwLock<BTreeMap<u64, NodeId>>>);
@@ -175,7 +178,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             _ => self.network.shared.streams.fetch_add(1, Ordering::Relaxed),
         };
         let (input, asked) = (Some(input), VecDeque::new());
-        let stream = Appending { link: self, id, is_new: true, input, asked };
+        let stream = Appending { link: self, id, is_new: true, input, asked, held: None };
         let answers = stream::unfold(Some(stream), |stream| async move {
             let mut stream = stream?;
             let next = stream.next().await?;
@@ -243,6 +246,9 @@ struct Appending<'s, S> {
     is_new: bool,
     input: Option<S>,
     asked: VecDeque<Asked>,
+    /// An append that says only how far the leader has committed, and when it is sent at last. The
+    /// next one with entries says as much: of two messages for an entry one is left.
+    held: Option<(AppendEntriesRequest<TypeConfig>, tokio::time::Instant)>,
 }
 
 struct Asked {
@@ -257,6 +263,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appending<'_, S
     async fn next(&mut self) -> Option<RpcResult<StreamAppendResult<TypeConfig>>> {
         loop {
             let may_ask = self.asked.len() < WINDOW;
+            let held_until = self.held.as_ref().map(|(_, until)| *until);
             tokio::select! {
                 biased;
                 answer = answered(&mut self.asked), if !self.asked.is_empty() => {
@@ -264,18 +271,38 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Appending<'_, S
                     return Some(answer.and_then(|body| asked.take(body)).map_err(rpc_error));
                 }
                 rpc = following(&mut self.input), if may_ask && self.input.is_some() => {
-                    match rpc {
-                        None => self.input = None,
-                        Some(rpc) => {
-                            if let Err(error) = self.ask(&rpc) {
-                                return Some(Err(rpc_error(error)));
-                            }
-                        }
+                    if let Err(error) = self.take(rpc) {
+                        return Some(Err(rpc_error(error)));
+                    }
+                }
+                () = reached(held_until), if held_until.is_some() => {
+                    if let Some((rpc, _)) = self.held.take()
+                        && let Err(error) = self.ask(&rpc)
+                    {
+                        return Some(Err(rpc_error(error)));
                     }
                 }
                 else => return None,
             }
         }
+    }
+
+    /// Takes what comes next, or that nothing does.
+    fn take(&mut self, rpc: Option<AppendEntriesRequest<TypeConfig>>) -> Result<()> {
+        let Some(rpc) = rpc else {
+            self.input = None;
+            let held = self.held.take();
+            return held.map_or(Ok(()), |(rpc, _)| self.ask(&rpc));
+        };
+        if rpc.entries.is_empty() && !self.is_new && self.link.class == Class::Append {
+            let first = self.held.take().map(|(_, until)| until);
+            let until = first.unwrap_or_else(|| tokio::time::Instant::now() + COMMIT_MAY_WAIT);
+            self.held = Some((rpc, until));
+            return Ok(());
+        }
+        // It stands behind what was held, and says what is committed by now.
+        self.held = None;
+        self.ask(&rpc)
     }
 
     fn ask(&mut self, rpc: &AppendEntriesRequest<TypeConfig>) -> Result<()> {
@@ -312,6 +339,14 @@ impl Asked {
 /// How long an append may take that has so many bytes, with those ahead of it.
 fn append_patience(bytes: u64) -> Duration {
     APPEND_PATIENCE + Duration::from_millis(bytes / (APPEND_BYTES_A_SECOND / 1000))
+}
+
+/// Waits for a time; never comes if there is none.
+async fn reached(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The answer to the oldest question; never if none was asked.

@@ -20,6 +20,7 @@
 //! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
 //!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots.
 //! - [`host`]: the groups of a node. [`group`]: one of them, as the floors above hold it.
+//!   `barrier`: reads of it that wait together.
 //! - [`work`]: where what waits for the disk is done.
 //!
 //! Openraft counts entries from 0, the node's log from 1: entry `i` of a group is the log's entry
@@ -36,6 +37,7 @@
 //! - A replica that lost its log or its folder is not started again.
 //! - A proposal that may have been committed is never reported as failed.
 
+mod barrier;
 pub mod chance;
 mod generation;
 pub mod group;

@@ -2,6 +2,7 @@
 
 use crate::world::{World, soon};
 use arqondb::CfId;
+use arqondb::gateway::{Gateway, GatewayOptions, RemoteShards};
 use arqondb::op::kv::{Expiry, Write};
 use arqondb::op::{KvOps, Request, Response};
 use bytes::Bytes;
@@ -80,4 +81,23 @@ async fn a_replica_that_cannot_run_is_told_of() {
     assert_eq!(told.keys().collect::<Vec<_>>(), [&lost], "the other runs");
     assert!(told[&lost].contains("remove this replica and add a new one"), "{told:?}");
     assert_eq!(get(&*gateway, "key").await.as_deref(), Some("value"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_serves_all_shards_and_calls_those_that_it_leads_without_a_link() {
+    let world = World::cluster(1, 3, 4, 3).await;
+    for (n, node) in &world.nodes {
+        let beside = RemoteShards::beside(node.member.clone());
+        let door = Gateway::new(beside, GatewayOptions::default());
+        for i in 0..40 {
+            let answer = door.call(put(&format!("key-{i}"), &format!("{n}-{i}"))).await;
+            assert!(matches!(answer, Ok(Response::Committed { .. })), "{answer:?}");
+        }
+        let other = world.gateway();
+        for i in 0..40 {
+            let (key, value) = (format!("key-{i}"), Some(format!("{n}-{i}")));
+            assert_eq!(get(&door, &key).await, value);
+            assert_eq!(get(&*other, &key).await, value);
+        }
+    }
 }

@@ -118,7 +118,7 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tasks.spawn(link::listen(raft_door, Arc::new(member.clone()), stopped.clone()));
-        let shards = RemoteShards::new(member.meta().clone());
+        let shards = RemoteShards::beside(member.clone());
         let near = Some(NodeId(member.id()));
         let redis_address = redis_door.as_ref().map(|(_, at)| at.to_string().into());
         let options = GatewayOptions { near, redis_address, ..GatewayOptions::default() };

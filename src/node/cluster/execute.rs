@@ -122,7 +122,15 @@ impl Inner {
             },
             patience,
         };
-        self.answer(&leading, call.requests).await
+        if !matches!(call.freshness, Freshness::Stale { .. }) {
+            return self.answer(&leading, call.requests).await;
+        }
+        let answer = self.answer(&leading, call.requests.clone()).await;
+        if answer.answers.iter().any(|answer| answer.is_ok()) {
+            return answer;
+        }
+        // One that no majority hears any more may still be fresh enough.
+        self.execute_stale(&call, &view, patience, true).await.unwrap_or(answer)
     }
 
     /// Executes requests. A family that the catalog has and the shard has not yet is not missing.

@@ -5,12 +5,20 @@ use crate::catalog::ShardId;
 use crate::node::cluster::Member;
 use crate::rpc::cluster::method;
 use crate::rpc::cluster::shard_call::{decode_call, encode_answer};
+use crate::rpc::cluster::{ShardAnswer, ShardCall};
 use crate::rpc::link::{Hello, LinkService, Role};
 use bytes::Bytes;
 use std::time::Duration;
 
 /// How long a call may take, whatever its caller would wait.
 const PATIENCE_MAX: Duration = Duration::from_secs(300);
+
+impl Member {
+    /// Executes a call for a shard, for a caller in this process: as one that came over a link.
+    pub async fn call_shard(&self, call: ShardCall, patience: Duration) -> ShardAnswer {
+        self.inner.execute(call, patience.min(PATIENCE_MAX)).await
+    }
+}
 
 impl LinkService for Member {
     fn greet(&self, from: &Hello) -> Result<Hello> {
@@ -35,8 +43,7 @@ impl LinkService for Member {
         match method {
             method::SHARD => {
                 let call = decode_call(&body)?;
-                let answer = self.inner.execute(call, patience.min(PATIENCE_MAX)).await;
-                Ok(encode_answer(&answer))
+                Ok(encode_answer(&self.call_shard(call, patience).await))
             }
             method::TRANSFER => {
                 let ids = body.split_first_chunk::<8>();
