@@ -79,6 +79,8 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("cluster init", "--meta nonsense", 2),
     ("cluster status", "--meta nonsense", 2),
     ("cluster transfer-leader", "1 --to 2 --meta nonsense", 2),
+    ("cluster split", "1 --meta nonsense", 2),
+    ("cluster split", "1 --at 70000", 2),
     ("cluster backup", "@x --meta nonsense", 2),
     ("cluster backup", "--meta http://127.0.0.1:1", 2),
     ("cluster backup list", "@absent", 3),

@@ -5,9 +5,11 @@
 use super::FORMATS;
 use super::program::{Run, run};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::Mutex;
 
 /// A topology in a folder of its own. What it started is killed with it.
 struct Place {
@@ -16,9 +18,20 @@ struct Place {
     ports: Vec<u16>,
 }
 
+/// Ports that nobody listens on, none of them handed out before: tests run side by side.
 fn free_ports(n: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..n).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|l| l.local_addr().unwrap().port()).collect()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let (mut ports, mut listeners) = (Vec::new(), Vec::new());
+    while ports.len() < n {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if given.insert(port) {
+            ports.push(port);
+        }
+        listeners.push(listener);
+    }
+    ports
 }
 
 impl Place {
