@@ -372,14 +372,20 @@ impl Cluster {
         self.nodes[&id].shard.get()?.execute(request, 1_000_000).map(|answer| answer.response)
     }
 
-    /// Evaluates a read on a node in its session and gives the answer as a node does: once what it
-    /// rests on has committed, and the node is sure that it has led all the while.
-    pub(crate) async fn read_confirmed_on(&self, id: u64, request: Request) -> Result<Response> {
+    /// The session of a node's replica, 0 if none is open.
+    pub(crate) fn session(&self, id: u64) -> u64 {
+        self.nodes[&id].group.sessions().map_or(0, |sessions| *sessions.borrow())
+    }
+
+    /// Evaluates a read on a node, which found itself in a session, and gives the answer as it does:
+    /// once what it rests on has committed, and the node is sure that it has led all the while.
+    pub(crate) async fn read_confirmed_on(
+        &self,
+        id: u64,
+        session: u64,
+        request: Request,
+    ) -> Result<Response> {
         let group = &self.nodes[&id].group;
-        let session = group.sessions().map_or(0, |sessions| *sessions.borrow());
-        if session == 0 {
-            return Err(Error::new(ErrorKind::Unavailable, "another leads"));
-        }
         let response = self.execute_on(id, request).await?;
         group.confirm_session(session, Consistency::Linearizable, Duration::from_secs(2)).await?;
         Ok(response)

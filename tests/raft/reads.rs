@@ -120,6 +120,9 @@ fn a_read_that_rests_on_what_another_leader_committed_is_not_stale() {
             let cluster = Cluster::start(3, seed).await;
             cluster.execute(|| put("k", "old", 1)).await.unwrap();
             let old = cluster.leader().await;
+            let session = cluster.session(old);
+            let read = cluster.read_confirmed_on(old, session, get()).await.unwrap();
+            assert_eq!(value(read), "old");
             let others: BTreeSet<u64> = (1..=3).filter(|id| *id != old).collect();
             // Its entry arrives at the others, and their answers do not.
             for other in &others {
@@ -134,7 +137,7 @@ fn a_read_that_rests_on_what_another_leader_committed_is_not_stale() {
                 // Another leads, commits that entry as its predecessor's, and overwrites it.
                 cluster.execute_among(&others, || put("k", "new", 3)).await.unwrap();
                 // "new" is acknowledged. A read begins, at the node that led.
-                let read = cluster.read_confirmed_on(old, get());
+                let read = cluster.read_confirmed_on(old, session, get());
                 let heal = async {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     cluster.net.heal();
@@ -156,4 +159,5 @@ fn a_read_that_rests_on_what_another_leader_committed_is_not_stale() {
     }
     println!("{told} reads were answered, stale: {stale:?}; others: {kinds:?}");
     assert!(stale.is_empty(), "{stale:?}");
+    assert_eq!(told + kinds.values().sum::<u32>(), 60, "each is answered or refused");
 }
