@@ -61,11 +61,16 @@ impl Engine {
     /// over many deleted keys have told is looked into, so that others need not walk there. Where
     /// nothing was written for a second, level 0 is merged if that gives space back.
     pub fn tend(&self) {
+        self.tend_at(self.inner.monotonic_us());
+    }
+
+    /// As [`Engine::tend`], by a clock of the caller's, which never goes back.
+    pub fn tend_at(&self, now_us: u64) {
         let inner = &self.inner;
         if !inner.options.background || inner.closing.load(Ordering::Acquire) {
             return;
         }
-        let (seq, now) = (inner.visible_seq().0, inner.monotonic_us());
+        let (seq, now) = (inner.visible_seq().0, now_us);
         let since = {
             let mut work = lock(&inner.work);
             if work.written.0 != seq {

@@ -343,7 +343,7 @@ async fn tend(node: Weak<Inner>) {
             let Ok(shard) = replica.handle.get() else { continue };
             let (clock, leads) = (inner.options.clock.clone(), replica.session() != 0);
             let job = move || {
-                shard.engine().tend();
+                shard.engine().tend_at(clock.monotonic_ns() / 1000);
                 // What a sweep cannot do now it does the next time.
                 if leads {
                     _ = shard.sweep_expired(clock.unix_ms());
