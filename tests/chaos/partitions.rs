@@ -43,13 +43,13 @@ async fn nodes_that_do_not_hear_each_other_answer_nothing_stale_and_lose_nothing
             let (leader, led) = cluster.leads_most();
             let leader = leader as usize;
             println!("{cut:?}: from node {leader}, terms {:?}", cluster.terms());
-            let others = (1..=3).filter(|node| *node != leader);
+            let mut others = (1..=3).filter(|node| *node != leader);
             match cut {
                 Cut::Off => net.isolate(leader),
                 Cut::Deaf => others.for_each(|other| net.cut(other, leader)),
                 Cut::Mute => others.for_each(|other| net.cut(leader, other)),
                 Cut::Bridge => {
-                    let other = others.last().unwrap();
+                    let other = others.next_back().unwrap();
                     net.cut(leader, other);
                     net.cut(other, leader);
                 }

@@ -120,11 +120,11 @@ fn random_histories_are_accepted_and_refused_once_a_read_is_turned_back() {
         let mut ops = random(&mut rng, 300);
         assert_eq!(linear::check(&ops), Ok(()));
         // A read that began long after another value was acknowledged gives an old one.
-        let reads = ops.iter().enumerate().skip(150).filter_map(|(at, op)| match op.what {
+        let mut reads = ops.iter().enumerate().skip(150).filter_map(|(at, op)| match op.what {
             What::Read(Some(value)) if value > 50 => Some((at, value)),
             _ => None,
         });
-        let Some((at, value)) = reads.last() else { continue };
+        let Some((at, value)) = reads.next_back() else { continue };
         let old = ops.iter().find_map(|op| match op.what {
             What::Write { value: old, known: true } if old + 40 < value => Some(old),
             _ => None,

@@ -209,7 +209,8 @@ async fn many_that_want_the_same_keys_all_get_through() {
         let gateway = &gateways[n % 4];
         async move {
             for _ in 0..10 {
-                let order: Vec<u64> = if n % 2 == 0 { vec![0, 1, 2] } else { vec![2, 1, 0] };
+                let order: Vec<u64> =
+                    if n.is_multiple_of(2) { vec![0, 1, 2] } else { vec![2, 1, 0] };
                 let writes = order.into_iter().map(|n| add(n, 1)).collect();
                 gateway.call(Request::Write { writes, id: None }).await.unwrap();
             }

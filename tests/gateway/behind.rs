@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 pub(crate) enum Behind<K: KvOps> {
     One(Arc<K>),
     Many(Box<Gateway<LocalShards<Arc<K>>>>),
-    Nodes(Cluster),
+    Nodes(Box<Cluster>),
 }
 
 /// How many of something the environment asks for.
@@ -33,7 +33,7 @@ impl<K: KvOps> Behind<K> {
     pub(crate) fn new(first: Arc<K>, more: impl Fn() -> K) -> Behind<K> {
         let shards = asked("ARQON_TEST_SHARDS");
         if let Some(nodes) = asked("ARQON_TEST_NODES") {
-            return Behind::Nodes(Cluster::start(nodes as usize, shards.unwrap_or(8)));
+            return Behind::Nodes(Box::new(Cluster::start(nodes as usize, shards.unwrap_or(8))));
         }
         let shards = shards.unwrap_or(1);
         if shards < 2 {

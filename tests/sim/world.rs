@@ -39,6 +39,9 @@ pub(crate) struct Host {
     calendar_off_ms: i64,
 }
 
+/// What is done with each gateway that is started.
+pub(crate) type OnGateway = Box<dyn Fn(&Process, usize, &Common)>;
+
 pub(crate) struct World {
     pub(crate) shape: Shape,
     pub(crate) common: Common,
@@ -48,16 +51,11 @@ pub(crate) struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) starts: u64,
     /// What starts the clients of a gateway.
-    pub(crate) on_gateway: Box<dyn Fn(&Process, usize, &Common)>,
+    pub(crate) on_gateway: OnGateway,
 }
 
 impl World {
-    pub(crate) fn new(
-        seed: u64,
-        length: u64,
-        trace: Trace,
-        on_gateway: Box<dyn Fn(&Process, usize, &Common)>,
-    ) -> World {
+    pub(crate) fn new(seed: u64, length: u64, trace: Trace, on_gateway: OnGateway) -> World {
         let mut rng = Rng::new(seed);
         let shape = Shape::draw(&mut rng, length);
         arqondb::raft::chance::choose_chance(rng.next_u64());
