@@ -140,13 +140,14 @@ impl Inner {
             }
         };
         match answer {
-            Ok(answer) => self.called(answer),
+            Ok(answer) => self.called(answer, to.consistency),
             // It answered something: what it did is anybody's guess.
             Err(error) => Called::failed(CallFailure::Unknown(error)),
         }
     }
 
-    fn called(&self, answer: ShardAnswer) -> Called {
+    fn called(&self, answer: ShardAnswer, consistency: Consistency) -> Called {
+        let is_stale = matches!(consistency, Consistency::Stale { .. });
         Called {
             answers: answer.answers,
             stopped: answer.stop.map(|stop| match stop {
@@ -156,6 +157,8 @@ impl Inner {
                 Stop::WrongEpoch { covering } => CallFailure::WrongEpoch {
                     covering: covering.into_iter().map(info_of_fact).collect(),
                 },
+                // Another replica may be fresher, and nobody is suspected for what is not.
+                Stop::NotDone(error) if is_stale => CallFailure::Unreachable(error),
                 // It was reached, and may lead in a moment: that is no reason to suspect it.
                 Stop::NotDone(_) => CallFailure::NotLeader { leader: None },
                 Stop::Unknown(error) => CallFailure::Unknown(error),
@@ -176,7 +179,7 @@ impl Send for Arc<Inner> {
             requests,
         };
         let patience = deadline.saturating_duration_since(Instant::now());
-        self.called(here.call_shard(call, patience).await)
+        self.called(here.call_shard(call, patience).await, to.consistency)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A process of the cluster: a runtime of its own on the one thread, with a disk, a clock and an
 //! end of the network.
+// tidy: sleeps because time is simulated
 
 use crate::net::{SimDoor, SimNet};
 use crate::time::Local;

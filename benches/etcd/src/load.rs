@@ -1,4 +1,5 @@
 //! Clients that ask one thing after the other for a time.
+// tidy: sleeps because a load lasts a time, and a client that failed waits before it goes on
 
 use crate::Result;
 use crate::grpc::Connection;

@@ -4,6 +4,7 @@
 //! - [`servers`]: starting and ending them, and what they cost.
 //! - [`grpc`]: the client. [`messages`]: what both services are asked.
 //! - [`load`]: clients that work for a time. [`report`]: the table.
+// tidy: sleeps because servers are given time to come to rest between measurements
 
 mod grpc;
 mod load;

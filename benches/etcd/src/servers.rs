@@ -1,5 +1,6 @@
 //! Three servers of one system, as processes on loopback, their folders below one that is removed
 //! with them.
+// tidy: sleeps because it asks again whether a server answers, until a deadline
 
 use crate::Result;
 use std::fs::File;
