@@ -97,6 +97,9 @@ impl Member {
         let registered = register(&meta, &options, &identity).await?;
         if registered != identity {
             identity = registered;
+            // A number without a log is one that has lost what it acknowledged: the log comes first.
+            disk.sync_dir(&options.dir.join("log"))?;
+            disk.sync_dir(&options.dir)?;
             identity::write(&*disk, &options.dir, identity)?;
         }
 
