@@ -209,10 +209,11 @@ impl Inner {
     }
 }
 
-/// A node that has a number has a log: it may have voted and acknowledged in what is gone.
+/// A node that has a number has a folder for its log, which may be empty: it was there, durably,
+/// before the number. What one that is not there held may have been voted and acknowledged.
 fn must_have_log(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<()> {
     let log = dir.join("log");
-    if identity.node == 0 || disk.exists(&log) && !disk.list(&log)?.is_empty() {
+    if identity.node == 0 || disk.exists(&log) {
         return Ok(());
     }
     let message = format!(
