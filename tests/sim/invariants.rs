@@ -107,7 +107,15 @@ impl Invariants {
 pub(crate) fn told(world: &World) -> String {
     use std::fmt::Write;
     let mut told = String::new();
-    for process in world.hosts.iter().filter_map(|host| host.process.as_ref()) {
+    for host in &world.hosts {
+        let Some(process) = &host.process else {
+            _ = writeln!(told, "a host is down");
+            continue;
+        };
+        let member = process.member();
+        let numbered =
+            member.as_ref().map(|member| (member.id(), member.troubles().borrow().clone()));
+        _ = writeln!(told, "{} runs: {numbered:?}", process.name);
         for (shard, group, handle) in process.replicas() {
             let at = handle.get().map(|open| open.engine().applied_index());
             let status = group.status();

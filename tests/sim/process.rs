@@ -174,7 +174,11 @@ impl Process {
             let member = Member::open(options).await;
             *opened.lock().unwrap() = Some(member.clone());
             if let Ok(member) = member {
-                serve(door, member).await;
+                tokio::select! {
+                    () = serve(door, member.clone()) => {}
+                    // As the program does: it ends, and says why.
+                    error = member.failed() => *opened.lock().unwrap() = Some(Err(error)),
+                }
             }
         });
     }

@@ -37,16 +37,26 @@ fn length() -> u64 {
 #[test]
 fn one_seed() {
     let seed = setting(ONE, 1);
+    let words = std::env::var_os(WORDS);
+    let trace = Trace::new(words.is_some());
+    let tell = {
+        let trace = trace.clone();
+        move || {
+            if let (Some(file), Some(words)) = (&words, trace.words()) {
+                std::fs::write(file, words).unwrap();
+            }
+        }
+    };
+    let last = tell.clone();
     // A task that panics does not end the program by itself.
     std::panic::set_hook(Box::new(move |info| {
         eprintln!("seed {seed}: {info}");
+        last();
         if std::env::var_os("RUST_BACKTRACE").is_some() {
             eprintln!("{}", std::backtrace::Backtrace::force_capture());
         }
         std::process::exit(3);
     }));
-    let words = std::env::var_os(WORDS);
-    let trace = Trace::new(words.is_some());
     let report = {
         let trace = trace.clone();
         // A search for an order of a register's requests is as deep as there are of them.
@@ -54,9 +64,7 @@ fn one_seed() {
         let ran = thread.spawn(move || run(seed, length() * SECOND, &trace)).unwrap();
         ran.join().unwrap()
     };
-    if let (Some(file), Some(words)) = (words, trace.words()) {
-        std::fs::write(file, words).unwrap();
-    }
+    tell();
     println!("{}", print(&report));
 }
 
