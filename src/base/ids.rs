@@ -74,7 +74,7 @@ impl CfId {
     pub const DEFAULT: CfId = CfId(0);
     /// The first id kept for the system: users' families stay below it.
     pub const SYSTEM_FIRST: CfId = CfId(0xFFFF_FF00);
-    /// Keys by the time at which they expire: `[expire_ms: u64 BE][user key]` of family 0.
+    /// Keys by the time at which they expire: `[expire_ms: u64 BE][family: u32 BE][key]`.
     pub const EXPIRY: CfId = CfId(0xFFFF_FF01);
     /// Answers already given, by client: what makes a retried request apply once.
     pub const DEDUP: CfId = CfId(0xFFFF_FF02);

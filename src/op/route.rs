@@ -74,10 +74,9 @@ pub fn slot_of(key: &[u8]) -> u16 {
 /// several shards `[1][family u32][key]`.
 pub fn slot_of_record(cf: CfId, key: &[u8]) -> Option<u16> {
     match cf {
-        CfId::DEDUP => None,
         CfId::EXPIRY => key.get(12..).map(slot_of),
         CfId::TXN if key.first() == Some(&1) => key.get(5..).map(slot_of),
-        CfId::TXN => None,
+        system if system.is_system() => None,
         _ => Some(slot_of(key)),
     }
 }

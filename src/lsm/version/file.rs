@@ -112,11 +112,13 @@ impl TableFile {
             None => Walk::Plain(cursor),
             Some(seq) => Walk::Stamped(Stamped::new(cursor, seq)),
         };
-        let cursor = match self.kept() {
-            None => cursor,
-            Some(kept) => Walk::Partial(Box::new(Partial::new(cursor, kept))),
-        };
-        FileCursor { newest: self.newest(), cursor }
+        let (newest, whole) = (self.newest(), FileCursor { newest: self.newest(), cursor });
+        match self.kept() {
+            None => whole,
+            Some(kept) => {
+                FileCursor { newest, cursor: Walk::Partial(Box::new(Partial::new(whole, kept))) }
+            }
+        }
     }
 
     /// The sequence number above which there is no record that a range delete at it leaves alive:
@@ -154,7 +156,7 @@ pub struct FileCursor {
 enum Walk {
     Plain(TableCursor),
     Stamped(Stamped<TableCursor>),
-    Partial(Box<Partial<Walk>>),
+    Partial(Box<Partial<FileCursor>>),
 }
 
 impl FileCursor {
@@ -185,87 +187,45 @@ macro_rules! with {
     };
 }
 
-impl Cursor for Walk {
-    #[inline]
-    fn valid(&self) -> bool {
-        with!(self, cursor => cursor.valid())
-    }
-
-    fn first(&mut self) -> Result<()> {
-        with!(self, cursor => cursor.first())
-    }
-
-    fn last(&mut self) -> Result<()> {
-        with!(self, cursor => cursor.last())
-    }
-
-    fn seek(&mut self, target: &[u8]) -> Result<()> {
-        with!(self, cursor => cursor.seek(target))
-    }
-
-    fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
-        with!(self, cursor => cursor.seek_for_prev(target))
-    }
-
-    #[inline]
-    fn next(&mut self) -> Result<()> {
-        with!(self, cursor => cursor.next())
-    }
-
-    fn prev(&mut self) -> Result<()> {
-        with!(self, cursor => cursor.prev())
-    }
-
-    #[inline]
-    fn key(&self) -> &[u8] {
-        with!(self, cursor => cursor.key())
-    }
-
-    #[inline]
-    fn value(&self) -> &[u8] {
-        with!(self, cursor => cursor.value())
-    }
-}
-
 impl Cursor for FileCursor {
     #[inline]
     fn valid(&self) -> bool {
-        self.cursor.valid()
+        with!(&self.cursor, cursor => cursor.valid())
     }
 
     fn first(&mut self) -> Result<()> {
-        self.cursor.first()
+        with!(&mut self.cursor, cursor => cursor.first())
     }
 
     fn last(&mut self) -> Result<()> {
-        self.cursor.last()
+        with!(&mut self.cursor, cursor => cursor.last())
     }
 
     fn seek(&mut self, target: &[u8]) -> Result<()> {
-        self.cursor.seek(target)
+        with!(&mut self.cursor, cursor => cursor.seek(target))
     }
 
     fn seek_for_prev(&mut self, target: &[u8]) -> Result<()> {
-        self.cursor.seek_for_prev(target)
+        with!(&mut self.cursor, cursor => cursor.seek_for_prev(target))
     }
 
     #[inline]
     fn next(&mut self) -> Result<()> {
-        self.cursor.next()
+        with!(&mut self.cursor, cursor => cursor.next())
     }
 
     fn prev(&mut self) -> Result<()> {
-        self.cursor.prev()
+        with!(&mut self.cursor, cursor => cursor.prev())
     }
 
     #[inline]
     fn key(&self) -> &[u8] {
-        self.cursor.key()
+        with!(&self.cursor, cursor => cursor.key())
     }
 
     #[inline]
     fn value(&self) -> &[u8] {
-        self.cursor.value()
+        with!(&self.cursor, cursor => cursor.value())
     }
 }
 

@@ -34,13 +34,16 @@ pub(super) fn list(shard: &Arc<Shard>, age_ms: u64, max: u32, now_ms: u64) -> Re
             all.push(TxnUnfinished { txn, slots, is_home: false });
         }
     }
+    // A split has left the other half a copy of each: the home's alone is told what became of it.
+    let part = shard.engine().part();
     for key in shard.locks.some_debts(LOOKS_MAX) {
         if all.len() >= max as usize {
             break;
         }
         let Some(value) = shard.txn_record(&key)? else { continue };
         let debt = state::read_debt(&value)?;
-        if old(debt.since_ms) {
+        let is_home = part.is_none_or(|part| part.slots.contains(debt.txn.home));
+        if is_home && old(debt.since_ms) {
             all.push(TxnUnfinished { txn: debt.txn, slots: debt.slots, is_home: true });
         }
     }
