@@ -1,11 +1,11 @@
 //! [`Member`]: a node of a cluster, open.
 
-use crate::base::{Error, ErrorKind, NodeId, Result};
+use crate::base::{Error, ErrorKind, GroupId, LogIndex, NodeId, Result};
 use crate::catalog::records::NodeProfile;
 use crate::catalog::{Action, FORMAT_VERSION, Outcome, ShardId, View};
 use crate::env::disk::FileLock;
 use crate::env::{Disk, Pool};
-use crate::log::{Log, LogOptions, RecordRef};
+use crate::log::{Log, LogOptions, RecordKind, RecordRef};
 use crate::lsm::BlockCache;
 use crate::node::cluster::copies::Copies;
 use crate::node::cluster::identity::{self, Identity};
@@ -97,8 +97,7 @@ impl Member {
         let registered = register(&meta, &options, &identity).await?;
         if registered != identity {
             identity = registered;
-            // A number without a log is one that has lost what it acknowledged: the log comes first.
-            disk.sync_dir(&options.dir.join("log"))?;
+            begin_log(&log)?;
             disk.sync_dir(&options.dir)?;
             identity::write(&*disk, &options.dir, identity)?;
         }
@@ -209,11 +208,19 @@ impl Inner {
     }
 }
 
-/// A node that has a number has a folder for its log, which may be empty: it was there, durably,
-/// before the number. What one that is not there held may have been voted and acknowledged.
+/// Makes a first record durable, of a group that is never here: from then on a log without anything in
+/// it is one that was lost.
+fn begin_log(log: &Log) -> Result<()> {
+    let (group, kind) = (GroupId(0), RecordKind::Truncate);
+    let end = log.append(&[RecordRef { group, kind, index: LogIndex(0), payload: &[] }])?;
+    log.sync_to(end)
+}
+
+/// A node that has a number has a log, see [`begin_log`]: it may have voted and acknowledged in what
+/// is gone.
 fn must_have_log(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<()> {
     let log = dir.join("log");
-    if identity.node == 0 || disk.exists(&log) {
+    if identity.node == 0 || disk.exists(&log) && !disk.list(&log)?.is_empty() {
         return Ok(());
     }
     let message = format!(
