@@ -25,6 +25,17 @@ pub struct DirEntry {
     pub len: u64,
 }
 
+/// How what is appended to a log segment gets into the page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Appending {
+    /// Copied into a mapping: no system call. A sync takes the pages it writes out of the mapping,
+    /// and each costs a fault when it is written again.
+    #[default]
+    Copy,
+    /// By a call for each append: cheaper where every few of them are followed by a sync.
+    Call,
+}
+
 /// Files by path. Implemented by `RealDisk` and `SimDisk`.
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Opens a file to read. `NotFound` if it is not there.
@@ -34,11 +45,11 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Creates a file to read and write; an existing one is emptied.
     fn create(&self, path: &Path) -> Result<Arc<dyn File>>;
     /// Creates a log segment of `bytes` zero bytes whose blocks are reserved on the device, so
-    /// that a write inside it cannot run out of space, and whose writes need not be system calls.
+    /// that a write inside it cannot run out of space.
     /// `OutOfSpace` if the device has no room, in which case no file is left behind.
-    fn create_log(&self, path: &Path, bytes: u64) -> Result<Arc<dyn File>>;
+    fn create_log(&self, path: &Path, bytes: u64, by: Appending) -> Result<Arc<dyn File>>;
     /// Opens a segment made by [`Disk::create_log`] to read and write, at its present length.
-    fn open_log(&self, path: &Path) -> Result<Arc<dyn File>>;
+    fn open_log(&self, path: &Path, by: Appending) -> Result<Arc<dyn File>>;
     /// Renames a file, replacing what had the new name.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file.

@@ -293,7 +293,7 @@ impl File for MappedFile {
 #[cfg(test)]
 mod tests {
     use crate::base::ErrorKind;
-    use crate::env::disk::Disk;
+    use crate::env::disk::{Appending, Disk};
     use crate::env::{RealDisk, Rng};
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
         let bytes = 200 * 1024;
-        let mapped = RealDisk.create_log(&path, bytes).unwrap();
+        let mapped = RealDisk.create_log(&path, bytes, Appending::Copy).unwrap();
         let mut model = vec![0u8; bytes as usize];
         let mut rng = Rng::new(7);
         for _ in 0..500 {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(mapped.read_at(&mut seen, 0).unwrap(), seen.len());
         assert!(seen == model);
         assert!(std::fs::read(&path).unwrap() == model);
-        let again = RealDisk.open_log(&path).unwrap();
+        let again = RealDisk.open_log(&path, Appending::Copy).unwrap();
         again.write_at(b"again", 100).unwrap();
         mapped.read_at(&mut seen[..5], 100).unwrap();
         assert_eq!(&seen[..5], b"again");
@@ -331,7 +331,7 @@ mod tests {
     fn a_sync_lets_go_of_what_is_full() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
-        let mapped = RealDisk.create_log(&path, 4 << 20).unwrap();
+        let mapped = RealDisk.create_log(&path, 4 << 20, Appending::Copy).unwrap();
         let resident = || {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
             let own = maps.split_once(path.to_str().unwrap()).unwrap().1;
@@ -353,7 +353,7 @@ mod tests {
     fn a_mapped_file_is_not_cut_and_grows_by_plain_writes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
-        let mapped = RealDisk.create_log(&path, 4096).unwrap();
+        let mapped = RealDisk.create_log(&path, 4096, Appending::Copy).unwrap();
         assert_eq!(mapped.set_len(100).unwrap_err().kind(), ErrorKind::Refused);
         mapped.write_at(b"over the end", 4090).unwrap();
         mapped.write_at(b"x", 0).unwrap();

@@ -37,7 +37,7 @@ mod write_back;
 
 pub use chunk::Chunk;
 pub use clock::{Clock, RealClock, SimClock};
-pub use disk::{DirEntry, Disk, File, FileLock};
+pub use disk::{Appending, DirEntry, Disk, File, FileLock};
 pub use pool::{Pool, Workers};
 pub use prefetch::{prefetch_for_read, prefetch_for_write};
 pub use real_disk::RealDisk;

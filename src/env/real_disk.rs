@@ -11,7 +11,7 @@
 //! is filled with zeros and synced instead, which costs time once and keeps the same promise.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::env::disk::{DirEntry, Disk, File, FileLock};
+use crate::env::disk::{Appending, DirEntry, Disk, File, FileLock};
 use crate::env::mapped;
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -83,11 +83,12 @@ impl Disk for RealDisk {
         Ok(self.open_with(path, "create", &options)?)
     }
 
-    fn create_log(&self, path: &Path, bytes: u64) -> Result<Arc<dyn File>> {
+    fn create_log(&self, path: &Path, bytes: u64, by: Appending) -> Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = self.open_with(path, "create", &options)?;
         match reserve(&file, bytes) {
+            Ok(()) if by == Appending::Call => Ok(file),
             Ok(()) => mapped::map(file, true),
             Err(e) => {
                 _ = fs::remove_file(path);
@@ -96,9 +97,13 @@ impl Disk for RealDisk {
         }
     }
 
-    fn open_log(&self, path: &Path) -> Result<Arc<dyn File>> {
+    fn open_log(&self, path: &Path, by: Appending) -> Result<Arc<dyn File>> {
         let options = fs::OpenOptions::new().read(true).write(true).to_owned();
-        mapped::map(self.open_with(path, "open", &options)?, false)
+        let file = self.open_with(path, "open", &options)?;
+        match by {
+            Appending::Call => Ok(file),
+            Appending::Copy => mapped::map(file, false),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -294,7 +299,7 @@ mod tests {
     fn a_log_segment_has_its_length_and_zeros_from_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
-        let file = RealDisk.create_log(&path, 1 << 20).unwrap();
+        let file = RealDisk.create_log(&path, 1 << 20, Appending::Copy).unwrap();
         assert_eq!(file.len().unwrap(), 1 << 20);
         file.write_at(b"hello", (1 << 20) - 5).unwrap();
         let mut buf = [1u8; 16];

@@ -16,7 +16,7 @@
 //! Everything random follows from the seed given to the crash.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::env::disk::{DirEntry, Disk, File, FileLock};
+use crate::env::disk::{Appending, DirEntry, Disk, File, FileLock};
 use crate::env::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -391,11 +391,11 @@ impl Disk for SimDisk {
         self.create_with(path, 0)
     }
 
-    fn create_log(&self, path: &Path, bytes: u64) -> Result<Arc<dyn File>> {
+    fn create_log(&self, path: &Path, bytes: u64, _: Appending) -> Result<Arc<dyn File>> {
         self.create_with(path, bytes)
     }
 
-    fn open_log(&self, path: &Path) -> Result<Arc<dyn File>> {
+    fn open_log(&self, path: &Path, _: Appending) -> Result<Arc<dyn File>> {
         self.open_at(path)
     }
 

@@ -123,7 +123,7 @@ impl<C: ShardCalls> Gateway<C> {
             }
             course.hints = 0;
             course.failures += 1;
-            if let Err(error) = self.wait(shard, &mut course, deadline, &cause).await {
+            if let Err(error) = Box::pin(self.wait(shard, &mut course, deadline, &cause)).await {
                 group.give_up(&error);
                 break;
             }

@@ -151,9 +151,10 @@ impl<C: ShardCalls> KvOps for Gateway<C> {
                 continue;
             }
             if !run.is_empty() {
-                answers.extend(self.settle(std::mem::take(&mut run), deadline).await);
+                let before = std::mem::take(&mut run);
+                answers.extend(Box::pin(self.settle(before, deadline)).await);
             }
-            answers.push(self.execute_alone(request, route, deadline).await);
+            answers.push(Box::pin(self.execute_alone(request, route, deadline)).await);
         }
         if !run.is_empty() {
             answers.extend(self.settle(run, deadline).await);

@@ -19,8 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Calls of one lane that are on the way at a time.
-const AT_ONCE: usize = 2;
+/// Calls of one lane that are on the way at a time. Fewer would hold writes back that the shard's
+/// leader waits for, to have them in the entry it is making.
+const AT_ONCE: usize = 8;
 /// Requests that go together, about.
 const REQUESTS_MAX: usize = 512;
 /// Requests of a call, and bytes of theirs, above which it goes alone.

@@ -80,12 +80,13 @@ impl<C: ShardCalls> Gateway<C> {
             }
             if !apart.is_empty() {
                 let before = std::mem::take(&mut apart);
-                answers.extend(self.settle_apart(Arc::clone(&map), before, deadline).await);
+                let settled = self.settle_apart(Arc::clone(&map), before, deadline);
+                answers.extend(Box::pin(settled).await);
             }
-            answers.push(self.together(pending, deadline).await);
+            answers.push(Box::pin(self.together(pending, deadline)).await);
         }
         if !apart.is_empty() {
-            answers.extend(self.settle_apart(map, apart, deadline).await);
+            answers.extend(Box::pin(self.settle_apart(map, apart, deadline)).await);
         }
         answers
     }
@@ -101,11 +102,16 @@ impl<C: ShardCalls> Gateway<C> {
         let sources: Vec<Source> =
             run.into_iter().map(|pending| self.place(&mut plan, pending)).collect();
         let Plan { map, groups, .. } = plan;
-        let calls = groups.into_iter().map(|(slot, group)| {
+        let is_one = groups.len() == 1;
+        let mut calls = groups.into_iter().map(|(slot, group)| {
             let shard = map.shard_of(slot).cloned();
             self.settle_group(shard, slot, group, deadline)
         });
-        let mut answers: Vec<Vec<Option<Result<Response>>>> = join_all(calls).await;
+        let mut answers: Vec<Vec<Option<Result<Response>>>> = match calls.next() {
+            // As nearly every run: what several need would be moved about for nothing.
+            Some(call) if is_one => vec![call.await],
+            first => Box::pin(join_all(first.into_iter().chain(calls))).await,
+        };
         let mut take = |(group, at): (usize, usize)| {
             let answer = answers.get_mut(group).and_then(|group| group.get_mut(at));
             answer.and_then(Option::take).unwrap_or_else(|| Err(unfitting("its request")))
@@ -171,7 +177,7 @@ impl<C: ShardCalls> Gateway<C> {
         let Outcome { mut answers, open, .. } = match shard {
             Some(shard) => self.call_shard(&shard, group, deadline).await,
             None => {
-                if let Err(error) = self.find_shard(slot, deadline).await {
+                if let Err(error) = Box::pin(self.find_shard(slot, deadline)).await {
                     group.give_up(&error);
                 }
                 group.end()

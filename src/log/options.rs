@@ -1,7 +1,7 @@
 //! How a log is set up: segment size, durability level, pool.
 
 use crate::base::{Error, Result};
-use crate::env::Pool;
+use crate::env::{Appending, Pool};
 use crate::log::format::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use std::fmt;
 use std::str::FromStr;
@@ -77,6 +77,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// What a write waits for. Default `interval:100`.
     pub sync: SyncLevel,
+    /// How segments are written. Default [`Appending::Copy`].
+    pub appending: Appending,
     /// Segments no longer needed that are kept to be used again; the rest are removed. 0 to 64,
     /// default 2.
     pub recycle_max: usize,
@@ -97,6 +99,7 @@ impl Default for LogOptions {
         LogOptions {
             segment_bytes: 16 << 20,
             sync: SyncLevel::default(),
+            appending: Appending::default(),
             recycle_max: 2,
             threads: true,
             syncs: None,

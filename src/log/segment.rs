@@ -263,10 +263,10 @@ impl Supply {
                 self.disk.rename(&spare.path, unfinished)?;
                 match spare.file {
                     Some(file) => file,
-                    None => self.disk.open_log(unfinished)?,
+                    None => self.disk.open_log(unfinished, self.options.appending)?,
                 }
             }
-            None => self.disk.create_log(unfinished, bytes)?,
+            None => self.disk.create_log(unfinished, bytes, self.options.appending)?,
         };
         file.write_at(&encode_segment(number, salt), 0)?;
         file.sync_data()?;

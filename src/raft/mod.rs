@@ -14,7 +14,7 @@
 //!   small in memory.
 //! - `generation`: where a state lies, and how another takes its place.
 //! - `replica`: a state, where it stands, and its copies. [`machine`]: as openraft drives it.
-//! - [`proposer`]: a group as a shard's [`crate::shard::Log`].
+//! - [`proposer`]: a group as a shard's [`crate::shard::Log`]; `pace`: how much one entry takes.
 //! - [`split`]: a shard that becomes two.
 //! - [`options`]: settings of a group. `retention`: cutting its log by size.
 //! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
@@ -49,6 +49,7 @@ pub mod machine;
 pub mod memory;
 mod message;
 pub mod options;
+mod pace;
 pub mod proposer;
 mod receive;
 mod replica;

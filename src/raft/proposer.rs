@@ -9,11 +9,13 @@
 //! while no majority is heard: what is in the group then may wait for as long as that lasts, and
 //! others may lead.
 //!
-//! One entry is in the group at a time, with all batches that had gathered before it. openraft may refuse one (its lease has run out) and take
-//! the next in the same term, but the next may have been evaluated on the one refused.
+//! One entry is in the group at a time, with all batches that had gathered before it: openraft may
+//! refuse one (its lease has run out) and take the next in the same term, but the next may have
+//! been evaluated on the one refused. How long they gather, [`Pace`] says.
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::machine::Machine;
+use crate::raft::pace::{LINGER, Pace};
 use crate::raft::shard_machine::ShardHandle;
 use crate::raft::vocabulary::{Proposal, TypeConfig};
 use crate::shard::{Log, Placed, Shard};
@@ -23,9 +25,11 @@ use futures::stream::FuturesUnordered;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::ProgressResponder;
 use openraft::{Raft, ReadPolicy};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Batches placed and not yet handed to the group.
 const QUEUE_MAX: usize = 4096;
@@ -55,13 +59,29 @@ fn session_of(term: u64, count: u64) -> u64 {
 #[derive(Clone)]
 pub struct RaftLog {
     session: watch::Receiver<u64>,
-    queue: mpsc::Sender<Queued>,
+    queue: Arc<Queue>,
 }
 
 /// The group's end: [`Proposer::run`] moves batches from the shard to the group.
 pub struct Proposer {
     session: watch::Sender<u64>,
-    queue: mpsc::Receiver<Queued>,
+    queue: Arc<Queue>,
+}
+
+/// Batches between the two ends. The group's is woken once enough of them wait, not by each.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    enough: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<Queued>,
+    bytes: usize,
+    /// How many are enough; nobody waits for them if 0.
+    wanted: usize,
+    is_closed: bool,
 }
 
 struct Queued {
@@ -72,8 +92,63 @@ struct Queued {
 /// The two ends of a queue of proposals.
 pub fn proposals() -> (RaftLog, Proposer) {
     let (opened, session) = watch::channel(0);
-    let (send, receive) = mpsc::channel(QUEUE_MAX);
-    (RaftLog { session, queue: send }, Proposer { session: opened, queue: receive })
+    let queue = Arc::new(Queue::default());
+    (RaftLog { session, queue: queue.clone() }, Proposer { session: opened, queue })
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, queued: Queued) -> Result<()> {
+        let mut waiting = self.waiting();
+        if waiting.is_closed {
+            return Err(Error::new(ErrorKind::Unavailable, "the group has stopped"));
+        }
+        if waiting.batches.len() >= QUEUE_MAX {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{QUEUE_MAX} batches wait to be replicated; try again soon"),
+            ));
+        }
+        waiting.bytes += queued.batch.len();
+        waiting.batches.push_back(queued);
+        if waiting.wanted > 0 && waiting.holds(waiting.wanted) {
+            waiting.wanted = 0;
+            self.enough.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until so many wait, or as much as fits an entry, or until `time` if one does: then, that
+    /// is true.
+    async fn holds(&self, wanted: usize, time: Instant) -> bool {
+        loop {
+            let is_late = Instant::now() >= time;
+            {
+                let mut waiting = self.waiting();
+                if waiting.holds(wanted) {
+                    return false;
+                }
+                if is_late && waiting.holds(1) {
+                    return true;
+                }
+                waiting.wanted = if is_late { 1 } else { wanted };
+            }
+            tokio::select! {
+                biased;
+                () = self.enough.notified() => {}
+                () = tokio::time::sleep_until(time), if !is_late => {}
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn holds(&self, wanted: usize) -> bool {
+        self.batches.len() >= wanted || self.bytes >= ENTRY_BYTES
+    }
 }
 
 impl Log for RaftLog {
@@ -92,17 +167,8 @@ impl Log for RaftLog {
                 batch.len()
             )));
         }
-        let queued = Queued { session, batch: Bytes::copy_from_slice(batch) };
-        match self.queue.try_send(queued) {
-            Ok(()) => Ok(Placed::Pending(None)),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::new(
-                ErrorKind::Busy,
-                format!("{QUEUE_MAX} batches wait to be replicated; try again soon"),
-            )),
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(Error::new(ErrorKind::Unavailable, "the group has stopped"))
-            }
-        }
+        self.queue.put(Queued { session, batch: Bytes::copy_from_slice(batch) })?;
+        Ok(Placed::Pending(None))
     }
 
     /// The group commits by itself, and applies what it has committed.
@@ -117,7 +183,7 @@ impl Proposer {
 
     /// Moves batches, at most `at_once` of them as one entry, until the group or the shard stops.
     pub(crate) async fn run(
-        mut self,
+        self,
         raft: Raft<TypeConfig, Machine>,
         shard: ShardHandle,
         mut without_room: watch::Receiver<bool>,
@@ -128,6 +194,9 @@ impl Proposer {
         let mut sessions = 0;
         let mut open: Option<Open> = None;
         let mut in_flight = FuturesUnordered::new();
+        let mut pace = Pace::new();
+        // What was proposed last, how many batches must be there before more is, and until when.
+        let (mut carried, mut wanted, mut until) = (0, 1, Instant::now());
         loop {
             let leads = {
                 let now = metrics.borrow_watched();
@@ -167,13 +236,15 @@ impl Proposer {
                         break;
                     }
                 }
-                queued = self.queue.recv(), if in_flight.is_empty() => {
-                    let Some(queued) = queued else { break };
-                    let Some(open) = open.as_ref() else { continue };
-                    let Some(proposal) = self.gather(queued, open.session, at_once) else { continue };
+                late = self.queue.holds(wanted, until), if in_flight.is_empty() => {
+                    let session = open.as_ref().map_or(0, |open| open.session);
+                    let batches = self.gather(session, at_once);
+                    carried = batches.len();
+                    pace.goes(late, carried);
+                    let Some(open) = open.as_ref().filter(|_| carried > 0) else { continue };
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
-                        .write(proposal)
+                        .write(Proposal::of(&batches))
                         .with_leader(crate::raft::vocabulary::leader_of(open.term))
                         .responder(responder);
                     if proposal.await.is_err() {
@@ -186,6 +257,8 @@ impl Proposer {
                         open = None;
                         self.close(&shard);
                     }
+                    wanted = pace.after(carried, self.queue.waiting().batches.len(), at_once);
+                    until = Instant::now() + LINGER;
                 }
                 () = tokio::time::sleep(REOPEN_AFTER), if reopen => {}
                 // Nothing has moved for so long.
@@ -200,22 +273,21 @@ impl Proposer {
         self.close(&shard);
     }
 
-    /// One proposal of `first` and what waits behind it, as far as it is of the open session.
-    fn gather(&mut self, first: Queued, session: u64, at_once: usize) -> Option<Proposal> {
-        let mut batches = Vec::new();
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(queued) = next {
+    /// What waits, as far as it is of the open session, for one entry.
+    fn gather(&self, session: u64, at_once: usize) -> Vec<Bytes> {
+        let mut waiting = self.queue.waiting();
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while bytes < ENTRY_BYTES
+            && batches.len() < at_once
+            && let Some(queued) = waiting.batches.pop_front()
+        {
+            waiting.bytes -= queued.batch.len();
             if queued.session == session {
                 bytes += queued.batch.len();
                 batches.push(queued.batch);
             }
-            if bytes >= ENTRY_BYTES || batches.len() >= at_once {
-                break;
-            }
-            next = self.queue.try_recv().ok();
         }
-        (!batches.is_empty()).then(|| Proposal::of(&batches))
+        batches
     }
 
     /// Ends the session: what is pending is unknown.
@@ -225,6 +297,12 @@ impl Proposer {
             let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
             shard.fail_pending(&lost, false);
         }
+    }
+}
+
+impl Drop for Proposer {
+    fn drop(&mut self) {
+        self.queue.waiting().is_closed = true;
     }
 }
 

@@ -16,12 +16,16 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// The threads of a server.
+/// The threads of a server that wait for the network: one for two processors. What they wake
+/// (the log's syncs, evaluation of what is slow, flushes, compactions) has threads of its own, and
+/// the fewer there are the more often who is woken runs where it is, without a call to the system.
 ///
 /// # Errors
 /// If they cannot be started.
 pub fn runtime() -> Outcome<Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.div_ceil(2))
         .enable_all()
         .build()
         .map_err(|e| Failure::failed(format!("cannot start the threads: {e}")))

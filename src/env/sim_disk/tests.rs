@@ -67,11 +67,11 @@ fn a_failed_sync_loses_the_bytes_for_good_though_they_stay_visible() {
 fn a_full_disk_refuses_growth_but_not_writes_into_reserved_space() {
     let (disk, path) = dir();
     disk.set_capacity(Some(1000));
-    let log = disk.create_log(&path, 1000).unwrap();
+    let log = disk.create_log(&path, 1000, Appending::Copy).unwrap();
     log.write_at(&[7; 1000], 0).unwrap();
     let other = disk.create(Path::new("/d/g")).unwrap();
     assert_eq!(other.write_at(b"x", 0).unwrap_err().kind(), ErrorKind::OutOfSpace);
     assert_eq!(log.write_at(b"x", 1000).unwrap_err().kind(), ErrorKind::OutOfSpace);
-    assert!(disk.create_log(Path::new("/d/h"), 1).is_err());
+    assert!(disk.create_log(Path::new("/d/h"), 1, Appending::Copy).is_err());
     assert!(!disk.exists(Path::new("/d/h")));
 }

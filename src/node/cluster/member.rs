@@ -4,7 +4,7 @@ use crate::base::{Error, ErrorKind, GroupId, LogIndex, NodeId, Result};
 use crate::catalog::records::NodeProfile;
 use crate::catalog::{Action, FORMAT_VERSION, Outcome, ShardId, View};
 use crate::env::disk::FileLock;
-use crate::env::{Disk, Pool};
+use crate::env::{Appending, Disk, Pool};
 use crate::log::{Log, LogOptions, RecordKind, RecordRef};
 use crate::lsm::BlockCache;
 use crate::node::cluster::copies::Copies;
@@ -82,6 +82,8 @@ impl Member {
         let log_options = LogOptions {
             sync: options.sync,
             segment_bytes: options.segment_bytes,
+            // Each entry is synced, whatever the level.
+            appending: Appending::Call,
             threads: options.workers.has_threads(),
             syncs: options.workers.syncs(),
             seed: Some(options.seeds.next_seed()),

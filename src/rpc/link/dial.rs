@@ -237,6 +237,10 @@ impl Keeper {
         let mut heard = Instant::now();
         let mut pinged: Option<Instant> = None;
         loop {
+            if !bytes.is_empty() {
+                // What else this turn has to say goes with it.
+                tokio::task::yield_now().await;
+            }
             while bytes.len() < WRITE_BYTES
                 && let Ok(frame) = queue.try_recv()
             {

@@ -120,6 +120,8 @@ async fn write_frames(mut write: Writing, mut queue: mpsc::Receiver<Frame>) {
     let mut bytes = Vec::new();
     while let Some(first) = queue.recv().await {
         put(first, &mut bytes);
+        // What else this turn has to say goes with it.
+        tokio::task::yield_now().await;
         while bytes.len() < WRITE_BYTES
             && let Ok(frame) = queue.try_recv()
         {

@@ -4,7 +4,7 @@
 //! In reading order:
 //! - this file: [`GrpcServer`]: what to serve, where, and how to stop.
 //! - `service`: each call, from the wire to `op` and back.
-//! - `accept`: connections as they come.
+//! - `accept`: connections as they come; `turns`: when they write.
 //! - `routes`: which service a call is for; `deadline`: how long it may take.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@ mod accept;
 mod deadline;
 mod routes;
 mod service;
+mod turns;
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::KvOps;

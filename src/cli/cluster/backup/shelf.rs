@@ -4,7 +4,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::cli::cluster::backup::document::{FileFact, ShardFact};
 use crate::cli::cluster::backup::repository::Repository;
 use crate::env::disk::FileLock;
-use crate::env::{DirEntry, Disk, File};
+use crate::env::{Appending, DirEntry, Disk, File};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,11 +66,11 @@ impl Disk for Shelf {
         Err(read_only(path))
     }
 
-    fn create_log(&self, path: &Path, _: u64) -> Result<Arc<dyn File>> {
+    fn create_log(&self, path: &Path, _: u64, _: Appending) -> Result<Arc<dyn File>> {
         Err(read_only(path))
     }
 
-    fn open_log(&self, path: &Path) -> Result<Arc<dyn File>> {
+    fn open_log(&self, path: &Path, _: Appending) -> Result<Arc<dyn File>> {
         Err(read_only(path))
     }
 
