@@ -2,7 +2,7 @@
 //! against that memory.
 
 use arqondb::base::{GroupId, LogIndex, Result};
-use arqondb::env::{Rng, SimDisk};
+use arqondb::env::{Appending, Rng, SimDisk};
 use arqondb::log::{Log, LogOptions, Position, Record, RecordKind, SyncLevel};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ pub(crate) const DIR: &str = "/log";
 
 pub(crate) fn options(sync: SyncLevel) -> LogOptions {
     LogOptions {
+        appending: Appending::default(),
         segment_bytes: 4096,
         sync,
         recycle_max: 2,
