@@ -76,7 +76,7 @@ fn the_calls_pass_through_a_gateway_over_three_nodes_and_eight_shards() {
         // The map in memory does what no engine does.
         "a_read_says_how_fresh_it_must_be",
         "errors_of_the_engine_keep_their_kind",
-        // A write over several shards.
+        // It knows the engine's sequence numbers, and each shard has its own.
         "a_batch_is_written_whole",
     ];
     behind::again(&["calls::"], &skipped, 11);

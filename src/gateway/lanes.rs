@@ -322,10 +322,11 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        let first = ask("a");
-        turn(1).await;
-        let second = ask("b");
-        turn(2).await;
+        let mut sent = Vec::new();
+        for calls in 1..=AT_ONCE {
+            sent.push(ask("a"));
+            turn(calls).await;
+        }
         // As many are on the way as may be: these gather.
         let (third, given_up, fourth) = (ask("c"), ask("d"), ask("e"));
         while lanes.open().values().all(|queue| queue.waiting.len() < 3) {
@@ -333,15 +334,16 @@ mod tests {
         }
         given_up.abort();
         _ = given_up.await;
-        echo.may.add_permits(3);
-        for all in [first, second, third] {
+        echo.may.add_permits(AT_ONCE + 1);
+        for all in sent.into_iter().chain([third]) {
             let called = all.await.unwrap();
             assert_eq!((called.answers.len(), called.stopped.is_none()), (1, true));
         }
         let called = fourth.await.unwrap();
         assert!(called.answers.is_empty());
         assert!(matches!(called.stopped, Some(CallFailure::NotLeader { leader: None })));
-        assert_eq!(echo.sent(), [1, 1, 2], "what was given up was not sent");
+        let all = [vec![1; AT_ONCE], vec![2]].concat();
+        assert_eq!(echo.sent(), all, "what was given up was not sent");
     }
 
     /// A shard where one key is locked, and nothing is executed behind a request for it.

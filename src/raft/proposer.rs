@@ -38,8 +38,13 @@ const QUEUE_MAX: usize = 4096;
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 /// Bytes of batches after which an entry takes no more.
 const ENTRY_BYTES: usize = 1 << 20;
-/// Time between two attempts to open a session.
-const REOPEN_AFTER: Duration = Duration::from_millis(50);
+/// Time between the first two attempts to open a session, and at most: a leader that has just been
+/// elected is refused until a majority has answered it, which takes it a sync and a message.
+const REOPEN_FIRST: Duration = Duration::from_millis(1);
+const REOPEN_MAX: Duration = Duration::from_millis(50);
+/// Turns of the runtime in which batches may join an entry that is about to be made. A runtime with
+/// little to do takes some microseconds for them, a busy one as long as makes up for it.
+const TURNS: usize = 8;
 
 /// Bits of a session's number below its term.
 const COUNT_BITS: u32 = 24;
@@ -197,6 +202,7 @@ impl Proposer {
         let mut pace = Pace::new();
         // What was proposed last, how many batches must be there before more is, and until when.
         let (mut carried, mut wanted, mut until) = (0, 1, Instant::now());
+        let mut reopen_after = REOPEN_FIRST;
         loop {
             let leads = {
                 let now = metrics.borrow_watched();
@@ -222,6 +228,9 @@ impl Proposer {
                 }
             }
             let reopen = open.is_none() && leads.is_some();
+            if !reopen {
+                reopen_after = REOPEN_FIRST;
+            }
             tokio::select! {
                 // In one order, so that a simulation repeats itself.
                 biased;
@@ -237,6 +246,9 @@ impl Proposer {
                     }
                 }
                 late = self.queue.holds(wanted, until), if in_flight.is_empty() => {
+                    for _ in 0..TURNS {
+                        tokio::task::yield_now().await;
+                    }
                     let session = open.as_ref().map_or(0, |open| open.session);
                     let batches = self.gather(session, at_once);
                     carried = batches.len();
@@ -260,7 +272,9 @@ impl Proposer {
                     wanted = pace.after(carried, self.queue.waiting().batches.len(), at_once);
                     until = Instant::now() + LINGER;
                 }
-                () = tokio::time::sleep(REOPEN_AFTER), if reopen => {}
+                () = tokio::time::sleep(reopen_after), if reopen => {
+                    reopen_after = (reopen_after * 2).min(REOPEN_MAX);
+                }
                 // Nothing has moved for so long.
                 () = tokio::time::sleep(lease), if open.is_some() => {
                     if raft.get_read_linearizer(ReadPolicy::LeaseRead).await.is_err() {

@@ -21,9 +21,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Files whose transactions have keys of several slots.
-const OF_ONE_SHARD: [&str; 1] = ["redis_transactions.txt"];
-
 fn files() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts/resp");
     let mut files: Vec<PathBuf> =
@@ -38,12 +35,8 @@ fn transcripts_replay() {
     let bless = std::env::var_os("ARQON_BLESS").is_some();
     let real: Option<SocketAddr> =
         std::env::var("ARQON_TEST_REDIS").ok().map(|addr| addr.parse().unwrap());
-    let is_one = ["ARQON_TEST_SHARDS", "ARQON_TEST_NODES"].map(std::env::var_os) == [None, None];
     for path in files() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if !is_one && OF_ONE_SHARD.contains(&&name[..]) {
-            continue;
-        }
         let text = std::fs::read_to_string(&path).unwrap();
         let server = TestServer::start();
         let addr = match real {
@@ -198,9 +191,6 @@ fn commands_pass_through_a_gateway_over_three_nodes_and_eight_shards() {
         "a_failing_engine_is_told",
         "data_commands_in_a_row",
         "persistence_is_what_the_engine_does",
-        // A transaction over several shards.
-        "a_key_watched_twice",
-        "a_transaction_is_never_seen_half_done",
         "through_a_gateway",
     ];
     crate::behind::again(&["transcripts::", "info::", "pipelines::", "ends::clients"], &skipped, 9);
