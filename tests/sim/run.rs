@@ -29,7 +29,7 @@ const SETTLED_WITHIN: u64 = 120 * SECOND;
 /// How often what always holds is looked at.
 const LOOK_EVERY: u64 = 200 * MS;
 /// How often at what may show for a moment only.
-const GLANCE_EVERY: u64 = 20 * MS;
+const GLANCE_EVERY: u64 = 50 * MS;
 
 /// How often a gateway looks for transactions that were left behind, and after how long they are.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
