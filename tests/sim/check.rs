@@ -1,5 +1,6 @@
 //! Whether what clients were told fits together.
 
+use crate::audit::audit;
 use crate::history::{Fate, Inner, Seen, Token};
 use crate::linear;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,10 @@ pub(crate) fn check(history: &Inner, ends: &Ends) {
     }
     lists(history, ends);
     counters(history, ends);
-    set(history);
+    for (inserts, scans) in history.inserts.iter().zip(&history.scans) {
+        set(inserts, scans);
+    }
+    audit(history);
 }
 
 /// Lists only grow, in one order, by what was appended, each time once.
@@ -106,18 +110,18 @@ fn counters(history: &Inner, ends: &Ends) {
 }
 
 /// Every scan has each key once, in order, all that were there before it and none that was not.
-fn set(history: &Inner) {
-    for scan in &history.scans {
+fn set(inserts: &BTreeMap<Token, (u64, Fate)>, scans: &[Seen<Vec<Token>>]) {
+    for scan in scans {
         let in_order = scan.what.windows(2).all(|pair| pair[0] < pair[1]);
         assert!(in_order, "a scan has keys twice or out of order: {:?}", scan.what);
         let found: BTreeSet<Token> = scan.what.iter().copied().collect();
-        for (token, (begun, fate)) in &history.inserts {
+        for (token, (begun, fate)) in inserts {
             let is_there = found.contains(token);
             let before = matches!(fate, Fate::Done(done) if *done < scan.begun);
             assert!(is_there || !before, "a scan has missed {token}: {scan:?}");
             let never = *fate == Fate::Failed || *begun > scan.done;
             assert!(!is_there || !never, "a scan has {token}, which was not there");
         }
-        assert!(found.iter().all(|token| history.inserts.contains_key(token)));
+        assert!(found.iter().all(|token| inserts.contains_key(token)));
     }
 }

@@ -17,6 +17,10 @@ use std::time::Duration;
 pub(crate) const REGISTERS: u64 = 6;
 pub(crate) const LISTS: u64 = 3;
 pub(crate) const COUNTERS: u64 = 2;
+/// Repeatable appends that others may send once more.
+const KNOWN_MAX: usize = 12;
+/// A set whose keys lie in many shards, and one whose keys lie in one.
+pub(crate) const SETS: [&str; 2] = ["set/", "{bag}/"];
 
 /// A client.
 pub(crate) struct Client {
@@ -92,7 +96,7 @@ impl Client {
             let rest = Duration::from_nanos(self.rng.below(self.rest_max));
             tokio::time::sleep(rest).await;
             let register = self.rng.below(REGISTERS) as usize;
-            match self.rng.below(100) {
+            match self.rng.below(125) {
                 0..20 => _ = self.read(register).await,
                 20..32 => self.write(register).await,
                 32..40 => self.write_and_read(register).await,
@@ -103,14 +107,19 @@ impl Client {
                     self.read_list(list).await;
                 }
                 80..86 => self.count().await,
-                86..94 => self.insert().await,
-                _ => _ = self.scan().await,
+                86..91 => self.insert().await,
+                91..94 => self.insert_and_scan().await,
+                94..119 => self.bank().await,
+                _ => {
+                    let set = usize::from(self.rng.one_in(3));
+                    self.scan(set).await;
+                }
             }
         }
         self.running.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn id(&mut self) -> RequestId {
+    pub(crate) fn id(&mut self) -> RequestId {
         self.requests += 1;
         RequestId { client: self.number, request: self.requests }
     }
@@ -229,8 +238,10 @@ impl Client {
                 let fresh = (self.id(), self.rng.below(LISTS) as usize, token);
                 let mut inner = self.history.inner();
                 inner.known.push(fresh);
-                if inner.known.len() > 12 {
-                    inner.known.remove(0);
+                if inner.known.len() > KNOWN_MAX {
+                    // Some stay for long.
+                    let gone = self.rng.below(KNOWN_MAX as u64) as usize;
+                    inner.known.remove(gone);
                 }
                 fresh
             }
@@ -321,27 +332,61 @@ impl Client {
         Some(entry.map_or(0, |entry| token_of(&entry.value) as i64))
     }
 
-    async fn insert(&mut self) {
+    /// An insertion into a set begins.
+    fn begin_insert(&self, set: usize) -> (Token, u64, Request) {
         let (token, begun) = (self.history.token(), self.local.now());
-        {
-            let mut inner = self.history.inner();
-            inner.requests += 1;
-            inner.inserts.insert(token, (begun, Fate::Open));
-        }
-        let key = Bytes::from(format!("set/{token:08}"));
-        let writes = vec![put(key, token)];
-        let answer = self.door.call(Request::Write { writes, id: None }).await;
+        let mut inner = self.history.inner();
+        inner.requests += 1;
+        inner.inserts[set].insert(token, (begun, Fate::Open));
+        let key = Bytes::from(format!("{}{token:08}", SETS[set]));
+        (token, begun, Request::Write { writes: vec![put(key, token)], id: None })
+    }
+
+    fn end_insert(&self, set: usize, token: Token, begun: u64, answer: Result<Response>) -> Fate {
         let fate = answer.map_or_else(|error| fate_of(&error), |_| self.done());
         let mut inner = self.history.inner();
         inner.tell(fate);
-        inner.inserts.insert(token, (begun, fate));
+        inner.inserts[set].insert(token, (begun, fate));
+        fate
     }
 
-    /// Reads the whole set, page by page.
-    pub(crate) async fn scan(&mut self) -> bool {
+    async fn insert(&mut self) {
+        let (token, begun, write) = self.begin_insert(0);
+        let answer = self.door.call(write).await;
+        self.end_insert(0, token, begun, answer);
+    }
+
+    /// An insertion and a scan in one pipeline: the scan sees what was inserted.
+    async fn insert_and_scan(&mut self) {
+        let (token, begun, write) = self.begin_insert(1);
+        let prefix = Bytes::from_static(SETS[1].as_bytes());
+        let scan = Scan { prefix, limit: 10_000, ..Scan::default() };
+        let mut answers = self.door.pipeline(vec![write, Request::Scan(scan)]).await;
+        let page = answers.pop().unwrap();
+        let fate = self.end_insert(1, token, begun, answers.pop().unwrap());
+        match page {
+            Ok(Response::Page { entries, next }) => {
+                assert!(next.is_empty(), "a page has not held the whole set");
+                let what = tokens_in(1, &entries);
+                let is_there = what.contains(&token);
+                assert!(
+                    is_there || !matches!(fate, Fate::Done(_)),
+                    "a scan has not seen {token}, which was written before it"
+                );
+                let seen = Seen { begun, done: self.local.now(), what };
+                self.history.inner().scans[1].push(seen);
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => _ = fate_of(&error),
+        }
+    }
+
+    /// Reads a whole set, page by page.
+    pub(crate) async fn scan(&mut self, set: usize) -> bool {
         let begun = self.local.now();
         let limit = 3 + self.rng.below(60) as u32;
-        let mut scan = Scan { prefix: Bytes::from_static(b"set/"), limit, ..Scan::default() };
+        let prefix = Bytes::from_static(SETS[set].as_bytes());
+        let mut scan = Scan { prefix, limit, ..Scan::default() };
         let mut tokens = Vec::new();
         loop {
             self.history.inner().requests += 1;
@@ -353,18 +398,23 @@ impl Client {
                     return false;
                 }
             };
-            for entry in entries {
-                let token = token_of(&entry.value);
-                assert_eq!(entry.key, format!("set/{token:08}"));
-                tokens.push(token);
-            }
+            tokens.extend(tokens_in(set, &entries));
             if next.is_empty() {
                 break;
             }
             scan.cursor = next;
         }
         let seen = Seen { begun, done: self.local.now(), what: tokens };
-        self.history.inner().scans.push(seen);
+        self.history.inner().scans[set].push(seen);
         true
     }
+}
+
+fn tokens_in(set: usize, entries: &[Entry]) -> Vec<Token> {
+    let token = |entry: &Entry| {
+        let token = token_of(&entry.value);
+        assert_eq!(entry.key, format!("{}{token:08}", SETS[set]));
+        token
+    };
+    entries.iter().map(token).collect()
 }

@@ -125,6 +125,61 @@ impl Faults {
                 let off_ms = world.rng.below(4_000) as i64 - 2_000;
                 world.set_calendar(site, off_ms);
             }
+            Fault::Contest => self.contest(world, &nodes, long),
+        }
+    }
+
+    /// Takes a leader away, and has others lose power while they vote for the next.
+    fn contest(&mut self, world: &mut World, nodes: &[usize], long: u64) {
+        let leaders: Vec<usize> =
+            nodes.iter().copied().filter(|site| leads(world, *site)).collect();
+        if leaders.is_empty() {
+            return;
+        }
+        let leader = pick(world, &leaders);
+        match world.rng.below(3) {
+            0 => {
+                let (up_at, silently) = (world.now + world.rng.below(SECOND), world.rng.one_in(2));
+                world.crash(leader, Crash::PowerLostClean, silently, up_at);
+            }
+            // It finds what was sent to it meanwhile.
+            1 => {
+                let until = world.now + 700 * MS + world.rng.below(1_500 * MS);
+                world.pause(leader, until);
+            }
+            _ => {
+                // Some clients reach it alone.
+                let everyone = 0..world.hosts.len();
+                let with_it: Vec<bool> = everyone
+                    .clone()
+                    .map(|site| {
+                        site == leader
+                            || matches!(world.hosts[site].kind, Kind::Gateway(_))
+                                && world.rng.one_in(2)
+                    })
+                    .collect();
+                for a in everyone.clone() {
+                    for b in everyone.clone().filter(|b| with_it[*b] != with_it[a]) {
+                        world.common.net.cut(a, b);
+                    }
+                }
+                self.cut_until = Some(long);
+            }
+        }
+        for other in nodes.iter().copied().filter(|other| *other != leader) {
+            match world.rng.below(4) {
+                0 => {
+                    let changes = 1 + world.rng.below(6);
+                    world.doom(other, changes, Crash::PowerLostClean, true, 300 * MS);
+                }
+                1 => {
+                    world.hosts[other].sync_max = 100 * MS + world.rng.below(600 * MS);
+                    self.slow.insert(other, world.now + 3 * SECOND);
+                    let at = world.now + 300 * MS + world.rng.below(1_200 * MS);
+                    world.doom_at(other, at, Crash::PowerLostClean, 300 * MS);
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -147,11 +202,20 @@ fn crash_one(world: &mut World, is_one: impl Fn(Kind) -> bool) {
     let (crash, silently) = (draw_crash(world), world.rng.one_in(2));
     if world.rng.one_in(2) {
         let changes = world.rng.below(40);
-        world.doom(site, changes, crash, silently);
+        world.doom(site, changes, crash, silently, 4 * SECOND);
     } else {
         let up_at = world.now + world.rng.below(6 * SECOND);
         world.crash(site, crash, silently, up_at);
     }
+}
+
+fn leads(world: &World, site: usize) -> bool {
+    let process = world.hosts[site].process.as_ref();
+    let replicas = process.map_or(Vec::new(), |process| process.replicas());
+    replicas.iter().any(|(_, group, _)| {
+        let status = group.status();
+        status.leader == Some(status.replica)
+    })
 }
 
 /// Cuts ways. Gateways and whoever operates may be cut off too, at random.

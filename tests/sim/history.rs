@@ -64,6 +64,47 @@ pub(crate) struct Count {
     pub(crate) value: i64,
 }
 
+/// A transfer between two accounts, which is to take place once, however often it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Transfer {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) amount: i64,
+    /// In notes, or in coins.
+    pub(crate) in_notes: bool,
+    pub(crate) begun: u64,
+    /// When it was first said to have taken place.
+    pub(crate) done: Option<u64>,
+    /// Attempts of which nobody knows, or that are under way.
+    pub(crate) open: u64,
+    /// The last transfers before it in the two accounts, if it was to take place only then.
+    pub(crate) after: Option<[Token; 2]>,
+}
+
+/// What was read of an account.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Account {
+    pub(crate) ledger: Vec<Token>,
+    pub(crate) coins: Option<i64>,
+    pub(crate) notes: Option<i64>,
+}
+
+/// When a reading saw what it read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// All at one moment.
+    One,
+    /// Each shard at a moment of its own.
+    Many,
+}
+
+/// A reading of accounts.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) moment: Moment,
+    pub(crate) accounts: BTreeMap<usize, Account>,
+}
+
 /// Everything.
 #[derive(Default)]
 pub(crate) struct Inner {
@@ -73,9 +114,13 @@ pub(crate) struct Inner {
     pub(crate) appends: BTreeMap<Token, Append>,
     pub(crate) lists: Vec<Seen<(usize, Vec<Token>)>>,
     pub(crate) counts: BTreeMap<usize, Vec<Count>>,
-    /// Insertions into the set.
-    pub(crate) inserts: BTreeMap<Token, (u64, Fate)>,
-    pub(crate) scans: Vec<Seen<Vec<Token>>>,
+    /// Insertions into each set.
+    pub(crate) inserts: [BTreeMap<Token, (u64, Fate)>; 2],
+    pub(crate) scans: [Vec<Seen<Vec<Token>>>; 2],
+    pub(crate) transfers: BTreeMap<Token, Transfer>,
+    pub(crate) readings: Vec<Seen<Reading>>,
+    /// Transfers that others may send once more.
+    pub(crate) known_transfers: Vec<(RequestId, Token)>,
     /// Appends that others may send once more.
     pub(crate) known: Vec<(RequestId, usize, Token)>,
     pub(crate) requests: u64,

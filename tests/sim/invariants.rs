@@ -1,8 +1,10 @@
 //! What holds at every moment, and what all replicas agree on in the end.
 
+use crate::time::{EPOCH_MS, MS};
 use crate::world::{Kind, World};
 use arqondb::base::{CfId, Seq};
 use arqondb::catalog::ShardId;
+use arqondb::env::Clock;
 use arqondb::lsm::IterOptions;
 use arqondb::raft::ShardHandle;
 use bytes::Bytes;
@@ -16,15 +18,44 @@ const DISK_BYTES_MAX: u64 = 24 << 20;
 pub(crate) struct Invariants {
     /// Who led a group in a term.
     leaders: BTreeMap<(u64, u64), u64>,
+    /// The latest term that a replica was seen in.
+    terms: BTreeMap<(u64, u64), u64>,
     /// The last sequence number of a shard that has applied so much.
     seqs: BTreeMap<(ShardId, u64), Seq>,
     pub(crate) applied: BTreeMap<ShardId, u64>,
     /// The catalog at a revision.
     views: BTreeMap<u64, Vec<u8>>,
+    /// How far the log of each replica went.
+    logs: BTreeMap<(ShardId, u64), u64>,
+    /// Snapshots that were taken over.
+    pub(crate) installs: u64,
     pub(crate) looks: u64,
 }
 
 impl Invariants {
+    /// Looks at what may show for a moment only: no replica forgets the latest term it was in.
+    pub(crate) fn glance(&mut self, world: &World) {
+        for host in &world.hosts {
+            let Some(process) = &host.process else { continue };
+            let shards = process.replicas().into_iter().map(|(shard, group, _)| (shard.0, group));
+            let meta = process.meta().map(|meta| (0, meta.group().clone()));
+            for (shard, group) in shards.chain(meta) {
+                let status = group.status();
+                let known = self.terms.entry((shard, status.replica)).or_default();
+                // One whose disk fails may be about to find that out.
+                if status.stopped.is_none() && !host.disk_failed {
+                    assert!(
+                        status.term >= *known,
+                        "{} was in term {known} of group {shard}, and is in {}",
+                        process.name,
+                        status.term
+                    );
+                    *known = status.term;
+                }
+            }
+        }
+    }
+
     /// Looks at everything.
     pub(crate) fn look(&mut self, world: &World) {
         self.looks += 1;
@@ -35,6 +66,10 @@ impl Invariants {
                 if status.leader == Some(status.replica) {
                     self.led(shard.0, status.term, status.replica);
                 }
+                let last = self.logs.entry((shard, status.replica)).or_default();
+                // What it never had is cut off.
+                self.installs += u64::from(status.purged.unwrap_or(0) > *last);
+                *last = status.last.unwrap_or(0);
                 let Ok(open) = handle.get() else { continue };
                 let (index, seq) = (open.engine().applied_index().0, open.engine().last_seq());
                 let known = *self.seqs.entry((shard, index)).or_insert(seq);
@@ -80,6 +115,7 @@ impl Invariants {
             }
         }
         is_one(&metas)
+            && view.shards().all(|shard| shard.split.is_none())
             && view.shards().all(|shard| {
                 let found = replicas.get(&shard.id);
                 found.is_some_and(|found| found.len() == shard.replicas.len() && is_one(found))
@@ -89,12 +125,24 @@ impl Invariants {
     /// All replicas hold the same, and as much as was ever applied.
     pub(crate) fn agree(&self, world: &World) {
         let mut states: BTreeMap<ShardId, (String, State)> = BTreeMap::new();
+        // Each drops what has expired when it comes to it. No clock is wrong by so much.
+        let until_ms = EPOCH_MS + world.now / MS + 20_000;
         for process in world.hosts.iter().filter_map(|host| host.process.as_ref()) {
             for (shard, _, handle) in process.replicas() {
                 let applied = handle.get().unwrap().engine().applied_index().0;
                 let most = self.applied.get(&shard).copied().unwrap_or(0);
                 assert!(applied >= most, "shard {shard} is at {applied}, and was at {most}");
-                let state = state(&handle);
+                let state = state(&handle, until_ms);
+                let open = handle.get().unwrap();
+                let keys = state.keys().filter(|(cf, _)| *cf == CfId::DEFAULT).count() as u64;
+                let counted = open.stats(process.local.unix_ms()).unwrap().keys;
+                // A split leaves a count that says of itself that it may be wrong.
+                let is_exact = open.engine().counts(CfId::DEFAULT).unwrap().exact;
+                assert!(
+                    counted == keys || !is_exact,
+                    "shard {shard} on {} has {keys} keys, and counts {counted}",
+                    process.name
+                );
                 let (first, known) =
                     states.entry(shard).or_insert_with(|| (process.name.clone(), state.clone()));
                 assert!(*known == state, "shard {shard}: {} differs from {first}", process.name);
@@ -137,18 +185,20 @@ fn view(world: &World) -> Option<arqondb::catalog::View> {
     process.filter_map(|process| process.meta()).map(|meta| meta.view()).next()
 }
 
-/// Every record of a replica: family and key to value and sequence number.
+/// Every record of a replica that has not expired by then: family and key to value and sequence number.
 type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
 
-fn state(handle: &ShardHandle) -> State {
+fn state(handle: &ShardHandle, until_ms: u64) -> State {
     let shard = handle.get().unwrap();
     let mut state = State::new();
-    for cf in [CfId::DEFAULT, CfId::EXPIRY, CfId::DEDUP] {
+    for cf in [CfId::DEFAULT, CfId::EXPIRY, CfId::DEDUP, CfId::TXN] {
         let mut iter = shard.engine().iter(cf, IterOptions::default()).unwrap();
         iter.first().unwrap();
         while iter.valid() {
-            let key = (cf, Bytes::copy_from_slice(iter.key()));
-            state.insert(key, (Bytes::copy_from_slice(iter.value()), iter.seq()));
+            if iter.meta().expire_at_ms.is_none_or(|at| at > until_ms) {
+                let key = (cf, Bytes::copy_from_slice(iter.key()));
+                state.insert(key, (Bytes::copy_from_slice(iter.value()), iter.seq()));
+            }
             iter.next().unwrap();
         }
     }

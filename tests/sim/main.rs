@@ -6,12 +6,14 @@
 //! - `run`: one simulation. `shape`: what a seed makes of it. `world`: the hosts, and their one time.
 //! - `process`: a process; `time`: its clock; `net`: the network.
 //! - `faults`: what befalls the cluster. `operator`: who moves replicas about.
-//! - `clients`, `history`: what is asked, and what is answered. `check`, `linear`, `invariants`:
-//!   whether that is right.
+//! - `clients`, `bank`, `history`: what is asked, and what is answered. `check`, `linear`, `audit`,
+//!   `invariants`: whether that is right.
 //! - `trace`, `entropy`: the same seed does the same. `seeds`: many of them.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod audit;
+mod bank;
 mod check;
 mod clients;
 mod entropy;

@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(3);
+/// No shard is split that makes more.
+const SHARDS_MAX: usize = 7;
 
 /// What the operator is to do, and how far it is.
 #[derive(Clone, Default)]
@@ -22,8 +24,10 @@ pub(crate) struct Orders {
     pub(crate) nodes_are_there: Arc<AtomicBool>,
     pub(crate) shards_are_led: Arc<AtomicBool>,
     pub(crate) moving: Arc<AtomicBool>,
-    /// Steps of moves that were done.
+    pub(crate) splitting: Arc<AtomicBool>,
+    /// Steps of moves that were done, and splits that were.
     pub(crate) steps: Arc<AtomicU64>,
+    pub(crate) splits: Arc<AtomicU64>,
 }
 
 fn soon() -> Instant {
@@ -72,6 +76,9 @@ async fn keep_moving(client: MetaClient, orders: Orders, mut rng: Rng) {
     let shards = RemoteShards::new(client.clone());
     loop {
         sleep(Duration::from_millis(500 + rng.below(4_000))).await;
+        if orders.splitting.load(Ordering::Relaxed) && rng.one_in(3) {
+            split(&client, &orders, &mut rng).await;
+        }
         if !orders.moving.load(Ordering::Relaxed) {
             continue;
         }
@@ -88,6 +95,26 @@ async fn keep_moving(client: MetaClient, orders: Orders, mut rng: Rng) {
             }
             sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Asks for a split of a shard somewhere, and waits a while for it.
+async fn split(client: &MetaClient, orders: &Orders, rng: &mut Rng) {
+    let view = client.view();
+    let shards: Vec<_> = view.shards().collect();
+    let Some(shard) = shards.get(rng.below(shards.len() as u64) as usize) else { return };
+    if shards.len() >= SHARDS_MAX || shard.slots.count() < 2 {
+        return;
+    }
+    let at = shard.slots.first + 1 + rng.below(u64::from(shard.slots.count()) - 1) as u16;
+    let (id, expected, change) = (shard.id, shard.epoch, ShardChange::BeginSplit(at));
+    // One that is refused is asked for again, of another shard.
+    _ = client.propose(Action::ChangeShard { shard: id, expected, change }, soon()).await;
+    let is_split =
+        |view: &View| view.shard(id).is_some_and(|s| s.split.is_none() && s.slots.last < at);
+    let until = Instant::now() + Duration::from_secs(rng.below(20));
+    if client.wait_for(until, is_split).await.is_ok() {
+        orders.splits.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -277,13 +277,13 @@ async fn serve<S: arqondb::rpc::link::LinkService>(door: SimDoor, part: S) {
 }
 
 /// Times of a group that simulations of networks with so much latency want.
-pub(crate) fn group_options() -> GroupOptions {
+pub(crate) fn group_options(log_bytes: u64) -> GroupOptions {
     GroupOptions {
         heartbeat: Duration::from_millis(100),
         election_min: Duration::from_millis(300),
         election_max: Duration::from_millis(500),
-        log_bytes: 16 << 10,
-        log_bytes_max: 48 << 10,
+        log_bytes,
+        log_bytes_max: 3 * log_bytes,
         ..GroupOptions::default()
     }
 }

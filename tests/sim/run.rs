@@ -1,7 +1,7 @@
 //! One simulation, from its seed to its end.
 
 use crate::check::{Ends, check};
-use crate::clients::{COUNTERS, Client, LISTS, REGISTERS};
+use crate::clients::{COUNTERS, Client, LISTS, REGISTERS, SETS};
 use crate::faults::Faults;
 use crate::history::History;
 use crate::invariants::{Invariants, told};
@@ -13,7 +13,7 @@ use crate::trace::Trace;
 use crate::world::{Kind, World};
 use arqondb::base::CfId;
 use arqondb::env::Rng;
-use arqondb::gateway::{Consistency, GatewayOptions};
+use arqondb::gateway::{Consistency, Gateway, GatewayOptions, RemoteShards};
 use arqondb::op::kv::{Expiry, Write};
 use arqondb::op::{KvOps, Request};
 use bytes::Bytes;
@@ -28,6 +28,12 @@ const LIVE_WITHIN: u64 = 30 * SECOND;
 const SETTLED_WITHIN: u64 = 120 * SECOND;
 /// How often what always holds is looked at.
 const LOOK_EVERY: u64 = 200 * MS;
+/// How often at what may show for a moment only.
+const GLANCE_EVERY: u64 = 50 * MS;
+
+/// How often a gateway looks for transactions that were left behind, and after how long they are.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+const LEFT_BEHIND: Duration = Duration::from_secs(4);
 
 /// What a simulation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,21 +47,25 @@ pub(crate) struct Report {
     pub(crate) faults: u64,
     pub(crate) starts: u64,
     pub(crate) steps: u64,
+    pub(crate) splits: u64,
+    /// Snapshots that replicas have taken over.
+    pub(crate) installs: u64,
     pub(crate) looks: u64,
 }
 
 /// # Panics
 /// If anything is not as it should be.
-pub(crate) fn run(seed: u64, length: u64, trace: &Trace) -> Report {
+pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
     let history = History::default();
     let (stop, running) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let on_gateway = {
         let (history, stop, running) = (history.clone(), stop.clone(), running.clone());
         let rng = Mutex::new(Rng::new(seed ^ 0xC11E));
-        let shape = Shape::draw(&mut Rng::new(seed), length);
+        let shape = Shape::draw(&mut Rng::new(seed), length, calm);
         Box::new(move |process: &Process, number: usize, common: &Common| {
             let mut rng = rng.lock().unwrap().fork();
             let door = process.within(|| common.gateway(&process.local, options(&mut rng, number)));
+            process.spawn(sweep(door.clone()));
             for _ in 0..shape.clients {
                 let client = Client {
                     door: door.clone(),
@@ -73,13 +83,14 @@ pub(crate) fn run(seed: u64, length: u64, trace: &Trace) -> Report {
             }
         })
     };
-    let mut world = World::new(seed, length, trace.clone(), on_gateway);
+    let mut world = World::new(seed, (length, calm), trace.clone(), on_gateway);
     let orders = Orders::default();
     begin(&mut world, &orders);
     let mut invariants = Invariants::default();
     let faults = trouble(&mut world, &orders, &mut invariants);
     world.heal();
     orders.moving.store(false, Ordering::Relaxed);
+    orders.splitting.store(false, Ordering::Relaxed);
     live(&mut world);
     stop.store(true, Ordering::Relaxed);
     // Those of gateways that were ended are not counted off.
@@ -99,7 +110,17 @@ pub(crate) fn run(seed: u64, length: u64, trace: &Trace) -> Report {
         faults: faults.done.values().sum(),
         starts: world.starts,
         steps: orders.steps.load(Ordering::Relaxed),
+        splits: orders.splits.load(Ordering::Relaxed),
+        installs: invariants.installs,
         looks: invariants.looks,
+    }
+}
+
+/// Settles what other gateways left behind, as the program does.
+async fn sweep(door: Arc<Gateway<RemoteShards>>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        _ = door.sweep_transactions(LEFT_BEHIND).await;
     }
 }
 
@@ -145,11 +166,16 @@ fn begin(world: &mut World, orders: &Orders) {
 fn trouble(world: &mut World, orders: &Orders, invariants: &mut Invariants) -> Faults {
     let mut faults = Faults::new(world);
     orders.moving.store(world.shape.moves, Ordering::Relaxed);
+    orders.splitting.store(world.shape.splits, Ordering::Relaxed);
     let end = world.now + world.shape.length;
-    let mut look_at = world.now;
+    let (mut look_at, mut glance_at) = (world.now, world.now);
     while world.now < end {
         world.step();
         faults.turn(world);
+        if glance_at <= world.now {
+            invariants.glance(world);
+            glance_at = world.now + GLANCE_EVERY;
+        }
         if look_at <= world.now {
             invariants.look(world);
             look_at = world.now + LOOK_EVERY;
@@ -232,7 +258,11 @@ fn last_reads(world: &mut World, history: &History, seed: u64) -> Ends {
                 counts.extend(client.read_count(counter).await.map(|count| (counter, count)));
             }
         }
-        while !client.scan().await {}
+        for set in 0..SETS.len() {
+            while !client.scan(set).await {}
+        }
+        while client.door.sweep_transactions(Duration::ZERO).await.is_err() {}
+        while !client.read_accounts().await {}
         let (lengths, counts) = (lengths.into_values(), counts.into_values());
         let ends = Ends { lengths: lengths.collect(), counts: counts.collect() };
         *found.lock().unwrap() = Some(ends);

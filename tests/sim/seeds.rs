@@ -17,6 +17,10 @@ const MANY: &str = "ARQON_SIM_SEEDS";
 const FROM: &str = "ARQON_SIM_FROM";
 /// Simulated seconds of trouble in each.
 const LENGTH: &str = "ARQON_SIM_SECONDS";
+/// Whether there is less to do each second.
+const CALM: &str = "ARQON_SIM_CALM";
+/// Simulated hours of the long run.
+const HOURS: &str = "ARQON_SIM_HOURS";
 /// A file for what happened, in words.
 const WORDS: &str = "ARQON_SIM_TRACE";
 /// How many children run at a time.
@@ -31,6 +35,14 @@ fn setting(name: &str, default: u64) -> u64 {
 
 fn length() -> u64 {
     setting(LENGTH, 40)
+}
+
+/// What is the same for all seeds of a test.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// Simulated seconds of trouble.
+    length: u64,
+    calm: bool,
 }
 
 /// One simulation; what it came to is printed for whoever started it.
@@ -57,11 +69,12 @@ fn one_seed() {
         }
         std::process::exit(3);
     }));
+    let calm = setting(CALM, 0) != 0;
     let report = {
         let trace = trace.clone();
         // A search for an order of a register's requests is as deep as there are of them.
         let thread = std::thread::Builder::new().stack_size(256 << 20);
-        let ran = thread.spawn(move || run(seed, length() * SECOND, &trace)).unwrap();
+        let ran = thread.spawn(move || run(seed, length() * SECOND, calm, &trace)).unwrap();
         ran.join().unwrap()
     };
     tell();
@@ -70,7 +83,7 @@ fn one_seed() {
 
 fn print(report: &Report) -> String {
     format!(
-        "REPORT {:016x} {} {} {} {} {} {} {} {} {}",
+        "REPORT {:016x} {} {} {} {} {} {} {} {} {} {} {}",
         report.hash,
         report.events,
         report.simulated_ms,
@@ -80,6 +93,8 @@ fn print(report: &Report) -> String {
         report.faults,
         report.starts,
         report.steps,
+        report.splits,
+        report.installs,
         report.looks
     )
 }
@@ -88,8 +103,19 @@ fn read(line: &str) -> Option<Report> {
     let mut words = line.split("REPORT ").nth(1)?.split_whitespace();
     let hash = u64::from_str_radix(words.next()?, 16).ok()?;
     let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
-    let [events, simulated_ms, requests, unknown, failed, faults, starts, steps, looks] =
-        numbers.try_into().ok()?;
+    let [
+        events,
+        simulated_ms,
+        requests,
+        unknown,
+        failed,
+        faults,
+        starts,
+        steps,
+        splits,
+        installs,
+        looks,
+    ] = numbers.try_into().ok()?;
     Some(Report {
         hash,
         events,
@@ -100,40 +126,58 @@ fn read(line: &str) -> Option<Report> {
         faults,
         starts,
         steps,
+        splits,
+        installs,
         looks,
     })
 }
 
 /// Runs a seed in a child; what it came to, or what it said.
-fn run_child(seed: u64) -> Result<Report, String> {
+fn run_child(seed: u64, manner: Manner) -> Result<Report, String> {
+    let (length, calm) = (manner.length.to_string(), u64::from(manner.calm).to_string());
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "seeds::one_seed", "--nocapture", "--test-threads=1"]);
-    child.env(ONE, seed.to_string()).env(LENGTH, length().to_string());
+    child.env(ONE, seed.to_string()).env(LENGTH, &length).env(CALM, &calm);
     let out = child.output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     let report = said.lines().find_map(read).filter(|_| out.status.success());
     report.ok_or_else(|| {
         let told = String::from_utf8_lossy(&out.stderr);
         format!(
-            "{told}\nrun it again: {ONE}={seed} {LENGTH}={} cargo test --test sim one_seed",
-            length()
+            "{told}\nrun it again: {ONE}={seed} {LENGTH}={length} {CALM}={calm} \
+             cargo test --test sim one_seed"
         )
     })
 }
 
+type Outcome = Result<Report, String>;
+
 /// Runs seeds, some at a time.
-fn run_all(seeds: &[u64]) -> BTreeMap<u64, Result<Report, String>> {
+fn run_all(seeds: &[u64]) -> BTreeMap<u64, Outcome> {
+    run_each(seeds, Manner { length: length(), calm: false }, |_, _| true)
+}
+
+/// Runs seeds, some at a time, until `tell`, which is told what came of each, wants no more.
+fn run_each(
+    seeds: &[u64],
+    manner: Manner,
+    tell: impl Fn(u64, &Outcome) -> bool + Sync,
+) -> BTreeMap<u64, Outcome> {
     let (next, done) = (AtomicU64::new(0), Mutex::new(BTreeMap::new()));
     let at_once = setting(AT_ONCE, 2);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let outcome = run_child(*seed);
+                    let outcome = run_child(*seed, manner);
                     if let Err(told) = &outcome {
                         eprintln!("seed {seed} failed\n{told}");
                     }
+                    let goes_on = tell(*seed, &outcome);
                     done.lock().unwrap().insert(*seed, outcome);
+                    if !goes_on {
+                        break;
+                    }
                 }
             });
         }
@@ -141,17 +185,14 @@ fn run_all(seeds: &[u64]) -> BTreeMap<u64, Result<Report, String>> {
     done.into_inner().unwrap()
 }
 
-#[test]
-fn whatever_befalls_a_cluster_its_answers_are_right() {
-    let from = setting(FROM, 1);
-    let seeds: Vec<u64> = (from..from + setting(MANY, 24)).collect();
-    let begun = Instant::now();
-    let outcomes = run_all(&seeds);
+/// What simulations came to, in words. Gives the seeds that failed.
+fn sum_up(outcomes: &BTreeMap<u64, Outcome>, begun: Instant) -> Vec<u64> {
     let reports: Vec<&Report> = outcomes.values().filter_map(|o| o.as_ref().ok()).collect();
     let sum = |of: fn(&Report) -> u64| reports.iter().map(|report| of(report)).sum::<u64>();
     println!(
         "{} seeds: {:.1} simulated hours in {:.0} s, {} requests ({} unknown, {} refused), \
-         {} faults, {} starts of processes, {} steps of moves, {} messages and events",
+         {} faults, {} starts of processes, {} steps of moves, {} splits, {} snapshots taken over, \
+         {} messages and events",
         reports.len(),
         sum(|r| r.simulated_ms) as f64 / 3_600_000.0,
         begun.elapsed().as_secs_f64(),
@@ -161,12 +202,43 @@ fn whatever_befalls_a_cluster_its_answers_are_right() {
         sum(|r| r.faults),
         sum(|r| r.starts),
         sum(|r| r.steps),
+        sum(|r| r.splits),
+        sum(|r| r.installs),
         sum(|r| r.events)
     );
     let hashes = reports.iter().fold(0u64, |all, r| all.rotate_left(1) ^ r.hash);
     println!("trace of all: {hashes:016x}");
-    let bad: Vec<u64> =
-        outcomes.iter().filter(|(_, o)| o.is_err()).map(|(seed, _)| *seed).collect();
+    outcomes.iter().filter(|(_, o)| o.is_err()).map(|(seed, _)| *seed).collect()
+}
+
+#[test]
+fn whatever_befalls_a_cluster_its_answers_are_right() {
+    let from = setting(FROM, 1);
+    let seeds: Vec<u64> = (from..from + setting(MANY, 24)).collect();
+    let begun = Instant::now();
+    let bad = sum_up(&run_all(&seeds), begun);
+    assert!(bad.is_empty(), "seeds {bad:?} failed");
+}
+
+#[test]
+#[ignore = "goes on for as many simulated hours as ARQON_SIM_HOURS says"]
+fn for_hours() {
+    let from = setting(FROM, 1) + 2_000_000;
+    let seeds: Vec<u64> = (from..from + 1_000_000).collect();
+    let (begun, wanted_ms) = (Instant::now(), setting(HOURS, 1) * 3_600_000);
+    let so_far = Mutex::new((0, 0));
+    let tell = |_: u64, outcome: &Outcome| {
+        let mut so_far = so_far.lock().unwrap();
+        match outcome {
+            Ok(report) => so_far.0 += report.simulated_ms,
+            Err(_) => so_far.1 += 1,
+        }
+        let hours = so_far.0 as f64 / 3_600_000.0;
+        println!("{hours:.2} hours in {:.0} s, {} bad", begun.elapsed().as_secs_f64(), so_far.1);
+        so_far.0 < wanted_ms
+    };
+    let manner = Manner { length: setting(LENGTH, 1_200), calm: true };
+    let bad = sum_up(&run_each(&seeds, manner, tell), begun);
     assert!(bad.is_empty(), "seeds {bad:?} failed");
 }
 

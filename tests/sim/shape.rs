@@ -36,9 +36,11 @@ pub(crate) enum Fault {
     SyncError,
     /// A calendar is set.
     Calendar,
+    /// Who leads is lost, and whoever votes for the next loses power at once.
+    Contest,
 }
 
-const ALL: [Fault; 15] = [
+const ALL: [Fault; 16] = [
     Fault::CrashNode,
     Fault::CrashMeta,
     Fault::CrashGateway,
@@ -54,6 +56,7 @@ const ALL: [Fault; 15] = [
     Fault::NoSpace,
     Fault::SyncError,
     Fault::Calendar,
+    Fault::Contest,
 ];
 
 /// A simulation's measures.
@@ -77,18 +80,24 @@ pub(crate) struct Shape {
     pub(crate) fault_every: u64,
     /// Whether replicas are moved and leaders changed.
     pub(crate) moves: bool,
+    /// Bytes of a shard's log: with few, whoever was away is sent a snapshot.
+    pub(crate) log_bytes: u64,
+    /// Whether shards are split.
+    pub(crate) splits: bool,
     /// How long it all goes on.
     pub(crate) length: u64,
 }
 
 impl Shape {
-    pub(crate) fn draw(rng: &mut Rng, length: u64) -> Shape {
+    /// Of a `calm` one there is less to do each second, so that more of them can be simulated.
+    pub(crate) fn draw(rng: &mut Rng, length: u64, calm: bool) -> Shape {
         let nodes = 3 + rng.below(3) as usize;
         // Each seed has some of the faults: where all come, some never get to show.
         let mut faults: Vec<Fault> = ALL.into_iter().filter(|_| rng.one_in(3)).collect();
         if faults.is_empty() {
             faults.push(ALL[rng.below(ALL.len() as u64) as usize]);
         }
+        let slower = if calm { 20 } else { 1 };
         Shape {
             metas: if rng.one_in(3) { 1 } else { 3 },
             nodes,
@@ -96,12 +105,14 @@ impl Shape {
             replicas: if nodes == 5 && rng.one_in(2) { 5 } else { 3 },
             gateways: 2 + rng.below(2) as usize,
             clients: 2 + rng.below(3) as usize,
-            rest_max: if rng.one_in(2) { 60 * MS } else { 400 * MS },
+            rest_max: slower * if rng.one_in(2) { 60 * MS } else { 400 * MS },
             latency_max: if rng.one_in(4) { 30 * MS } else { 8 * MS },
             rate_ppm: if rng.one_in(2) { 50_000 } else { 200 },
             faults,
-            fault_every: if rng.one_in(3) { SECOND } else { 4 * SECOND },
+            fault_every: slower.min(4) * if rng.one_in(3) { SECOND } else { 4 * SECOND },
             moves: rng.one_in(2),
+            log_bytes: if rng.one_in(2) { 2 << 10 } else { 16 << 10 },
+            splits: rng.one_in(3),
             length,
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 /// What the calendars say when a simulation begins, in ms.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_700_000_000_000;
 const MILLION: u128 = 1_000_000;
 
 /// A process's time. All of the simulation's times are nanoseconds since its start.

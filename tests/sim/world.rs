@@ -19,6 +19,18 @@ pub(crate) enum Kind {
     Operator,
 }
 
+/// A crash to come.
+#[derive(Debug, Clone, Copy)]
+struct Doom {
+    /// At this change of the disk, or at this time.
+    changes: u64,
+    until: u64,
+    crash: Crash,
+    silently: bool,
+    /// The most that it is down.
+    down_max: u64,
+}
+
 /// A machine: its disk stays, processes come and go.
 pub(crate) struct Host {
     pub(crate) kind: Kind,
@@ -32,8 +44,7 @@ pub(crate) struct Host {
     sync_at: u64,
     /// Its disk was made to fail, so it may stop.
     pub(crate) disk_failed: bool,
-    /// It crashes at this change of its disk, or at this time.
-    doom: Option<(u64, u64, Crash, bool)>,
+    doom: Option<Doom>,
     changes: u64,
     faster_ppm: i64,
     calendar_off_ms: i64,
@@ -55,13 +66,18 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, length: u64, trace: Trace, on_gateway: OnGateway) -> World {
+    pub(crate) fn new(
+        seed: u64,
+        (length, calm): (u64, bool),
+        trace: Trace,
+        on_gateway: OnGateway,
+    ) -> World {
         let mut rng = Rng::new(seed);
-        let shape = Shape::draw(&mut rng, length);
+        let shape = Shape::draw(&mut rng, length, calm);
         arqondb::raft::chance::choose_chance(rng.next_u64());
         let net = SimNet::new(rng.fork(), trace.clone(), shape.latency_max);
         let metas = (1..=shape.metas).map(|id| (id, format!("meta-{id}:8379"))).collect();
-        let group = group_options();
+        let group = group_options(shape.log_bytes);
         let common = Common { net, seeds: Seeds::from(rng.next_u64()), metas, group };
         let mut kinds: Vec<Kind> = (1..=shape.metas).map(Kind::Meta).collect();
         kinds.extend((1..=shape.nodes).map(Kind::Node));
@@ -134,13 +150,29 @@ impl World {
     }
 
     /// Has a host crash in the midst of what it does to its disk.
-    pub(crate) fn doom(&mut self, site: usize, changes: u64, crash: Crash, silently: bool) {
+    pub(crate) fn doom(
+        &mut self,
+        site: usize,
+        changes: u64,
+        crash: Crash,
+        silently: bool,
+        down_max: u64,
+    ) {
         let host = &mut self.hosts[site];
         let Some(process) = &host.process else { return };
         process.disk.stop_at(Some(changes));
         host.disk_failed = true;
         let until = self.now + 2 * SECOND;
-        host.doom = Some((process.disk.changes() + changes, until, crash, silently));
+        let changes = process.disk.changes() + changes;
+        host.doom = Some(Doom { changes, until, crash, silently, down_max });
+    }
+
+    /// Has a host lose power at a time, with a disk that works until then.
+    pub(crate) fn doom_at(&mut self, site: usize, until: u64, crash: Crash, down_max: u64) {
+        if self.hosts[site].process.is_some() {
+            let changes = u64::MAX;
+            self.hosts[site].doom = Some(Doom { changes, until, crash, silently: true, down_max });
+        }
     }
 
     /// Does not run a process until then.
@@ -203,11 +235,11 @@ impl World {
         if host.paused_until.is_some() {
             return;
         }
-        if let Some((changes, until, crash, silently)) = host.doom
-            && (process.disk.changes() >= changes || until <= now)
+        if let Some(doom) = host.doom
+            && (process.disk.changes() >= doom.changes || doom.until <= now)
         {
-            let down = self.rng.below(4 * SECOND);
-            return self.crash(site, crash, silently, now + down);
+            let down = self.rng.below(doom.down_max);
+            return self.crash(site, doom.crash, doom.silently, now + down);
         }
         if process.leaving.as_ref().is_some_and(|done| *done.lock().unwrap()) {
             return self.crash(site, Crash::Process, false, now + 100 * MS);
@@ -241,7 +273,7 @@ impl World {
         self.common.net.heal(self.now);
         for site in 0..self.hosts.len() {
             let host = &mut self.hosts[site];
-            if let Some((_, _, crash, silently)) = host.doom {
+            if let Some(Doom { crash, silently, .. }) = host.doom {
                 self.crash(site, crash, silently, self.now);
             }
             let host = &mut self.hosts[site];

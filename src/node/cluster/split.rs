@@ -8,16 +8,17 @@
 //! Each step is found again after a crash: by the catalog's pending split, by the version of the
 //! slots that the replica has.
 
-use crate::base::Result;
+use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::records::{Role, Shard as Record};
 use crate::catalog::{Action, ShardChange, ShardId};
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
-use crate::node::pipeline;
 use crate::raft::{Group, Halves, Split};
+use crate::shard::Shard;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -64,16 +65,12 @@ impl Inner {
             }
             let shard = replica.handle.get()?;
             shard.begin_fence();
-            let settled = {
-                let shard = shard.clone();
-                pipeline::on(&self.slow, move || shard.settle()).await
-            };
-            let done = match settled {
+            let done = match committed(&shard).await {
                 Ok(()) => replica.group.split(&split).await,
                 Err(error) => Err(error),
             };
             // Of an unknown outcome the loss of the lead tells, and that ends the fence.
-            if done.as_ref().is_err_and(|error| error.kind() != crate::base::ErrorKind::Unknown) {
+            if done.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unknown) {
                 shard.end_fence(false);
             }
             done?;
@@ -110,6 +107,15 @@ impl Inner {
             }
         });
     }
+}
+
+/// Waits until what is placed is committed, or has failed. No thread is held for as long as no
+/// majority can be reached.
+async fn committed(shard: &Arc<Shard>) -> Result<()> {
+    let (send, receive) = oneshot::channel();
+    shard.when_committed(shard.placed(), move |outcome| _ = send.send(outcome));
+    let stopping = |_| Error::new(ErrorKind::Unavailable, "the node is stopping");
+    receive.await.map_err(stopping)?
 }
 
 /// The entry that the catalog asks for.
