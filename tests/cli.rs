@@ -11,6 +11,8 @@ mod fixture;
 mod live;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "cli/vector.rs"]
+mod vector;
 
 use fixture::Fixture;
 use program::{Run, run};
@@ -26,6 +28,22 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench kv", "--threads 0", 2),
     ("bench kv", "--sync sometimes", 2),
     ("bench kv", "--rate 0", 2),
+    ("vector create", "docs --dim 0 --data @empty", 2),
+    ("vector create", "__docs --dim 4 --addr 127.0.0.1:1", 2),
+    ("vector create", "docs --dim 4 --addr 127.0.0.1:1", 5),
+    ("vector create", "docs --dim 4 --metric near", 2),
+    ("vector drop", "docs --data @absent", 3),
+    ("vector list", "--data @absent", 3),
+    ("vector list", "--addr 127.0.0.1:1", 5),
+    ("vector describe", "docs --data @empty", 3),
+    ("vector import", "docs @absent.f32 --format f32 --dim 4 --addr 127.0.0.1:1", 3),
+    ("vector import", "docs @lines.txt --format ndjson --addr 127.0.0.1:1", 2),
+    ("vector import", "docs @lines.txt --format npy --addr 127.0.0.1:1", 2),
+    ("vector search", "docs", 2),
+    ("vector search", "docs --near 1 --filter nonsense --addr 127.0.0.1:1", 2),
+    ("vector search", "docs --near 1 --data @absent", 3),
+    ("vector export", "docs @x --data @absent", 3),
+    ("vector verify", "docs --data @absent", 3),
     ("config check", "@settings-wrong.toml", 2),
     ("config check", "@settings-absent.toml", 3),
     ("config check", "@empty", 1),

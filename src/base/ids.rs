@@ -83,6 +83,8 @@ impl CfId {
 
     /// What transactions over several shards have locked and decided.
     pub const TXN: CfId = CfId(0xFFFF_FF03);
+    /// Vectors, `[index u64 BE][id u64 BE]`, and the indexes they are in, `[0 u64][index u64 BE]`.
+    pub const VECTORS: CfId = CfId(0xFFFF_FF04);
 
     /// Whether the family belongs to the system.
     pub fn is_system(self) -> bool {

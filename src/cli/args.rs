@@ -16,6 +16,7 @@ use crate::cli::roles::gateway::Gateway;
 use crate::cli::roles::meta::Meta;
 use crate::cli::roles::node::Node;
 use crate::cli::sst::Sst;
+use crate::cli::vector::Vector;
 use crate::cli::wal::Wal;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -104,6 +105,8 @@ pub enum Command {
     Cluster(Cluster),
     /// Open a console: any Redis command, and words for keys of every column family
     Repl(Repl),
+    /// Keep vectors in indexes, and find the nearest of them
+    Vector(Vector),
     /// Show, check and explain the settings of the servers
     Config(Config),
     /// Check all of a data folder: log, manifests, every table

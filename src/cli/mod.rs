@@ -42,6 +42,7 @@ pub mod repl;
 pub mod roles;
 pub mod settings;
 pub mod sst;
+pub mod vector;
 pub mod wal;
 
 use args::{Cli, Globals};
@@ -94,6 +95,7 @@ impl args::Command {
         match self {
             args::Command::Repl(repl) => repl.run(context),
             args::Command::Sst(sst) => sst.run(context),
+            args::Command::Vector(vector) => vector.run(context),
             args::Command::Wal(wal) => wal.run(context),
             args::Command::Manifest(manifest) => manifest.run(context),
             args::Command::Dev(dev) => dev.run(context),

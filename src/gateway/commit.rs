@@ -70,6 +70,11 @@ impl<C: ShardCalls> Gateway<C> {
         maybe: bool,
         deadline: Instant,
     ) -> Result<Response> {
+        if has_vectors(&request) {
+            let message = "the vectors and keys of this batch lie in several shards, which cannot \
+                           be written together yet: write them in batches of their own";
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
         let keys = keys_of(&request);
         if keys.len() > TXN_KEYS_MAX {
             return Err(Error::invalid(format!(
@@ -418,15 +423,26 @@ fn wounded() -> Error {
     Error::new(ErrorKind::Unavailable, "others write the same keys of several shards")
 }
 
+/// Whether a batch writes vectors.
+fn has_vectors(request: &Request) -> bool {
+    let is_one =
+        |write: &Write| matches!(write, Write::PutVector { .. } | Write::DeleteVector { .. });
+    matches!(request, Request::Write { writes, .. } if writes.iter().any(is_one))
+}
+
 /// Every key that a request names, each once.
 fn keys_of(request: &Request) -> Vec<(CfId, Bytes)> {
     let mut keys = Vec::new();
     match request {
-        Request::Write { writes, .. } => keys.extend(writes.iter().map(|write| match write {
-            Write::Put { cf, key, .. }
-            | Write::Delete { cf, key }
-            | Write::Merge { cf, key, .. } => (*cf, key.clone()),
-        })),
+        Request::Write { writes, .. } => {
+            keys.extend(writes.iter().filter_map(|write| match write {
+                Write::Put { cf, key, .. }
+                | Write::Delete { cf, key }
+                | Write::Merge { cf, key, .. } => Some((*cf, key.clone())),
+                // Refused before.
+                Write::PutVector { .. } | Write::DeleteVector { .. } => None,
+            }))
+        }
         other => visit_keys(other, &mut |key| {
             keys.push((CfId::DEFAULT, Bytes::copy_from_slice(key)));
         }),
@@ -441,7 +457,7 @@ fn needs_values(request: &Request) -> bool {
     match request {
         Request::Write { writes, .. } => writes.iter().any(|write| match write {
             Write::Put { expiry, .. } => *expiry == Expiry::Keep,
-            Write::Delete { .. } => false,
+            Write::Delete { .. } | Write::PutVector { .. } | Write::DeleteVector { .. } => false,
             Write::Merge { .. } => true,
         }),
         Request::Redis(call) => !matches!(

@@ -33,6 +33,7 @@ impl<C: ShardCalls> Gateway<C> {
                 stats(answers).map(|stats| Response::Stats(Box::new(stats)))
             }
             Request::Redis(call) => self.redis_everywhere(call, deadline).await,
+            Request::Vector(call) => self.vectors(*call, deadline).await,
             Request::RedisTransaction { .. } => self.transaction(request, deadline).await,
             _ => Err(Error::new(ErrorKind::Internal, "the request is not one for every shard")),
         }

@@ -36,6 +36,7 @@ impl<C: ShardCalls> Gateway<C> {
                 self.until_leaders(cf, false, deadline).await?;
                 Ok(answer)
             }
+            Request::Vector(call) => self.change_index(*call, deadline).await,
             other => self.ask_catalog(other, deadline).await,
         }
     }
@@ -76,7 +77,11 @@ impl<C: ShardCalls> Gateway<C> {
         }
     }
 
-    async fn ask_catalog(&self, request: Request, deadline: Instant) -> Result<Response> {
+    pub(super) async fn ask_catalog(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Response> {
         let mut group = Group::default();
         group.push(request, false);
         let mut failures = 0;

@@ -223,6 +223,8 @@ fn bytes_of(write: &Write) -> usize {
         Write::Put { key, value, .. } => key.len() + value.len(),
         Write::Merge { key, operand, .. } => key.len() + operand.len(),
         Write::Delete { key, .. } => key.len(),
+        Write::PutVector { vector, payload, .. } => vector.as_bytes().len() + payload.len(),
+        Write::DeleteVector { .. } => size_of::<u64>(),
     }
 }
 

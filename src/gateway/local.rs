@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// Shards of this process, each a [`KvOps`] of its own, with about as many slots each. They never
-/// change. Column families are created and dropped in all of them, in one order, so that a family
-/// has one id.
+/// change. Column families and indexes are created and dropped in all of them, in one order, so that
+/// each has one id.
 #[derive(Debug)]
 pub struct LocalShards<K> {
     shards: Vec<K>,
@@ -66,7 +66,7 @@ impl<K: KvOps> ShardCalls for LocalShards<K> {
                 Some(_) => {
                     answer = Some(Err(Error::new(
                         ErrorKind::Internal,
-                        "the shards of this process disagree about column families",
+                        "the shards of this process disagree about column families or indexes",
                     )));
                     break;
                 }

@@ -23,6 +23,7 @@
 //! - `scatter`: a request for many shards, and the merge of their answers.
 //! - `scan`, `redis_scan`, `everywhere`: the fan-outs that there are.
 //! - `families`: column families, which the catalog names and the shards keep.
+//! - `vectors`: indexes of vectors, which the catalog names and every shard has a part of.
 //! - `redis_cluster`: what clients of Redis Cluster are told.
 //!
 //! Invariants owed to the doors:
@@ -58,6 +59,7 @@ mod scatter;
 mod search;
 mod split;
 mod together;
+mod vectors;
 
 pub use calls::{CallFailure, Called, Consistency, ShardCalls, Target};
 pub use gateway::Gateway;

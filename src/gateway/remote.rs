@@ -8,6 +8,8 @@ use crate::gateway::map::{Node, NodeId, ShardInfo};
 use crate::node::cluster::Member;
 use crate::op::kv::CfInfo;
 use crate::op::route::{ShardId, SlotRange};
+use crate::op::vector::{IndexInfo, VectorAnswer, VectorCall};
+use crate::op::wire::vector::put_spec;
 use crate::op::{Request, Response};
 use crate::rpc::cluster::method;
 use crate::rpc::cluster::shard_call::{decode_answer, encode_call};
@@ -96,6 +98,32 @@ impl Inner {
             }
             _ => Err(Error::new(ErrorKind::Internal, "the catalog gave no column family")),
         }
+    }
+
+    async fn change_index(&self, call: &VectorCall, deadline: Instant) -> Result<Response> {
+        let answer = match call {
+            VectorCall::Create(spec) => {
+                let spec = spec.clone().with_defaults();
+                let mut config = Vec::new();
+                put_spec(&mut config, &spec);
+                // Every shard has a part of it, wherever shards go.
+                let (name, kind) = (spec.name.clone(), spec.kind.name().to_string());
+                let action = Action::CreateIndex { name, kind, config, nodes: Vec::new() };
+                match self.meta.propose(action, deadline).await?.outcome {
+                    Outcome::Index(id) => VectorAnswer::Index(Box::new(IndexInfo::new(id, spec))),
+                    _ => return Err(Error::new(ErrorKind::Internal, "the catalog gave no index")),
+                }
+            }
+            VectorCall::Drop { index } => {
+                let action = Action::DropIndex { name: index.clone() };
+                self.meta.propose(action, deadline).await?;
+                VectorAnswer::Done
+            }
+            _ => {
+                return Err(Error::new(ErrorKind::Internal, "the call is not one for the catalog"));
+            }
+        };
+        Ok(Response::Vector(Box::new(answer)))
     }
 
     async fn drop_family(&self, cf: CfId, deadline: Instant) -> Result<Response> {
@@ -209,6 +237,7 @@ impl ShardCalls for RemoteShards {
         let answer = match request {
             Request::CreateCf { name } => self.inner.create_family(name, deadline).await,
             Request::DropCf { cf } => self.inner.drop_family(*cf, deadline).await,
+            Request::Vector(call) => self.inner.change_index(call, deadline).await,
             _ => Err(Error::new(ErrorKind::Internal, "the request is not one for the catalog")),
         };
         Called::all(vec![answer])

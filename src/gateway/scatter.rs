@@ -16,6 +16,7 @@ use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::map::{NodeId, ShardInfo, ShardMap};
 use crate::op::route::{ShardId, SlotRange, slot_of_prefix};
 use crate::op::txn::{TxnAnswer, TxnCall};
+use crate::op::vector::{StoredVector, VectorAnswer};
 use crate::op::{Request, Response};
 use futures::{StreamExt, stream};
 use std::cmp::Ordering;
@@ -303,7 +304,27 @@ fn bytes_of(response: &Response) -> usize {
             let bytes = entries.iter().map(|e| size_of_val(e) + e.key.len() + e.value.len());
             next.len() + bytes.sum::<usize>()
         }
+        Response::Vector(answer) => size_of::<Response>() + bytes_of_vectors(answer),
         _ => size_of::<Response>(),
+    }
+}
+
+fn bytes_of_vectors(answer: &VectorAnswer) -> usize {
+    let stored = |vector: &StoredVector| {
+        size_of_val(vector) + vector.vector.as_bytes().len() + vector.payload.len()
+    };
+    match answer {
+        VectorAnswer::Vectors(all) => all.iter().flatten().map(stored).sum(),
+        VectorAnswer::Page { vectors, .. } => vectors.iter().map(stored).sum(),
+        VectorAnswer::Found(found) => found
+            .hits
+            .iter()
+            .map(|hit| {
+                let vector = hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len());
+                size_of_val(hit) + vector + hit.payload.as_ref().map_or(0, |payload| payload.len())
+            })
+            .sum(),
+        _ => 0,
     }
 }
 

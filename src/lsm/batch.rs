@@ -5,6 +5,7 @@
 //!         [client u64][request u64]          if flags & 1: the request that made it
 //!                                            flags & 2: it creates and drops families and does
 //!                                            nothing else, see `family_change`
+//!                                            flags & 4: it writes vectors or their indexes
 //!         ops
 //! op:     [kind u8][counts u8][cf varint][key: varint length, bytes]
 //!         [stored value: varint length, bytes]            Put, PutMeta, Merge
@@ -25,6 +26,7 @@ const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 22;
 const FLAG_REQUEST: u8 = 1;
 const FLAG_FAMILIES: u8 = 2;
+const FLAG_VECTORS: u8 = 4;
 const COUNTS_UNKNOWN: u8 = 9;
 /// What an operation takes beside key and value, at most.
 const OP_OVERHEAD_BYTES: usize = 32;
@@ -228,6 +230,7 @@ impl WriteBatch {
             commit_ms: u64_at(&self.bytes, 10),
             request,
             changes_families: self.bytes[1] & FLAG_FAMILIES != 0,
+            has_vectors: self.bytes[1] & FLAG_VECTORS != 0,
             count: self.count,
             ops: if request.is_some() { &whole[16..] } else { whole },
         }
@@ -258,6 +261,9 @@ impl WriteBatch {
             self.bytes.extend_from_slice(&head.to_le_bytes());
             self.bytes.extend_from_slice(key);
             return;
+        }
+        if cf == CfId::VECTORS {
+            self.bytes[1] |= FLAG_VECTORS;
         }
         self.bytes.extend_from_slice(&[kind as u8, counts.to_u8()]);
         put_varint(&mut self.bytes, u64::from(cf.0));
@@ -301,6 +307,8 @@ pub struct BatchView<'a> {
     pub request: Option<RequestId>,
     /// Whether it creates and drops families, and does nothing else.
     pub changes_families: bool,
+    /// Whether it writes vectors or their indexes.
+    pub has_vectors: bool,
     count: u32,
     ops: &'a [u8],
 }
@@ -321,7 +329,7 @@ impl<'a> BatchView<'a> {
             return None;
         }
         let flags = r.u8()?;
-        if flags & !(FLAG_REQUEST | FLAG_FAMILIES) != 0 {
+        if flags & !(FLAG_REQUEST | FLAG_FAMILIES | FLAG_VECTORS) != 0 {
             return None;
         }
         let base_seq = Seq(r.u64()?);
@@ -337,8 +345,10 @@ impl<'a> BatchView<'a> {
             return None;
         }
         let changes_families = flags & FLAG_FAMILIES != 0;
+        let has_vectors = flags & FLAG_VECTORS != 0;
+        let ops = r.rest();
         let view =
-            BatchView { base_seq, commit_ms, request, changes_families, count, ops: r.rest() };
+            BatchView { base_seq, commit_ms, request, changes_families, has_vectors, count, ops };
         let mut seq = base_seq;
         for _ in 0..count {
             let op = read_op(&mut r, seq)?;

@@ -8,7 +8,7 @@ use crate::lsm::{BlockCache, Engine, EngineOptions};
 use crate::node::Options;
 use crate::node::gate::Gate;
 use crate::node::local_log::LocalLog;
-use crate::shard::{self, Placed, Shard, ShardOptions, Ticket};
+use crate::shard::{self, Placed, Shard, ShardOptions, Ticket, VectorLimits};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -154,6 +154,11 @@ impl Core {
                 _ = log.set_floor(GROUP, index);
             }
         }));
+        shard.limit_vectors(VectorLimits {
+            bytes_max: options.memory_budget_bytes / 2,
+            threads: options.background_threads,
+            segment_rows: options.vector_segment_rows.max(1),
+        });
         shard.start()?;
         let core = Core {
             shard,
@@ -207,6 +212,7 @@ impl Core {
         let stopped = stop.clone();
         let turn = move || {
             shard.engine().tend();
+            shard.tend_vectors();
             for _ in 0..SWEEPS_A_TURN {
                 // A failed sweep is tried again next turn; a log that has stopped says so to
                 // whoever writes.
@@ -251,6 +257,7 @@ impl Drop for Core {
         self.stop();
         // What clients that went away left pending is committed before the lock is let go.
         _ = self.shard.settle();
+        self.shard.close_vectors();
         self.shard.engine().close();
     }
 }

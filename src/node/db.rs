@@ -9,6 +9,7 @@ use crate::node::Options;
 use crate::node::core::Core;
 use crate::node::pipeline::adds;
 use crate::op::kv::{CfInfo, Condition, Entry, Expiry, MergeOp, Stats, Write};
+use crate::op::vector::{Floats, VectorAnswer, VectorCall, VectorId, VectorSearch, VectorsFound};
 use crate::op::{Request, Response};
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -181,7 +182,7 @@ impl Db {
     pub fn execute(&self, request: Request) -> Result<Response> {
         let shard = &self.0.shard;
         if adds(&request) {
-            shard.engine().wait_for_room()?;
+            shard.wait_for_room(&request)?;
         }
         let answer = shard.execute(request, self.0.now_ms())?;
         shard.wait_committed(answer.rests_on)?;
@@ -271,6 +272,58 @@ impl Db {
     pub fn check(&self) -> Result<CheckReport> {
         self.0.shard.settle()?;
         self.0.shard.engine().check()
+    }
+
+    /// Executes a call about vectors and their indexes.
+    ///
+    /// # Errors
+    /// `NotFound` for an index that is not there; `InvalidArgument` for what is out of bounds.
+    pub fn vectors(&self, call: VectorCall) -> Result<VectorAnswer> {
+        match self.execute(Request::Vector(Box::new(call)))? {
+            Response::Vector(answer) => Ok(*answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Sets a vector of an index, with a JSON object as its payload or nothing. It returns once the
+    /// write is as durable as [`Options::sync`] says; every search that begins later sees it.
+    ///
+    /// # Errors
+    /// As [`Db::vectors`].
+    pub fn put_vector(&self, index: &str, id: u64, vector: &[f32], payload: &[u8]) -> Result<()> {
+        let write = Write::PutVector {
+            index: index.to_string(),
+            id: VectorId::new(id),
+            vector: Floats::of(vector),
+            payload: Bytes::copy_from_slice(payload),
+        };
+        self.execute(Request::Write { writes: vec![write], id: None }).map(drop)
+    }
+
+    /// Removes a vector of an index; an absent one is fine.
+    ///
+    /// # Errors
+    /// `NotFound` for an index that is not there.
+    pub fn delete_vector(&self, index: &str, id: u64) -> Result<()> {
+        let write = Write::DeleteVector { index: index.to_string(), id: VectorId::new(id) };
+        self.execute(Request::Write { writes: vec![write], id: None }).map(drop)
+    }
+
+    /// Searches among the vectors of an index.
+    ///
+    /// # Errors
+    /// As [`Db::vectors`].
+    pub fn search_vectors(&self, search: VectorSearch) -> Result<VectorsFound> {
+        match self.vectors(VectorCall::Search(search))? {
+            VectorAnswer::Found(found) => Ok(found),
+            _ => Err(Error::new(ErrorKind::Internal, "the shard gave another answer to a search")),
+        }
+    }
+
+    /// Does on this thread what the background would do for indexes of vectors: links, seals and
+    /// writes down.
+    pub fn settle_vectors(&self) {
+        self.0.shard.settle_vectors();
     }
 
     /// Figures, as INFO shows them.

@@ -11,7 +11,8 @@ pub struct Options {
     /// When a write is acknowledged: see [`SyncLevel`]. Default: `interval`, 100 ms.
     pub sync: SyncLevel,
     /// Memory, in bytes: seven sixteenths for memtables, six for the block cache with filters and
-    /// indexes, the rest for the log, background work and the program. Replaying a log at opening
+    /// indexes, the rest for the log, background work and the program. Indexes of vectors take up
+    /// to half of it, which the block cache then does without. Replaying a log at opening
     /// may take more, up to the log's size. Default: 256 MiB; at least 8 MiB.
     pub memory_budget_bytes: u64,
     /// Size of a column family's memtable at which it is written to a table, in bytes; at most
@@ -26,6 +27,9 @@ pub struct Options {
     pub log_segment_bytes: u64,
     /// Background threads for flushes and compactions. Default: 2; at least 1.
     pub background_threads: usize,
+    /// Vectors of an index after which the graph that grows is sealed and another begun. Default:
+    /// 131,072.
+    pub vector_segment_rows: usize,
     /// Keeps exact counts of the default family's keys, at the cost of a read before each write.
     /// Default: off for the embedded database, on for a server.
     pub count_keys: bool,
@@ -47,6 +51,7 @@ impl Default for Options {
             log_bytes_max: 512 << 20,
             log_segment_bytes: 16 << 20,
             background_threads: 2,
+            vector_segment_rows: 131_072,
             count_keys: false,
             create_if_missing: true,
             disk: RealDisk::shared(),

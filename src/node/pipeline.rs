@@ -55,7 +55,7 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
             requests.by_ref().for_each(|_| answers.add(Err(Shard::behind_a_lock())));
             break;
         }
-        if !Shard::is_quick(request) || on.shard().engine().pressure() != Pressure::None {
+        if !Shard::is_quick(request) || on.shard().pressure(request) != Pressure::None {
             let Some(request) = requests.next() else { break };
             answers.add(execute(on, request).await);
             continue;
@@ -138,7 +138,10 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
                 if let Request::Scan(scan) = &request {
                     return shard.scan_committed(scan, now_ms);
                 }
-                shard.engine().wait_for_room()?;
+                if let Request::Vector(call) = request {
+                    return shard.vectors_committed(*call, now_ms);
+                }
+                shard.wait_for_room(&request)?;
                 shard.execute(request, now_ms)
             };
             self::on(on.slow(), job).await
@@ -150,7 +153,7 @@ async fn make_room(shard: &Shard, request: &Request) -> bool {
     if !adds(request) {
         return true;
     }
-    match shard.engine().pressure() {
+    match shard.pressure(request) {
         Pressure::None => true,
         Pressure::Slow { delay_us } => {
             tokio::time::sleep(Duration::from_micros(delay_us)).await;

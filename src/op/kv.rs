@@ -6,6 +6,7 @@
 use crate::base::{CfId, Seq};
 use crate::op::Reply;
 use crate::op::txn::{Lock, TxnAnswer, TxnCall};
+use crate::op::vector::{Floats, VectorAnswer, VectorCall, VectorId};
 use bytes::Bytes;
 
 /// The longest key, in bytes.
@@ -128,6 +129,24 @@ pub enum Write {
         operand: Bytes,
         /// Operator.
         op: MergeOp,
+    },
+    /// Sets a vector of an index, replacing what has its id.
+    PutVector {
+        /// The index's name.
+        index: String,
+        /// The vector's id.
+        id: VectorId,
+        /// Its numbers: as many as the index has dimensions.
+        vector: Floats,
+        /// A JSON object of at most 1 MiB, or empty.
+        payload: Bytes,
+    },
+    /// Removes a vector of an index; an absent one is fine.
+    DeleteVector {
+        /// The index's name.
+        index: String,
+        /// The vector's id.
+        id: VectorId,
     },
 }
 
@@ -269,6 +288,8 @@ pub enum Request {
     Stats,
     /// A step of a transaction over several shards. Answer: [`Response::Txn`].
     Txn(Box<TxnCall>),
+    /// About vectors and their indexes. Answer: [`Response::Vector`].
+    Vector(Box<VectorCall>),
 }
 
 impl Request {
@@ -300,10 +321,12 @@ impl Request {
             | Request::Redis(_)
             | Request::RedisTransaction { .. }
             | Request::Watch { .. }
-            | Request::Stats => (None, &[][..]),
+            | Request::Stats
+            | Request::Vector(_) => (None, &[][..]),
         };
-        let written = writes.iter().map(|write| match write {
-            Write::Put { cf, .. } | Write::Delete { cf, .. } | Write::Merge { cf, .. } => *cf,
+        let written = writes.iter().filter_map(|write| match write {
+            Write::Put { cf, .. } | Write::Delete { cf, .. } | Write::Merge { cf, .. } => Some(*cf),
+            Write::PutVector { .. } | Write::DeleteVector { .. } => None,
         });
         one.into_iter().chain(written).chain(keys.iter().map(|(cf, _)| *cf))
     }
@@ -395,6 +418,8 @@ pub enum Response {
     Stats(Box<Stats>),
     /// The answer to a step of a transaction over several shards.
     Txn(Box<TxnAnswer>),
+    /// The answer to a [`VectorCall`].
+    Vector(Box<VectorAnswer>),
     /// A shard's only: a key is locked by a transaction over several shards, and the request had no
     /// effect. Nor had those behind it in its pipeline.
     Locked(Lock),

@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //! - [`kv`]: key-value requests and responses, as gRPC, the REPL and the embedded engine put them.
+//! - [`vector`]: vectors and the indexes that find them.
 //! - [`txn`]: the steps of a transaction over several shards.
 //! - [`reply`]: the answer to a Redis command, before it has a wire form.
 //! - [`consistency`]: how fresh a read must be.
@@ -24,6 +25,7 @@ pub mod reply;
 pub mod route;
 pub mod topology;
 pub mod txn;
+pub mod vector;
 pub mod wire;
 
 pub use consistency::Consistency;

@@ -10,6 +10,7 @@ use crate::op::Request;
 use crate::op::command::{self, Id, Place, Spec};
 use crate::op::kv::{RedisCall, Write};
 use crate::op::txn::TxnCall;
+use crate::op::vector::VectorCall;
 
 /// The number of hash slots.
 pub const SLOTS: u16 = 16_384;
@@ -76,6 +77,7 @@ pub fn slot_of_record(cf: CfId, key: &[u8]) -> Option<u16> {
     match cf {
         CfId::EXPIRY => key.get(12..).map(slot_of),
         CfId::TXN if key.first() == Some(&1) => key.get(5..).map(slot_of),
+        CfId::VECTORS if !key.starts_with(&[0; 8]) => key.get(8..).map(slot_of),
         system if system.is_system() => None,
         _ => Some(slot_of(key)),
     }
@@ -160,6 +162,18 @@ impl Route {
             }
             // Who drives a transaction knows whom to ask for what.
             Request::Txn(_) => Route::Anywhere,
+            Request::Vector(call) => match &**call {
+                VectorCall::Create(_) | VectorCall::Drop { .. } => Route::Catalog,
+                VectorCall::Get { .. } => match Route::of_keys(request) {
+                    Route::Slots(_) => Route::EveryShard,
+                    one => one,
+                },
+                VectorCall::List
+                | VectorCall::Describe { .. }
+                | VectorCall::Walk { .. }
+                | VectorCall::Search(_)
+                | VectorCall::Verify { .. } => Route::EveryShard,
+            },
         }
     }
 
@@ -191,9 +205,14 @@ pub fn visit_keys<'r>(request: &'r Request, visit: &mut dyn FnMut(&'r [u8])) {
         Request::Get { key, .. } | Request::PutIf { key, .. } => visit(key),
         Request::Write { writes, .. } => {
             for write in writes {
-                let (Write::Put { key, .. } | Write::Delete { key, .. } | Write::Merge { key, .. }) =
-                    write;
-                visit(key);
+                match write {
+                    Write::Put { key, .. }
+                    | Write::Delete { key, .. }
+                    | Write::Merge { key, .. } => visit(key),
+                    Write::PutVector { id, .. } | Write::DeleteVector { id, .. } => {
+                        visit(id.as_bytes());
+                    }
+                }
             }
         }
         Request::Redis(call) => visit_call(call, visit),
@@ -202,6 +221,11 @@ pub fn visit_keys<'r>(request: &'r Request, visit: &mut dyn FnMut(&'r [u8])) {
             calls.iter().for_each(|call| visit_call(call, visit));
         }
         Request::Watch { keys } => keys.iter().for_each(|key| visit(key)),
+        Request::Vector(call) => {
+            if let VectorCall::Get { ids, .. } = &**call {
+                ids.iter().for_each(|id| visit(id.as_bytes()));
+            }
+        }
         Request::Scan(_)
         | Request::DeleteByPrefix { .. }
         | Request::CreateCf { .. }
@@ -233,6 +257,7 @@ pub fn is_read(request: &Request) -> bool {
         | Request::DeleteByPrefix { .. }
         | Request::CreateCf { .. }
         | Request::DropCf { .. } => false,
+        Request::Vector(call) => !call.is_for_catalog(),
         Request::Txn(call) => {
             matches!(**call, TxnCall::Unfinished { .. } | TxnCall::Stamp { .. })
         }

@@ -85,6 +85,7 @@ impl ShardMachine {
         if let Some(old) = old {
             let replaced = "a snapshot has taken the place of this shard's state; ask its leader";
             old.fail_pending(&Error::new(ErrorKind::Unavailable, replaced), true);
+            old.close_vectors();
             old.engine().close();
         }
     }

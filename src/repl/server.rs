@@ -124,6 +124,7 @@ impl Server {
                 self.text(&[b"APPEND", key, operand])
             }
             Write::Merge { .. } => Err(needs_grpc("MERGE with add or max")),
+            Write::PutVector { .. } | Write::DeleteVector { .. } => Err(needs_grpc("vectors")),
             _ => Err(needs_grpc("another column family")),
         }
     }

@@ -125,7 +125,8 @@ fn applied(response: Response) -> Result<(bool, u64)> {
     }
 }
 
-fn committed(response: Response) -> Result<u64> {
+/// The sequence number of a write.
+pub fn committed(response: Response) -> Result<u64> {
     match response {
         Response::Committed { seq } => Ok(seq.0),
         other => Err(unfitting("a write", &other)),
@@ -145,7 +146,7 @@ fn family(info: CfInfo) -> pb::ColumnFamily {
     pb::ColumnFamily { cf: info.id.0, name: info.name }
 }
 
-fn unfitting(asked: &str, response: &Response) -> Error {
+pub(super) fn unfitting(asked: &str, response: &Response) -> Error {
     let given = match response {
         Response::Entry(_) => "Entry",
         Response::Committed { .. } => "Committed",
@@ -158,6 +159,7 @@ fn unfitting(asked: &str, response: &Response) -> Error {
         Response::Redis(_) => "Redis",
         Response::Watched(_) => "Watched",
         Response::Stats(_) => "Stats",
+        Response::Vector(_) => "Vector",
         Response::Txn(_) => "Txn",
         Response::Locked(_) => "Locked",
     };

@@ -150,6 +150,9 @@ impl Client {
     /// [`ErrorKind::Deadline`] for a read that got no answer in time and [`ErrorKind::Unknown`]
     /// for a write.
     pub async fn execute(&self, request: Request) -> Result<Response> {
+        if let Request::Vector(call) = request {
+            return self.vector_call(*call).await;
+        }
         let conditional = matches!(request, Request::PutIf { .. });
         match outgoing::call(request)? {
             Call::Get(r) => self.get_call(r).await,
@@ -239,7 +242,15 @@ impl Client {
         }
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    pub(super) fn stub(&self) -> ArqonDbClient<Channel> {
+        self.stub.clone()
+    }
+
+    pub(super) fn freshness(&self) -> Option<Consistency> {
+        self.consistency
+    }
+
+    pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.set_timeout(self.call_timeout);
         request

@@ -5,11 +5,13 @@
 //! - [`pb`]: the types generated from `proto/arqondb.proto`, the contract with every client.
 //! - [`request`]: requests, from the wire to `op`, checked; [`outgoing`] the way back.
 //! - [`answer`]: answers, both ways.
+//! - [`vectors`]: those about vectors.
 //! - [`cursor`]: what a scan's `next_cursor` looks like.
 //! - [`consistency`]: how fresh a read must be, as its options say it.
 //! - [`status`]: [`base::Error`](crate::base::Error) as a gRPC status, and back.
 //! - [`codec`]: decoding that bounds a message's elements before it allocates for them.
 //! - [`client`]: [`Client`], a server elsewhere as [`KvOps`](crate::op::KvOps).
+//! - [`vector_client`]: its calls about vectors.
 //! - [`ops`]: requests and answers between the programs of a cluster; [`link`]: what carries them;
 //!   [`cluster`]: what is asked over links.
 //!
@@ -29,6 +31,8 @@ pub mod ops;
 pub mod outgoing;
 pub mod request;
 pub mod status;
+pub mod vector_client;
+pub mod vectors;
 
 pub use client::Client;
 

@@ -68,6 +68,8 @@ pub fn call(request: Request) -> Result<Call> {
         }
         Request::Stats => return Err(unsupported("figures: use the Redis door's INFO")),
         Request::Txn(_) => return Err(unsupported("steps of transactions between shards")),
+        // A client makes those itself.
+        Request::Vector(_) => return Err(unsupported("vectors")),
     })
 }
 
@@ -99,6 +101,10 @@ fn write(writes: Vec<Write>, id: Option<RequestId>) -> Call {
             merge_operator: merge_operator(op),
             request_id,
         }),
+        vector @ (Write::PutVector { .. } | Write::DeleteVector { .. }) => {
+            let ops = vec![write_op(vector)];
+            Call::BatchWrite(pb::BatchWriteRequest { ops, request_id })
+        }
     }
 }
 
@@ -117,6 +123,18 @@ fn write_op(write: Write) -> pb::WriteOp {
             operand,
             merge_operator: merge_operator(op),
         }),
+        Write::PutVector { index, id, vector, payload } => {
+            pb::write_op::Op::VectorPut(pb::VectorPutOp {
+                index_name: index,
+                vector_id: id.get(),
+                vector: vector.to_vec(),
+                payload: String::from_utf8_lossy(&payload).into_owned(),
+            })
+        }
+        Write::DeleteVector { index, id } => {
+            let (index_name, vector_id) = (index, id.get());
+            pb::write_op::Op::VectorDelete(pb::VectorDeleteOp { index_name, vector_id })
+        }
     };
     pb::WriteOp { op: Some(op) }
 }

@@ -7,7 +7,8 @@ use crate::op::kv::{
     BATCH_OPS_MAX, CF_NAME_BYTES_MAX, Condition, EXPIRY_MS_MAX, Expiry, KEY_BYTES_MAX, MergeOp,
     RequestId, SCAN_LIMIT_MAX, Scan, VALUE_BYTES_MAX, Write,
 };
-use crate::rpc::{cursor, pb};
+use crate::op::vector::VectorId;
+use crate::rpc::{cursor, pb, vectors};
 use bytes::Bytes;
 
 /// Makes an [`Expiry`] of a message's own `expiry` oneof; the three that there are look alike.
@@ -95,7 +96,13 @@ fn write(op: pb::WriteOp) -> Result<Write> {
             Ok(Write::Delete { cf: family(r.cf)?, key: key("key", r.key)? })
         }
         Some(pb::write_op::Op::Merge(r)) => merge_write(r.cf, r.key, r.operand, r.merge_operator),
-        None => Err(Error::invalid("set one of put, delete and merge")),
+        Some(pb::write_op::Op::VectorPut(r)) => {
+            Ok(vectors::put_write(r.index_name, r.vector_id, &r.vector, r.payload))
+        }
+        Some(pb::write_op::Op::VectorDelete(r)) => {
+            Ok(Write::DeleteVector { index: r.index_name, id: VectorId::new(r.vector_id) })
+        }
+        None => Err(Error::invalid("set one of put, delete, merge, vector_put and vector_delete")),
     }
 }
 
@@ -239,7 +246,7 @@ fn expected_seq(seq: u64) -> Result<Seq> {
     Ok(Seq(seq))
 }
 
-fn request_id(id: Option<pb::RequestId>) -> Result<Option<RequestId>> {
+pub(super) fn request_id(id: Option<pb::RequestId>) -> Result<Option<RequestId>> {
     let Some(id) = id else { return Ok(None) };
     if id.client_id == 0 || id.number == 0 {
         return Err(Error::invalid(

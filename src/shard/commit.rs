@@ -248,6 +248,7 @@ impl Shard {
                     return Err(unknown(&error));
                 }
                 self.locks.note(&view);
+                self.vectors.note(index, &view);
                 self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
@@ -256,7 +257,10 @@ impl Shard {
                 state.pending.push_back(PendingBatch { index, bytes: bytes.into() });
             }
         }
-        Ok(Ticket { epoch: state.epoch, seq: last, wrote: true })
+        let ticket = Ticket { epoch: state.epoch, seq: last, wrote: true };
+        drop(state);
+        self.vectors.kick();
+        Ok(ticket)
     }
 
     /// Applies a committed batch: the one way in which anything ever changes. Called in log
@@ -295,6 +299,7 @@ impl Shard {
         for waiter in woken? {
             waiter(Ok(()));
         }
+        self.vectors.kick();
         Ok(())
     }
 
@@ -317,6 +322,7 @@ impl Shard {
         for waiter in woken {
             waiter(Ok(()));
         }
+        self.vectors.kick();
         Ok(())
     }
 
@@ -331,6 +337,7 @@ impl Shard {
         for view in views {
             self.note_committed_ms(view.commit_ms);
             self.locks.note(view);
+            self.vectors.note(index, view);
             if view.is_empty() {
                 continue;
             }
@@ -385,6 +392,7 @@ impl Shard {
     /// What reading the engine gives.
     pub fn note_split(&self) -> Result<()> {
         self.locks.load(&self.engine)?;
+        self.vectors.reload()?;
         self.end_fence(true);
         Ok(())
     }

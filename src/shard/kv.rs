@@ -11,6 +11,7 @@ use crate::shard::dedup;
 use crate::shard::latch;
 use crate::shard::shard::{Answer, Shard, no_such_family};
 use crate::shard::transaction::{Held, Transaction};
+use crate::shard::vectors::{self, Resolved};
 use bytes::Bytes;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
         Request::Redis(_)
         | Request::RedisTransaction { .. }
         | Request::Watch { .. }
+        | Request::Vector(_)
         | Request::Txn(_) => {
             Err(Error::new(ErrorKind::Internal, "the request is not one for keys and values"))
         }
@@ -63,19 +65,21 @@ fn write(
     if writes.len() > BATCH_OPS_MAX {
         return Err(too_many(writes.len()));
     }
+    let vectors = vectors::resolve(shard, writes)?;
     let mut stripes = Vec::with_capacity(writes.len() + 1);
-    for write in writes {
-        let (cf, key) = target(write);
+    for (cf, key) in writes.iter().filter_map(target) {
         check_family(shard, cf)?;
         stripes.push(latch::stripe(cf, key));
     }
+    stripes.extend(vectors::stripes(&vectors));
     stripes.extend(id.map(dedup::stripe));
     let _held = shard.latches.many(stripes);
+    vectors::still_there(&vectors)?;
     let mut txn = Transaction::new(shard, now_ms);
     if let Some(answer) = already_applied(&mut txn, id)? {
         return Ok(answer);
     }
-    if let Err(error) = apply(&mut txn, writes) {
+    if let Err(error) = apply(&mut txn, writes, &vectors) {
         return txn.turned_away(error);
     }
     let (seq, rests_on) = finish(shard, txn, id, now_ms)?;
@@ -87,13 +91,18 @@ pub(crate) fn evaluate(shard: &Shard, txn: &mut Transaction<'_>, writes: &[Write
     if writes.len() > BATCH_OPS_MAX {
         return Err(too_many(writes.len()));
     }
-    for write in writes {
-        check_family(shard, target(write).0)?;
+    for (cf, _) in writes.iter().filter_map(target) {
+        check_family(shard, cf)?;
     }
-    apply(txn, writes)
+    if !vectors::resolve(shard, writes)?.is_empty() {
+        let message = "vectors are not written with keys of other shards yet";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    apply(txn, writes, &[])
 }
 
-fn apply(txn: &mut Transaction<'_>, writes: &[Write]) -> Result<()> {
+fn apply(txn: &mut Transaction<'_>, writes: &[Write], vectors: &[Resolved]) -> Result<()> {
+    let mut vectors = vectors.iter();
     for write in writes {
         match write {
             Write::Put { cf, key, value, expiry } => {
@@ -103,6 +112,11 @@ fn apply(txn: &mut Transaction<'_>, writes: &[Write]) -> Result<()> {
             Write::Delete { cf, key } => txn.delete(*cf, key)?,
             Write::Merge { cf, key, operand, op } => {
                 txn.merge(*cf, key, *op, operand.clone())?;
+            }
+            Write::PutVector { .. } | Write::DeleteVector { .. } => {
+                if let Some(one) = vectors.next() {
+                    vectors::put(txn, one)?;
+                }
             }
         }
     }
@@ -349,11 +363,13 @@ pub(crate) fn check_family(shard: &Shard, cf: CfId) -> Result<()> {
     Err(no_such_family(cf))
 }
 
-pub(crate) fn target(write: &Write) -> (CfId, &Bytes) {
+/// The key that a write is of; vectors are [resolved](vectors::resolve).
+pub(crate) fn target(write: &Write) -> Option<(CfId, &Bytes)> {
     match write {
         Write::Put { cf, key, .. } | Write::Delete { cf, key } | Write::Merge { cf, key, .. } => {
-            (*cf, key)
+            Some((*cf, key))
         }
+        Write::PutVector { .. } | Write::DeleteVector { .. } => None,
     }
 }
 

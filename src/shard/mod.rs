@@ -17,6 +17,7 @@
 //! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands.
 //! - [`two_phase`]: this shard's part in transactions over several shards.
 //! - [`batches`]: batches that an embedding program built itself.
+//! - [`vectors`]: vectors, and the indexes that find them.
 //! - [`families`]: column families that the log creates and drops.
 //! - [`dedup`]: requests that were applied, so that a retry applies once.
 //! - [`expiry`]: collecting what has expired, as logged deletes.
@@ -43,6 +44,8 @@ mod redis_calls;
 mod shard;
 mod transaction;
 mod two_phase;
+mod vectors;
 
 pub use commit::{Log, Placed, Ticket};
 pub use shard::{Answer, Shard, ShardOptions};
+pub use vectors::{VectorLimits, stored_indexes, stored_vectors};

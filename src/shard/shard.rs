@@ -3,15 +3,17 @@
 use crate::base::{Error, Result};
 use crate::env::Rng;
 use crate::lsm::Engine;
-use crate::op::kv::RedisCall;
+use crate::op::kv::{RedisCall, Write};
 use crate::op::txn::TxnCall;
+use crate::op::vector::VectorCall;
 use crate::op::{Request, Response};
 use crate::shard::commit::{Commits, Log, Ticket};
 use crate::shard::cursors::Cursors;
 use crate::shard::latch::Latches;
 use crate::shard::overlay::Overlay;
 use crate::shard::two_phase::locks::Locks;
-use crate::shard::{kv, redis_calls, two_phase};
+use crate::shard::vectors::{VectorLimits, Vectors};
+use crate::shard::{kv, redis_calls, two_phase, vectors};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -53,6 +55,7 @@ pub struct Shard {
     pub(crate) latches: Latches,
     pub(crate) overlay: Overlay,
     pub(crate) locks: Locks,
+    pub(crate) vectors: Arc<Vectors>,
     pub(crate) commits: Commits,
     pub(crate) cursors: Cursors,
     pub(crate) counters: Counters,
@@ -74,6 +77,7 @@ impl Shard {
             latches: Latches::new(),
             overlay: Overlay::default(),
             locks: Locks::default(),
+            vectors: Vectors::new(engine.clone()),
             commits: Commits::default(),
             cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),
@@ -92,12 +96,54 @@ impl Shard {
     pub fn start(&self) -> Result<()> {
         self.now_ms.fetch_max(self.engine.committed_ms(), Ordering::Relaxed);
         self.locks.load(&self.engine)?;
+        self.vectors.load()?;
+        self.vectors.kick();
         if self.options.count_keys { self.recount() } else { Ok(()) }
     }
 
     /// The engine, to read figures from, flush, check or copy.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Sets the limits of indexes of vectors. Call it before [`Shard::start`].
+    pub fn limit_vectors(&self, limits: VectorLimits) {
+        self.vectors.limit(limits);
+    }
+
+    /// A turn of the upkeep that indexes of vectors need, ten times a second or so.
+    pub fn tend_vectors(&self) {
+        self.vectors.tend();
+    }
+
+    /// Does all that the background has to do for indexes of vectors, on this thread.
+    pub fn settle_vectors(&self) {
+        self.vectors.settle();
+    }
+
+    /// Ends the background work on indexes of vectors, and keeps what it has built.
+    pub fn close_vectors(&self) {
+        self.vectors.close();
+    }
+
+    /// Whether writers are to be slowed, for a request.
+    pub fn pressure(&self, request: &Request) -> crate::lsm::Pressure {
+        let pressure = self.engine.pressure();
+        match writes_vectors(request) {
+            true if pressure == crate::lsm::Pressure::None => self.vectors.pressure(),
+            _ => pressure,
+        }
+    }
+
+    /// Waits until a request may be executed. Calls of it help the background.
+    ///
+    /// # Errors
+    /// As [`Engine::wait_for_room`].
+    pub fn wait_for_room(&self, request: &Request) -> Result<()> {
+        if writes_vectors(request) {
+            self.vectors.wait_for_room();
+        }
+        self.engine.wait_for_room()
     }
 
     /// Whether a column family exists.
@@ -139,6 +185,12 @@ impl Shard {
             }
             Request::Watch { keys } => redis_calls::watch(self, keys, now_ms),
             Request::Txn(call) => two_phase::execute(self, *call, now_ms),
+            Request::Vector(call) => {
+                if !is_quick_call(&call) {
+                    self.barrier()?;
+                }
+                vectors::execute(self, *call, now_ms)
+            }
             other => kv::execute(self, other, now_ms),
         }
     }
@@ -150,6 +202,15 @@ impl Shard {
     /// As [`Shard::execute`].
     pub fn scan_committed(&self, scan: &crate::op::kv::Scan, clock_ms: u64) -> Result<Answer> {
         kv::committed_page(self, scan, self.advance_now(clock_ms))
+    }
+
+    /// As [`Shard::execute`] of a call about vectors that only reads, for whoever has waited until
+    /// [`Shard::placed`] was committed: this waits for no commit.
+    ///
+    /// # Errors
+    /// As [`Shard::execute`].
+    pub fn vectors_committed(self: &Arc<Self>, call: VectorCall, clock_ms: u64) -> Result<Answer> {
+        vectors::execute(self, call, self.advance_now(clock_ms))
     }
 
     /// Executes calls that [`Shard::may_share`], in order and each as if alone, and places what
@@ -177,6 +238,7 @@ impl Shard {
         match request {
             Request::Get { .. } | Request::PutIf { .. } | Request::Watch { .. } => true,
             Request::Write { writes, .. } => writes.len() <= 64,
+            Request::Vector(call) => is_quick_call(call),
             Request::Redis(call) => redis_calls::is_quick(call),
             Request::RedisTransaction { calls, .. } => calls.iter().all(redis_calls::is_quick),
             Request::Txn(call) => match &**call {
@@ -202,6 +264,7 @@ impl Shard {
     pub fn waits_with_latches(request: &Request) -> bool {
         match request {
             Request::DeleteByPrefix { .. } | Request::DropCf { .. } => true,
+            Request::Vector(call) => call.is_for_catalog(),
             Request::Redis(call) => call.spec.is_write() && !redis_calls::is_quick(call),
             Request::RedisTransaction { calls, .. } => !calls.iter().all(redis_calls::is_quick),
             Request::Txn(call) => match &**call {
@@ -233,6 +296,23 @@ impl Shard {
             ..crate::op::kv::Stats::default()
         })
     }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.vectors.close();
+    }
+}
+
+/// Whether a call about vectors touches few records and no index.
+fn is_quick_call(call: &VectorCall) -> bool {
+    matches!(call, VectorCall::Get { ids, .. } if ids.len() <= 64)
+}
+
+/// Whether a request writes vectors.
+fn writes_vectors(request: &Request) -> bool {
+    let is_one = |write: &Write| matches!(write, Write::PutVector { .. });
+    matches!(request, Request::Write { writes, .. } if writes.iter().any(is_one))
 }
 
 impl std::fmt::Debug for Shard {

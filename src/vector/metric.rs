@@ -55,7 +55,7 @@ impl DistanceMetric {
     /// # Errors
     ///
     /// As [`DistanceMetric::prepare`].
-    pub(super) fn check(self, vector: &[f32], dim: usize) -> Result<()> {
+    pub fn check(self, vector: &[f32], dim: usize) -> Result<()> {
         let squared = squared_length(vector, dim)?;
         if self == DistanceMetric::Cosine && squared == 0.0 {
             return Err(Error::invalid("a vector of zeros has no direction to compare"));

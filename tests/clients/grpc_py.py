@@ -53,6 +53,33 @@ try:
     raise AssertionError("a dropped column family answers")
 except grpc.RpcError as error:
     assert error.code() == grpc.StatusCode.NOT_FOUND, error
+
+call("CreateVectorIndex", pb.CreateVectorIndexRequest(
+    index_name="embeddings", config=pb.VectorIndexConfig(dim=128, metric=pb.VECTOR_L2)))
+vectors = [[float((i * 7 + j) % 31) for j in range(128)] for i in range(200)]
+for i, vector in enumerate(vectors[:100]):
+    call("VectorPut", pb.VectorPutRequest(index_name="embeddings", vector_id=i, vector=vector))
+stream = (pb.VectorBatchPutRequest(index_name="embeddings", vector_id=i, vector=vectors[i])
+          for i in range(100, 200))
+put = call("VectorBatchPut", stream)
+assert put.written == 100 and not put.errors, put
+results = call("VectorSearch", pb.VectorSearchRequest(
+    index_name="embeddings", query=vectors[150], k=10)).results
+assert len(results) == 10 and results[0].distance == 0, results
+assert all(a.distance <= b.distance for a, b in zip(results, results[1:]))
+got = call("VectorGet", pb.VectorGetRequest(index_name="embeddings", vector_id=results[0].id))
+assert got.found and list(got.vector) == vectors[150]
+call("VectorDelete", pb.VectorDeleteRequest(index_name="embeddings", vector_id=results[0].id))
+again = call("VectorSearch", pb.VectorSearchRequest(
+    index_name="embeddings", query=vectors[150], k=10)).results
+assert results[0].id not in [result.id for result in again]
+try:
+    call("VectorPut", pb.VectorPutRequest(index_name="embeddings", vector_id=1, vector=[1.0]))
+    raise AssertionError("a vector of another dimension is taken")
+except grpc.RpcError as error:
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
+call("DropVectorIndex", pb.DropVectorIndexRequest(index_name="embeddings"))
+
 call("Delete", pb.DeleteRequest(key=b"k"))
 assert not call("Get", pb.GetRequest(key=b"k")).found
 channel.close()

@@ -13,6 +13,7 @@ mod reads;
 mod restore;
 mod splits;
 mod transfers;
+mod vectors;
 mod versions;
 mod world;
 mod writer;

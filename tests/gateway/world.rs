@@ -367,6 +367,7 @@ impl View<'_> {
                 let old = self.get(key).unwrap().map_or(Bytes::new(), |held| held.value);
                 self.put(key, [&old[..], operand].concat().into(), 0, None).unwrap();
             }
+            Write::PutVector { .. } | Write::DeleteVector { .. } => panic!("{write:?}"),
         }
     }
 

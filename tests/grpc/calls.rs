@@ -160,7 +160,10 @@ async fn a_batch_is_written_whole_or_not_at_all() {
     let mut unset = batch(vec![put_op(0, "c")]);
     unset.ops.push(pb::WriteOp::default());
     let status = stub.batch_write(unset).await.unwrap_err();
-    assert_eq!(status.message(), "ops[1]: set one of put, delete and merge");
+    assert_eq!(
+        status.message(),
+        "ops[1]: set one of put, delete, merge, vector_put and vector_delete"
+    );
     assert!(!stub.get(get("c")).await.unwrap().into_inner().found);
 }
 

@@ -105,10 +105,14 @@ impl State {
             }
             Request::Write { writes, .. } => {
                 for write in &writes {
-                    let (Write::Put { cf, .. }
-                    | Write::Delete { cf, .. }
-                    | Write::Merge { cf, .. }) = write;
-                    self.check(*cf)?;
+                    match write {
+                        Write::Put { cf, .. }
+                        | Write::Delete { cf, .. }
+                        | Write::Merge { cf, .. } => self.check(*cf)?,
+                        Write::PutVector { .. } | Write::DeleteVector { .. } => {
+                            return Err(Error::new(ErrorKind::Unsupported, "not in a map"));
+                        }
+                    }
                 }
                 writes.into_iter().for_each(|write| self.write(write));
                 Ok(Response::Committed { seq: Seq(self.seq) })
@@ -209,6 +213,8 @@ impl State {
                 entry.value = merged(&entry.value, &operand, op);
                 entry.seq = seq;
             }
+            // Refused before.
+            Write::PutVector { .. } | Write::DeleteVector { .. } => {}
         }
     }
 

@@ -158,6 +158,14 @@ impl Printer {
         self.footer.push((name, value));
     }
 
+    /// Prints an object on a line of its own, in both JSON formats: for answers that are read one
+    /// by one as they come. A failure behind them is an object on a line too.
+    pub fn object(&mut self, object: &serde_json::Value) -> Outcome {
+        writeln!(self.out, "{object}")?;
+        self.document = Document::Whole;
+        Ok(())
+    }
+
     /// Prints a record.
     pub fn record(&mut self, fields: &[(&'static str, Value)]) -> Outcome {
         match self.format {

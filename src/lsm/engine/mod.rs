@@ -181,6 +181,30 @@ impl Engine {
         self.inner.barrier_always.store(true, Ordering::Release);
     }
 
+    /// The disk that it is on, and its folder.
+    pub fn place(&self) -> (&Arc<dyn Disk>, &std::path::Path) {
+        (&self.inner.disk, &self.inner.options.dir)
+    }
+
+    /// The cache of its blocks, which others may share.
+    pub fn cache(&self) -> &Arc<BlockCache> {
+        &self.inner.cache
+    }
+
+    /// Where its background work is done.
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// Waits until the log is durable up to an index, by the barrier of
+    /// [`Engine::set_log_barrier`]: for what is derived from records and must not outlive them.
+    ///
+    /// # Errors
+    /// What the barrier gives.
+    pub fn sync_log(&self, index: LogIndex) -> Result<()> {
+        self.inner.sync_log(index)
+    }
+
     /// Ends background work and lets the folder go. Nothing is flushed: what is in memtables
     /// is in the log. Reads, iterators and snapshots still work; all else is refused.
     pub fn close(&self) {

@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// The families that always exist.
-const BUILT_IN: [(CfId, &str); 4] = [
+const BUILT_IN: [(CfId, &str); 5] = [
     (CfId::DEFAULT, "default"),
     (CfId::EXPIRY, "__expiry"),
     (CfId::DEDUP, "__dedup"),
     (CfId::TXN, "__txn"),
+    (CfId::VECTORS, "__vectors"),
 ];
 
 pub(super) fn open(
@@ -105,11 +106,13 @@ fn read_state(disk: &dyn Disk, options: &EngineOptions) -> Result<State> {
         }
     };
     let missing = BUILT_IN.iter().filter(|(cf, _)| !state.families.contains_key(cf));
+    // What an older program wrote has nothing of them: they are as far as the others.
+    let begun = state.replay_from();
     let create = |(cf, name): &(CfId, &str)| {
         let (name, options) = (name.to_string(), CfOptions::default());
-        Field::CreateCf { cf: *cf, name, options }
+        [Field::CreateCf { cf: *cf, name, options }, Field::Flushed(*cf, begun)]
     };
-    let fields = missing.map(create).collect();
+    let fields = missing.flat_map(create).collect();
     state.apply(&Edit { fields }).map_err(|what| Error::new(ErrorKind::Internal, what))?;
     Ok(state)
 }

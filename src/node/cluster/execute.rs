@@ -89,7 +89,8 @@ impl Inner {
     /// Executes a call on this node's replica of its shard, if that leads, or need not.
     pub(super) async fn execute(&self, call: ShardCall, patience: Duration) -> ShardAnswer {
         if call.requests.iter().any(is_for_catalog) {
-            let message = "column families of a cluster are created and dropped in its catalog";
+            let message =
+                "column families and indexes of a cluster are created and dropped in its catalog";
             let error = Error::new(ErrorKind::Refused, message);
             return ShardAnswer { answers: Vec::new(), stop: Some(Stop::NotDone(error)) };
         }
@@ -197,7 +198,11 @@ impl Inner {
 
 /// What no shard may do by itself.
 fn is_for_catalog(request: &Request) -> bool {
-    matches!(request, Request::CreateCf { .. } | Request::DropCf { .. })
+    match request {
+        Request::CreateCf { .. } | Request::DropCf { .. } => true,
+        Request::Vector(call) => call.is_for_catalog(),
+        _ => false,
+    }
 }
 
 /// All shards as the catalog has them.

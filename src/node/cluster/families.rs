@@ -50,7 +50,7 @@ impl Inner {
     }
 
     /// The shard, if it is led here and what it was last told is done.
-    fn changeable(&self, replica: &Running) -> Option<Arc<Shard>> {
+    pub(super) fn changeable(&self, replica: &Running) -> Option<Arc<Shard>> {
         let shard = replica.handle.get().ok().filter(|_| replica.session() != 0)?;
         let known = self.replicas.get(replica.record.id)?;
         (!shard.is_pending(known.families)).then_some(shard)
@@ -70,7 +70,7 @@ impl Inner {
     }
 
     /// The catalog as it is now, or later.
-    async fn view_of_now(&self) -> Result<Arc<View>> {
+    pub(super) async fn view_of_now(&self) -> Result<Arc<View>> {
         let deadline = Instant::now() + PATIENCE;
         let (node, incarnation) = (NodeId(self.identity.node), self.identity.incarnation);
         // It changes nothing, and tells of a revision that all that is acknowledged lies below.

@@ -317,6 +317,7 @@ async fn follow(node: Weak<Inner>) {
         let view = views.borrow_and_update().clone();
         let all_well = inner.reconcile(&view).await;
         inner.bring_families(&view).await;
+        inner.bring_indexes(&view).await;
         inner.lead(&view).await;
         drop(inner);
         // Leaders change without a change of the catalog.
@@ -357,6 +358,7 @@ async fn tend(node: Weak<Inner>) {
             let (clock, leads) = (inner.options.clock.clone(), replica.session() != 0);
             let job = move || {
                 shard.engine().tend_at(clock.monotonic_ns() / 1000);
+                shard.tend_vectors();
                 // What a sweep cannot do now it does the next time.
                 if leads {
                     _ = shard.sweep_expired(clock.unix_ms());

@@ -17,6 +17,7 @@
 //! - `lead`: what a leader tells the catalog, and does for it.
 //! - `report`: what it says of the shards it leads.
 //! - `families`: column families, brought in line with it too.
+//! - `indexes`: and indexes of vectors.
 //! - `split`: one shard becomes two.
 //! - `execute`: requests on a shard of a group.
 //! - `stale`: reads that a replica answers without leading.
@@ -33,6 +34,7 @@ mod copies;
 mod execute;
 mod families;
 mod identity;
+mod indexes;
 mod lead;
 pub mod member;
 pub mod options;

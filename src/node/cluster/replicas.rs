@@ -8,7 +8,7 @@ use crate::node::cluster::member::Inner;
 use crate::node::cluster::stale::Fresh;
 use crate::node::gate::Gate;
 use crate::raft::{Group, ShardHandle};
-use crate::shard::{Shard, ShardOptions, Ticket};
+use crate::shard::{Shard, ShardOptions, Ticket, VectorLimits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -235,6 +235,10 @@ impl Inner {
             let (seed, last_cursor) = (seeds.next_seed(), seeds.next_seed());
             let options = ShardOptions { count_keys: true, seed, last_cursor };
             let shard = Shard::new(engine, Box::new(log), options);
+            shard.limit_vectors(VectorLimits {
+                bytes_max: node.options.memory_budget_bytes / 2 / shards,
+                ..VectorLimits::default()
+            });
             shard.start()?;
             Ok(shard)
         };

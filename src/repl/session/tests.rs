@@ -56,7 +56,9 @@ impl Backend for Maps {
                     match write {
                         KvWrite::Put { cf, key, value, .. } => self.keys.insert((cf, key), value),
                         KvWrite::Delete { cf, key } => self.keys.remove(&(cf, key)),
-                        KvWrite::Merge { .. } => None,
+                        KvWrite::Merge { .. }
+                        | KvWrite::PutVector { .. }
+                        | KvWrite::DeleteVector { .. } => None,
                     };
                 }
                 Response::Committed { seq: Seq(1) }

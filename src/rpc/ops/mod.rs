@@ -4,6 +4,7 @@
 //! - [`request`], [`response`]: each both ways; their formats are drawn there. What is kept as well
 //!   as sent is below, in [`wire`](crate::op::wire).
 //! - [`txn`]: those of transactions over several shards.
+//! - `vector`: those about vectors.
 //! - [`error`]: an [`Error`](crate::base::Error) that has travelled.
 //!
 //! Integers are varints unless named otherwise, byte strings stand behind their length. A kind that
@@ -14,6 +15,7 @@ pub mod error;
 pub mod request;
 pub mod response;
 pub mod txn;
+mod vector;
 
 pub use crate::op::wire::Cut;
 pub use error::{put_error, read_error};

@@ -12,8 +12,9 @@
 //! 10 redis transaction  count, watched, count, calls, reply_bytes_max
 //! 11 watch              count, keys
 //! 12 stats
-//! 13 transaction step   see `txn`
+//! 13 transaction step   see `txn`     14 vectors  see `vector`
 //! write:     1 put cf, key, value, expiry | 2 delete cf, key | 3 merge cf, key, operand, op u8
+//!            | 4 put vector name, id u64, floats, payload | 5 delete vector name, id u64
 //! expiry:    0 never | 1 in ms | 2 at ms | 3 keep
 //! condition: 0 none | 1 absent | 2 present | 3 seq
 //! id:        0 | 1 client u64, request
@@ -28,8 +29,9 @@ use crate::op::command;
 use crate::op::kv::{
     Condition, Expiry, MergeOp, RedisCall, Request, RequestId, Scan, Watched, Write,
 };
+use crate::op::vector::VectorId;
 use crate::op::wire::cut::many;
-use crate::rpc::ops::{Cut, txn};
+use crate::rpc::ops::{Cut, txn, vector};
 use bytes::Bytes;
 
 /// Appends a request.
@@ -92,6 +94,10 @@ pub fn put_request(out: &mut Vec<u8>, request: &Request) {
             out.push(13);
             txn::put_call(out, call);
         }
+        Request::Vector(call) => {
+            out.push(14);
+            vector::put_call(out, call);
+        }
     }
 }
 
@@ -129,6 +135,7 @@ pub fn read_request(cut: &mut Cut<'_>) -> Result<Request> {
         11 => Request::Watch { keys: many(cut, 1, Cut::bytes)? },
         12 => Request::Stats,
         13 => Request::Txn(Box::new(txn::read_call(cut)?)),
+        14 => Request::Vector(Box::new(vector::read_call(cut)?)),
         kind => return Err(cut.unknown(kind.into())),
     })
 }
@@ -165,11 +172,36 @@ fn put_write(out: &mut Vec<u8>, write: &Write) {
             put_bytes(out, operand);
             out.push(*op as u8);
         }
+        Write::PutVector { index, id, vector, payload } => {
+            out.push(4);
+            put_vector_place(out, index, *id);
+            vector::put_floats(out, vector);
+            put_bytes(out, payload);
+        }
+        Write::DeleteVector { index, id } => {
+            out.push(5);
+            put_vector_place(out, index, *id);
+        }
     }
+}
+
+fn put_vector_place(out: &mut Vec<u8>, index: &str, id: VectorId) {
+    put_bytes(out, index.as_bytes());
+    out.extend_from_slice(&id.get().to_le_bytes());
 }
 
 fn read_write(cut: &mut Cut<'_>) -> Result<Write> {
     let kind = cut.u8()?;
+    if let 4 | 5 = kind {
+        let (index, id) = (cut.text()?.to_string(), VectorId::new(cut.u64()?));
+        return Ok(match kind {
+            4 => {
+                let vector = vector::read_floats(cut)?;
+                Write::PutVector { index, id, vector, payload: cut.bytes()? }
+            }
+            _ => Write::DeleteVector { index, id },
+        });
+    }
     let (cf, key) = (cf(cut)?, cut.bytes()?);
     Ok(match kind {
         1 => Write::Put { cf, key, value: cut.bytes()?, expiry: read_expiry(cut)? },
@@ -301,6 +333,9 @@ mod tests {
     use crate::env::Rng;
     use crate::op::route::SLOTS;
     use crate::op::txn::{Holds, Locked, Txn, TxnCall, TxnValue, TxnWrite};
+    use crate::op::vector::{
+        Filter, Floats, IndexSpec, Metric, VectorCall, VectorQuery, VectorSearch,
+    };
 
     fn call(text: &str) -> RedisCall {
         let args: Vec<Bytes> =
@@ -316,6 +351,13 @@ mod tests {
             Write::Put { cf, key: key.clone(), value: value.clone(), expiry: Expiry::InMs(5) },
             Write::Delete { cf: CfId::DEFAULT, key: Bytes::new() },
             Write::Merge { cf, key: key.clone(), operand: value.clone(), op: MergeOp::Max },
+            Write::PutVector {
+                index: "docs".into(),
+                id: VectorId::new(1 << 40),
+                vector: Floats::of(&[1.0, -2.5]),
+                payload: Bytes::from_static(b"{}"),
+            },
+            Write::DeleteVector { index: "docs".into(), id: VectorId::new(7) },
         ];
         let scan = Scan {
             cf,
@@ -355,6 +397,7 @@ mod tests {
         ]
         .into_iter()
         .chain(steps(key, value).map(|step| Request::Txn(Box::new(step))))
+        .chain(vector_calls().map(|call| Request::Vector(Box::new(call))))
         .collect()
     }
 
@@ -382,6 +425,40 @@ mod tests {
             TxnCall::Forget { txns: vec![txn, txn] },
             TxnCall::Unfinished { age_ms: 5, max: 6 },
             TxnCall::Stamp { hold: true },
+        ]
+        .into_iter()
+    }
+
+    fn vector_calls() -> impl Iterator<Item = VectorCall> {
+        let index = || "docs".to_string();
+        let filter = Filter::parse(
+            r#"{"a": {"in": ["x", 2, true]}, "b": {"gte": 1, "lt": 9}, "or": [{"c": {"prefix": "p"}},
+                {"not": {"d": {"exists": true}}}]}"#,
+        );
+        let search = VectorSearch {
+            filter: Some(filter.unwrap()),
+            distance_max: Some(0.5),
+            score_min: Some(-1.0),
+            without: Some(3),
+            exact: true,
+            with_vector: true,
+            offset: 300,
+            ..VectorSearch::new(index(), &[0.25, 4.0], 10)
+        };
+        let stored = VectorSearch {
+            query: VectorQuery::Stored(VectorId::new(8)),
+            ..VectorSearch::new(index(), &[], 5)
+        };
+        [
+            VectorCall::Create(IndexSpec::new(index(), 384, Metric::Cosine)),
+            VectorCall::Drop { index: index() },
+            VectorCall::List,
+            VectorCall::Describe { index: index() },
+            VectorCall::Get { index: index(), ids: vec![VectorId::new(1), VectorId::new(2)] },
+            VectorCall::Walk { index: index(), after: Some(4), limit: 500 },
+            VectorCall::Search(search),
+            VectorCall::Search(stored),
+            VectorCall::Verify { index: index() },
         ]
         .into_iter()
     }

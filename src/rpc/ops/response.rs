@@ -11,7 +11,7 @@
 //! 9 redis        reply
 //! 10 watched     count, watched
 //! 11 stats       12 numbers, sync, log failed u8, count, figures (name, number)
-//! 12 transaction step   see `txn`     13 locked  lock
+//! 12 transaction step   see `txn`     13 locked  lock     14 vectors  see `vector`
 //! entry: key, value, seq, 0 | 1 expire_at_ms          entry?: 0 | 1 entry
 //! ```
 
@@ -24,7 +24,7 @@ use crate::op::wire::names::interned;
 use crate::op::wire::{put_reply, read_reply};
 use crate::rpc::ops::error::{put_error, read_error};
 use crate::rpc::ops::request::{put_all_watched, read_all_watched};
-use crate::rpc::ops::{Cut, txn};
+use crate::rpc::ops::{Cut, txn, vector};
 
 /// The kind of an answer to a step of a transaction.
 pub(super) const TXN: u8 = 12;
@@ -92,6 +92,10 @@ pub fn put_response(out: &mut Vec<u8>, answer: &Result<Response>) {
             out.push(13);
             txn::put_lock(out, lock);
         }
+        Response::Vector(answer) => {
+            out.push(14);
+            vector::put_answer(out, answer);
+        }
     }
 }
 
@@ -118,6 +122,7 @@ pub fn read_response(cut: &mut Cut<'_>) -> Result<Result<Response>> {
         10 => Response::Watched(read_all_watched(cut)?),
         11 => Response::Stats(Box::new(read_stats(cut)?)),
         TXN => Response::Txn(Box::new(txn::read_answer(cut)?)),
+        14 => Response::Vector(Box::new(vector::read_answer(cut)?)),
         13 => Response::Locked(txn::read_lock(cut)?),
         kind => return Err(cut.unknown(kind.into())),
     }))
@@ -225,10 +230,62 @@ fn read_stats(cut: &mut Cut<'_>) -> Result<Stats> {
 mod tests {
     use super::*;
     use crate::base::ErrorKind;
+    use crate::base::IndexId;
     use crate::op::Reply;
     use crate::op::kv::{RequestId, Watched};
     use crate::op::txn::{Lock, Locked, Txn, TxnAnswer, TxnCommitted, TxnUnfinished, TxnWrite};
+    use crate::op::vector::{
+        Checked, Floats, IndexInfo, IndexSpec, Metric, SearchCost, StoredVector, VectorAnswer,
+        VectorHit, VectorsFound,
+    };
     use bytes::Bytes;
+
+    fn comes_back(answer: Response) {
+        let mut out = Vec::new();
+        put_response(&mut out, &Ok(answer.clone()));
+        let bytes = Bytes::from(out);
+        let mut cut = Cut::new(&bytes, "an answer");
+        assert_eq!(read_response(&mut cut).unwrap().unwrap(), answer);
+        cut.end().unwrap();
+        for end in 0..bytes.len() {
+            let part = bytes.slice(..end);
+            assert!(read_response(&mut Cut::new(&part, "")).is_err(), "{answer:?} at {end}");
+        }
+    }
+
+    #[test]
+    fn every_answer_about_vectors_comes_back() {
+        let vectors = |answer| Response::Vector(Box::new(answer));
+        let (floats, payload) = (Floats::of(&[0.5, 3.0]), Bytes::from_static(b"{}"));
+        let info = IndexInfo {
+            id: IndexId(3),
+            spec: IndexSpec::new("docs", 2, Metric::L2),
+            vectors: 1,
+            waiting: 2,
+            fresh: 3,
+            sealed: 4,
+            segments: 5,
+            dead: 6,
+            memory_bytes: 7,
+            disk_bytes: 8,
+            rebuilt: 9,
+        };
+        let stored = StoredVector { id: 7, vector: floats.clone(), payload: payload.clone() };
+        let hit = VectorHit { id: 7, distance: 0.5, payload: Some(payload), vector: Some(floats) };
+        let all = [
+            vectors(VectorAnswer::Index(Box::new(info.clone()))),
+            vectors(VectorAnswer::Indexes(vec![info])),
+            vectors(VectorAnswer::Done),
+            vectors(VectorAnswer::Vectors(vec![None, Some(stored.clone())])),
+            vectors(VectorAnswer::Page { vectors: vec![stored], next: Some(9) }),
+            vectors(VectorAnswer::Found(VectorsFound {
+                hits: vec![hit],
+                cost: SearchCost { distances: 1, micros: 300, exact: true, ..Default::default() },
+            })),
+            vectors(VectorAnswer::Checked(Checked { stored: 1, missing: 2, surplus: 300 })),
+        ];
+        all.into_iter().for_each(comes_back);
+    }
 
     #[test]
     fn every_answer_comes_back_and_a_cut_one_is_an_error() {
@@ -291,18 +348,7 @@ mod tests {
                 is_home: true,
             }])),
         ];
-        for answer in all {
-            let mut out = Vec::new();
-            put_response(&mut out, &Ok(answer.clone()));
-            let bytes = Bytes::from(out);
-            let mut cut = Cut::new(&bytes, "an answer");
-            assert_eq!(read_response(&mut cut).unwrap().unwrap(), answer);
-            cut.end().unwrap();
-            for end in 0..bytes.len() {
-                let part = bytes.slice(..end);
-                assert!(read_response(&mut Cut::new(&part, "")).is_err(), "{answer:?} at {end}");
-            }
-        }
+        all.into_iter().for_each(comes_back);
         let mut nested = Response::Done;
         for _ in 0..2 {
             nested = answer(TxnAnswer::Committed(Box::new(TxnCommitted {

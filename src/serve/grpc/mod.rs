@@ -4,6 +4,7 @@
 //! In reading order:
 //! - this file: [`GrpcServer`]: what to serve, where, and how to stop.
 //! - `service`: each call, from the wire to `op` and back.
+//! - `vectors`: streams of vectors, and several searches at once.
 //! - `accept`: connections as they come; `turns`: when they write.
 //! - `routes`: which service a call is for; `deadline`: how long it may take.
 //!
@@ -16,6 +17,7 @@ mod deadline;
 mod routes;
 mod service;
 mod turns;
+mod vectors;
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::KvOps;

@@ -3,7 +3,8 @@
 use crate::op::kv::Scan;
 use crate::op::{Consistency, KvOps, Request, Response};
 use crate::rpc::pb::arqon_db_server::ArqonDb;
-use crate::rpc::{answer, consistency, pb, request, status};
+use crate::rpc::{answer, consistency, pb, request, status, vectors};
+use crate::serve::grpc::vectors::{self as grpc_vectors, BatchPut};
 use prost::Message;
 use std::sync::Arc;
 use tonic::Status;
@@ -171,6 +172,114 @@ impl<K: KvOps> ArqonDb for Service<K> {
 
     async fn cas_put(&self, call: Call<pb::CasPutRequest>) -> Answer<pb::CasPutResponse> {
         self.run(request::cas_put(call.into_inner()), answer::cas_put).await
+    }
+
+    async fn create_vector_index(
+        &self,
+        call: Call<pb::CreateVectorIndexRequest>,
+    ) -> Answer<pb::CreateVectorIndexResponse> {
+        self.run(vectors::create(call.into_inner()), vectors::created).await
+    }
+
+    async fn drop_vector_index(
+        &self,
+        call: Call<pb::DropVectorIndexRequest>,
+    ) -> Answer<pb::DropVectorIndexResponse> {
+        self.run(vectors::drop_index(call.into_inner()), vectors::dropped).await
+    }
+
+    async fn list_vector_indexes(
+        &self,
+        _: Call<pb::ListVectorIndexesRequest>,
+    ) -> Answer<pb::ListVectorIndexesResponse> {
+        self.run(vectors::list(), vectors::listed).await
+    }
+
+    async fn describe_vector_index(
+        &self,
+        call: Call<pb::DescribeVectorIndexRequest>,
+    ) -> Answer<pb::DescribeVectorIndexResponse> {
+        self.run(vectors::describe(call.into_inner()), vectors::described).await
+    }
+
+    async fn verify_vector_index(
+        &self,
+        call: Call<pb::VerifyVectorIndexRequest>,
+    ) -> Answer<pb::VerifyVectorIndexResponse> {
+        self.run(vectors::verify(call.into_inner()), vectors::verified).await
+    }
+
+    async fn vector_put(&self, call: Call<pb::VectorPutRequest>) -> Answer<pb::VectorPutResponse> {
+        let seq = |response| Ok(pb::VectorPutResponse { seq: answer::committed(response)? });
+        self.run(vectors::put(call.into_inner()), seq).await
+    }
+
+    async fn vector_delete(
+        &self,
+        call: Call<pb::VectorDeleteRequest>,
+    ) -> Answer<pb::VectorDeleteResponse> {
+        let seq = |response| Ok(pb::VectorDeleteResponse { seq: answer::committed(response)? });
+        self.run(vectors::delete(call.into_inner()), seq).await
+    }
+
+    async fn vector_get(&self, call: Call<pb::VectorGetRequest>) -> Answer<pb::VectorGetResponse> {
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        let several = !call.vector_ids.is_empty();
+        self.read(asked, vectors::get(call), |response| vectors::got(several, response)).await
+    }
+
+    async fn vector_search(
+        &self,
+        call: Call<pb::VectorSearchRequest>,
+    ) -> Answer<pb::VectorSearchResponse> {
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        self.read(asked, vectors::search(call), vectors::found).await
+    }
+
+    async fn vector_batch_put(
+        &self,
+        call: Call<tonic::Streaming<pb::VectorBatchPutRequest>>,
+    ) -> Answer<pb::VectorBatchPutResponse> {
+        let mut stream = call.into_inner();
+        let mut batch = BatchPut::new();
+        while let Some(one) = stream.message().await? {
+            if batch.take(one) {
+                batch.write(&*self.kv).await;
+            }
+        }
+        batch.write(&*self.kv).await;
+        Ok(tonic::Response::new(batch.end()))
+    }
+
+    async fn vector_batch_search(
+        &self,
+        call: Call<pb::VectorBatchSearchRequest>,
+    ) -> Answer<pb::VectorBatchSearchResponse> {
+        let call = call.into_inner();
+        let done = async {
+            let asked = consistency::asked(call.read_options.as_ref())?;
+            let mut outcomes = Vec::new();
+            for search in grpc_vectors::searches(call.searches)? {
+                let response = match search {
+                    Ok(request) => self.fresh(asked, request).await,
+                    Err(error) => Err(error),
+                };
+                outcomes.push(vectors::outcome(response));
+            }
+            Ok(tonic::Response::new(pb::VectorBatchSearchResponse { outcomes }))
+        };
+        done.await.map_err(|e: crate::base::Error| status::from_error(&e))
+    }
+
+    async fn vector_walk(
+        &self,
+        call: Call<pb::VectorWalkRequest>,
+    ) -> Answer<pb::VectorWalkResponse> {
+        let call = call.into_inner();
+        let asked = consistency::asked(call.read_options.as_ref());
+        self.read(asked, vectors::walk(call), vectors::walked).await
     }
 
     async fn get_with_seq(

@@ -33,10 +33,8 @@ pub(super) fn decide(
     let mut stripes = vec![state::home_stripe(txn.id), dedup::stripe(txn.id)];
     match request {
         Request::Write { writes, .. } => {
-            stripes.extend(writes.iter().map(|write| {
-                let (cf, key) = kv::target(write);
-                latch::stripe(cf, key)
-            }));
+            let targets = writes.iter().filter_map(kv::target);
+            stripes.extend(targets.map(|(cf, key)| latch::stripe(cf, key)));
         }
         Request::Redis(_) | Request::RedisTransaction { .. } => {
             visit_keys(request, &mut |key| stripes.push(latch::stripe(CfId::DEFAULT, key)));

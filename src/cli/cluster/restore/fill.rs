@@ -9,6 +9,7 @@ use crate::cli::cluster::backup::repository::Repository;
 use crate::cli::cluster::restore::rows::{Row, ShardRows, families};
 use crate::op::kv::{Expiry, Scan, Write};
 use crate::op::route::{SlotRange, slot_of};
+use crate::op::vector::{NamedIndex, VectorCall, VectorId};
 use crate::op::{KvOps, Request, Response};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -149,8 +150,44 @@ impl<K: KvOps> Filling<'_, K> {
                 let to = map.get(&cf).copied().unwrap_or(cf);
                 self.fill_family(&rows, (cf, to, &name), total, &mut tally).await?;
             }
+            self.fill_vectors(&rows).await?;
         }
         Ok(tally)
+    }
+
+    /// Makes the indexes of a shard that are not there, and writes its vectors.
+    async fn fill_vectors(&self, from: &ShardRows) -> Result<()> {
+        for NamedIndex { id, spec } in from.vector_indexes()? {
+            let create = Request::Vector(Box::new(VectorCall::Create(spec.clone())));
+            match self.ask(create).await {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(error.context(format!("creating the index {}", spec.name)));
+                }
+                _ => {}
+            }
+            let mut after = None;
+            loop {
+                let (vectors, next) = from.vectors(id, after, BATCH_WRITES)?;
+                let mut batches: Vec<Vec<Write>> = vec![Vec::new(); self.shards.len()];
+                for one in vectors {
+                    let id = VectorId::new(one.id);
+                    batches[self.place(id.as_bytes())?].push(Write::PutVector {
+                        index: spec.name.clone(),
+                        id,
+                        vector: one.vector,
+                        payload: one.payload,
+                    });
+                }
+                for writes in batches.into_iter().filter(|writes| !writes.is_empty()) {
+                    self.write(writes).await?;
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn fill_family(

@@ -1,7 +1,7 @@
 //! The rows of a backup: what its tables hold for whoever reads keys.
 
 use crate::base::escape::escape;
-use crate::base::{CfId, Error, ErrorKind, Result};
+use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
 use crate::cli::cluster::backup::document::{Document, ShardFact};
 use crate::cli::cluster::backup::repository::Repository;
 use crate::cli::cluster::backup::shelf::Shelf;
@@ -9,6 +9,8 @@ use crate::env::Pool;
 use crate::lsm::options::LEVELS_MAX;
 use crate::lsm::{BlockCache, Engine, EngineOptions, Iter, IterOptions};
 use crate::op::route::{SlotRange, slot_of};
+use crate::op::vector::{NamedIndex, StoredVector, VectorId};
+use crate::shard::{stored_indexes, stored_vectors};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,6 +60,32 @@ impl ShardRows {
     pub fn families(&self) -> Vec<(CfId, String)> {
         let families = self.engine.list_cfs().into_iter().filter(|info| !info.id.is_system());
         families.map(|info| (info.id, info.name)).collect()
+    }
+
+    /// Its indexes of vectors.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn vector_indexes(&self) -> Result<Vec<NamedIndex>> {
+        stored_indexes(&self.engine)
+    }
+
+    /// Vectors of an index behind an id, in the order of their ids, and the id behind which to go on.
+    ///
+    /// # Errors
+    /// `Corruption`.
+    pub fn vectors(
+        &self,
+        index: IndexId,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<(Vec<StoredVector>, Option<u64>)> {
+        let (mut vectors, next) = stored_vectors(&self.engine, index, after, limit)?;
+        // A shard that was split may hold some still that the other half has.
+        let is_ours =
+            |v: &StoredVector| self.slots.contains(slot_of(VectorId::new(v.id).as_bytes()));
+        vectors.retain(is_ours);
+        Ok((vectors, next))
     }
 
     /// About how many keys a family has.

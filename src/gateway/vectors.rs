@@ -1,0 +1,264 @@
+//! Vectors: indexes, which the catalog names and every shard has a part of, and what is asked of all
+//! parts at once.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::gateway::calls::{Consistency, ShardCalls};
+use crate::gateway::freshness;
+use crate::gateway::gateway::{Gateway, unfitting};
+use crate::gateway::scatter::Gathered;
+use crate::op::route::{SlotRange, slot_of};
+use crate::op::vector::{
+    Checked, IndexInfo, PAGE_DEFAULT, StoredVector, VectorAnswer, VectorCall, VectorId,
+    VectorQuery, VectorSearch, VectorsFound, no_such_index,
+};
+use crate::op::{Request, Response};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+impl<C: ShardCalls> Gateway<C> {
+    /// Creates or drops an index: when it returns, every shard has done so.
+    pub(super) async fn change_index(
+        &self,
+        call: VectorCall,
+        deadline: Instant,
+    ) -> Result<Response> {
+        let (name, wanted) = match &call {
+            VectorCall::Create(spec) => {
+                spec.check()?;
+                (spec.name.clone(), true)
+            }
+            VectorCall::Drop { index } => (index.clone(), false),
+            _ => return Err(unfitting("the catalog")),
+        };
+        let answer = self.ask_catalog(Request::Vector(Box::new(call)), deadline).await?;
+        let wait = self.until_all_have_index(&name, wanted, deadline);
+        freshness::with(Consistency::Linearizable, wait).await?;
+        Ok(answer)
+    }
+
+    async fn until_all_have_index(
+        &self,
+        name: &str,
+        wanted: bool,
+        deadline: Instant,
+    ) -> Result<()> {
+        let mut looks = 0;
+        let late = |error: &Error| {
+            let what = if wanted { "created" } else { "dropped" };
+            let message = format!(
+                "index {name} is {what} in the catalog, but it is not known whether all shards have \
+                 done so yet; they will by themselves: {error}"
+            );
+            Error::new(ErrorKind::Unknown, message)
+        };
+        let list = Request::Vector(Box::new(VectorCall::List));
+        loop {
+            let answers = self.read_shards(SlotRange::ALL, deadline, &list).await;
+            let mut lagging = 0;
+            for answer in vector_answers(answers.map_err(|error| late(&error))?)? {
+                let VectorAnswer::Indexes(indexes) = answer else {
+                    return Err(unfitting("a list of indexes"));
+                };
+                let has = indexes.iter().any(|index| index.spec.name == name);
+                lagging += usize::from(has != wanted);
+            }
+            if lagging == 0 {
+                return Ok(());
+            }
+            looks += 1;
+            let cause = Error::new(ErrorKind::Unavailable, format!("{lagging} shards have not"));
+            self.pause(looks, deadline, &cause).await.map_err(|error| late(&error))?;
+        }
+    }
+
+    /// Executes a call that concerns every shard.
+    pub(super) async fn vectors(&self, call: VectorCall, deadline: Instant) -> Result<Response> {
+        let answer = match call {
+            VectorCall::Search(search) => {
+                VectorAnswer::Found(self.search_all(search, deadline).await?)
+            }
+            VectorCall::List => {
+                let answers = self.ask_all(VectorCall::List, deadline).await?;
+                VectorAnswer::Indexes(sum_of_lists(answers)?)
+            }
+            VectorCall::Describe { index } => {
+                let answers = self.ask_all(VectorCall::Describe { index: index.clone() }, deadline);
+                let infos = answers.await?.into_iter().map(|answer| match answer {
+                    VectorAnswer::Index(info) => Ok(VectorAnswer::Indexes(vec![*info])),
+                    _ => Err(unfitting("a description")),
+                });
+                let mut all = sum_of_lists(infos.collect::<Result<_>>()?)?;
+                VectorAnswer::Index(Box::new(all.pop().ok_or_else(|| no_such_index(&index))?))
+            }
+            VectorCall::Get { index, ids } => {
+                let count = ids.len();
+                let answers = self.ask_all(VectorCall::Get { index, ids }, deadline).await?;
+                VectorAnswer::Vectors(first_of_each(answers, count)?)
+            }
+            VectorCall::Walk { index, after, limit } => {
+                let call = VectorCall::Walk { index, after, limit };
+                let limit = if limit == 0 { PAGE_DEFAULT } else { limit } as usize;
+                page_of(self.ask_all(call, deadline).await?, limit)?
+            }
+            VectorCall::Verify { index } => {
+                let mut sum = Checked::default();
+                for answer in self.ask_all(VectorCall::Verify { index }, deadline).await? {
+                    let VectorAnswer::Checked(one) = answer else {
+                        return Err(unfitting("a check"));
+                    };
+                    sum.stored += one.stored;
+                    sum.missing += one.missing;
+                    sum.surplus += one.surplus;
+                }
+                VectorAnswer::Checked(sum)
+            }
+            VectorCall::Create(_) | VectorCall::Drop { .. } => {
+                return Err(unfitting("every shard"));
+            }
+        };
+        Ok(Response::Vector(Box::new(answer)))
+    }
+
+    async fn ask_all(&self, call: VectorCall, deadline: Instant) -> Result<Vec<VectorAnswer>> {
+        let request = Request::Vector(Box::new(call));
+        vector_answers(self.read_shards(SlotRange::ALL, deadline, &request).await?)
+    }
+
+    /// The nearest of all shards: each gives as many as are wanted in all.
+    async fn search_all(
+        &self,
+        mut search: VectorSearch,
+        deadline: Instant,
+    ) -> Result<VectorsFound> {
+        if let VectorQuery::Stored(id) = search.query {
+            let stored = self.fetch_one(&search.index, id, deadline).await?;
+            search.query = VectorQuery::Vector(stored.vector);
+            search.without = Some(id.get());
+        }
+        let (skip, take) = (search.offset as usize, search.k as usize);
+        // All within a distance are wanted if there is no number.
+        let take = if take == 0 { usize::MAX } else { take };
+        search.k = if search.k == 0 { 0 } else { search.k.saturating_add(search.offset) };
+        search.offset = 0;
+        let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
+        let parts = answers.into_iter().map(|answer| match answer {
+            VectorAnswer::Found(found) => Ok(found),
+            _ => Err(unfitting("a search")),
+        });
+        Ok(VectorsFound::merged(parts.collect::<Result<_>>()?, skip, take))
+    }
+
+    async fn fetch_one(
+        &self,
+        index: &str,
+        id: VectorId,
+        deadline: Instant,
+    ) -> Result<StoredVector> {
+        let slot = slot_of(id.as_bytes());
+        let range = SlotRange { first: slot, last: slot };
+        let call = VectorCall::Get { index: index.to_string(), ids: vec![id] };
+        let request = Request::Vector(Box::new(call));
+        let answers = vector_answers(self.read_shards(range, deadline, &request).await?)?;
+        first_of_each(answers, 1)?.pop().flatten().ok_or_else(|| {
+            let message = format!("there is no vector {} in index `{index}`", id.get());
+            Error::new(ErrorKind::NotFound, message)
+        })
+    }
+}
+
+fn vector_answers(answers: Gathered) -> Result<Vec<VectorAnswer>> {
+    let answer = |(_, answer)| match answer {
+        Response::Vector(answer) => Ok(*answer),
+        _ => Err(unfitting("a call about vectors")),
+    };
+    answers.into_iter().map(answer).collect()
+}
+
+/// The lists of all shards as one: figures are added up.
+fn sum_of_lists(answers: Vec<VectorAnswer>) -> Result<Vec<IndexInfo>> {
+    let mut sums: BTreeMap<String, IndexInfo> = BTreeMap::new();
+    for answer in answers {
+        let VectorAnswer::Indexes(indexes) = answer else {
+            return Err(unfitting("a list of indexes"));
+        };
+        for one in indexes {
+            let Some(sum) = sums.get_mut(&one.spec.name) else {
+                sums.insert(one.spec.name.clone(), one);
+                continue;
+            };
+            for (sum, one) in [
+                (&mut sum.vectors, one.vectors),
+                (&mut sum.waiting, one.waiting),
+                (&mut sum.fresh, one.fresh),
+                (&mut sum.sealed, one.sealed),
+                (&mut sum.segments, one.segments),
+                (&mut sum.dead, one.dead),
+                (&mut sum.memory_bytes, one.memory_bytes),
+                (&mut sum.disk_bytes, one.disk_bytes),
+                (&mut sum.rebuilt, one.rebuilt),
+            ] {
+                *sum = sum.saturating_add(one);
+            }
+        }
+    }
+    Ok(sums.into_values().collect())
+}
+
+/// Of each id what the shard that has it gave.
+fn first_of_each(answers: Vec<VectorAnswer>, count: usize) -> Result<Vec<Option<StoredVector>>> {
+    let mut all = vec![None; count];
+    for answer in answers {
+        let VectorAnswer::Vectors(vectors) = answer else {
+            return Err(unfitting("a fetch of vectors"));
+        };
+        for (place, one) in all.iter_mut().zip(vectors) {
+            if place.is_none() {
+                *place = one;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The pages of all shards as one. A page that ends early says nothing of what lies behind it.
+fn page_of(answers: Vec<VectorAnswer>, limit: usize) -> Result<VectorAnswer> {
+    let (mut all, mut until) = (Vec::new(), u64::MAX);
+    for answer in answers {
+        let VectorAnswer::Page { vectors, next } = answer else {
+            return Err(unfitting("a walk"));
+        };
+        until = until.min(next.unwrap_or(u64::MAX));
+        all.extend(vectors);
+    }
+    all.sort_by_key(|vector: &StoredVector| vector.id);
+    let known = all.iter().take_while(|vector| vector.id <= until).count();
+    let taken = known.min(limit);
+    let has_more = taken < all.len() || until < u64::MAX;
+    all.truncate(taken);
+    let next = all.last().map(|vector| vector.id).filter(|_| has_more);
+    Ok(VectorAnswer::Page { vectors: all, next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(ids: &[u64], next: Option<u64>) -> VectorAnswer {
+        let vector = |id: &u64| StoredVector {
+            id: *id,
+            vector: Default::default(),
+            payload: Default::default(),
+        };
+        VectorAnswer::Page { vectors: ids.iter().map(vector).collect(), next }
+    }
+
+    #[test]
+    fn pages_of_shards_leave_nothing_out() {
+        let joined =
+            |limit| page_of(vec![page(&[1, 5, 9], Some(9)), page(&[2, 3, 20], None)], limit);
+        assert_eq!(joined(10).unwrap(), page(&[1, 2, 3, 5, 9], Some(9)));
+        assert_eq!(joined(3).unwrap(), page(&[1, 2, 3], Some(3)));
+        let last = page_of(vec![page(&[7], None), page(&[], None)], 10).unwrap();
+        assert_eq!(last, page(&[7], None));
+    }
+}

@@ -1,0 +1,197 @@
+//! What of a vector's payload a search may ask.
+//!
+//! A *field* is a name, or names joined by dots for what lies within objects. What stands there
+//! counts if it is a text, a number or a boolean; of an array each of its elements counts.
+
+use serde_json::Value;
+use std::cmp::Ordering;
+
+/// The deepest that filters lie within each other.
+pub const FILTER_DEPTH_MAX: usize = 16;
+/// The most conditions and values of one filter.
+pub const FILTER_PARTS_MAX: usize = 4_096;
+
+/// A value that a condition compares with. Numbers are 64-bit floats; those of other types differ.
+#[derive(Debug, Clone)]
+pub enum Scalar {
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// A text.
+    Text(String),
+}
+
+impl Scalar {
+    /// What a JSON value stands for; `None` if it is no scalar.
+    pub fn of(value: &Value) -> Option<Scalar> {
+        match value {
+            Value::Bool(is) => Some(Scalar::Bool(*is)),
+            // 0 and -0 are one number.
+            Value::Number(number) => number.as_f64().map(|x| Scalar::Number(x + 0.0)),
+            Value::String(text) => Some(Scalar::Text(text.clone())),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Scalar::Bool(_) => 0,
+            Scalar::Number(_) => 1,
+            Scalar::Text(_) => 2,
+        }
+    }
+
+    /// Whether two can be less or greater than each other.
+    pub fn is_like(&self, other: &Scalar) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Ord for Scalar {
+    fn cmp(&self, other: &Scalar) -> Ordering {
+        match (self, other) {
+            (Scalar::Bool(a), Scalar::Bool(b)) => a.cmp(b),
+            (Scalar::Number(a), Scalar::Number(b)) => a.total_cmp(b),
+            (Scalar::Text(a), Scalar::Text(b)) => a.cmp(b),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl PartialOrd for Scalar {
+    fn partial_cmp(&self, other: &Scalar) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Scalar) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scalar {}
+
+/// An end of a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The value.
+    pub value: Scalar,
+    /// Whether the value itself is in the range.
+    pub inclusive: bool,
+}
+
+/// A condition on payloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// A field holds one of these values.
+    OneOf {
+        /// The field.
+        field: String,
+        /// The values.
+        values: Vec<Scalar>,
+    },
+    /// A field holds a value between two, of their type.
+    Range {
+        /// The field.
+        field: String,
+        /// The lower end, if there is one.
+        from: Option<End>,
+        /// The upper end, if there is one.
+        to: Option<End>,
+    },
+    /// A field holds a text that begins so.
+    Prefix {
+        /// The field.
+        field: String,
+        /// How it begins.
+        prefix: String,
+    },
+    /// A field holds a value at all.
+    Exists {
+        /// The field.
+        field: String,
+    },
+    /// All of these hold.
+    And(Vec<Filter>),
+    /// One of these holds, or more.
+    Or(Vec<Filter>),
+    /// This does not hold.
+    Not(Box<Filter>),
+}
+
+impl Filter {
+    /// Whether a payload matches. What an index answers, said directly.
+    pub fn matches(&self, payload: &Value) -> bool {
+        let any = |field: &str, holds: &dyn Fn(&Scalar) -> bool| {
+            let mut found = false;
+            visit_scalars(payload, field, &mut |scalar| found |= holds(&scalar));
+            found
+        };
+        match self {
+            Filter::OneOf { field, values } => any(field, &|value| values.contains(value)),
+            Filter::Range { field, from, to } => any(field, &|value| within(value, from, to)),
+            Filter::Prefix { field, prefix } => {
+                any(field, &|value| matches!(value, Scalar::Text(text) if text.starts_with(prefix)))
+            }
+            Filter::Exists { field } => any(field, &|_| true),
+            Filter::And(all) => all.iter().all(|filter| filter.matches(payload)),
+            Filter::Or(some) => some.iter().any(|filter| filter.matches(payload)),
+            Filter::Not(filter) => !filter.matches(payload),
+        }
+    }
+
+    /// Calls `visit` with every field that it looks at.
+    pub fn visit_fields<'f>(&'f self, visit: &mut dyn FnMut(&'f str)) {
+        match self {
+            Filter::OneOf { field, .. }
+            | Filter::Range { field, .. }
+            | Filter::Prefix { field, .. }
+            | Filter::Exists { field } => visit(field),
+            Filter::And(all) | Filter::Or(all) => {
+                all.iter().for_each(|filter| filter.visit_fields(visit));
+            }
+            Filter::Not(filter) => filter.visit_fields(visit),
+        }
+    }
+}
+
+/// Whether a value lies between two ends.
+pub fn within(value: &Scalar, from: &Option<End>, to: &Option<End>) -> bool {
+    let above = from.as_ref().is_none_or(|end| match value.cmp(&end.value) {
+        Ordering::Greater => value.is_like(&end.value),
+        Ordering::Equal => end.inclusive,
+        Ordering::Less => false,
+    });
+    let below = to.as_ref().is_none_or(|end| match value.cmp(&end.value) {
+        Ordering::Less => value.is_like(&end.value),
+        Ordering::Equal => end.inclusive,
+        Ordering::Greater => false,
+    });
+    above && below
+}
+
+/// Calls `visit` with each scalar that a payload holds in a field.
+pub fn visit_scalars(payload: &Value, field: &str, visit: &mut dyn FnMut(Scalar)) {
+    if let Value::Array(elements) = payload {
+        return elements.iter().for_each(|element| visit_scalars(element, field, visit));
+    }
+    // A name may itself hold dots; the longest that is there counts.
+    let Value::Object(object) = payload else { return };
+    if let Some(value) = object.get(field) {
+        return visit_value(value, visit);
+    }
+    for (at, _) in field.match_indices('.').rev() {
+        if let Some(inner) = object.get(&field[..at]) {
+            return visit_scalars(inner, &field[at + 1..], visit);
+        }
+    }
+}
+
+fn visit_value(value: &Value, visit: &mut dyn FnMut(Scalar)) {
+    match value {
+        Value::Array(elements) => elements.iter().for_each(|element| visit_value(element, visit)),
+        value => Scalar::of(value).into_iter().for_each(visit),
+    }
+}

@@ -1,0 +1,412 @@
+//! Requests about vectors, and their answers. How an index is made is drawn in
+//! [`wire::vector`](crate::op::wire::vector).
+//!
+//! ```text
+//! call:    1 create spec | 2 drop name | 3 list | 4 describe name | 5 get name, count, ids u64
+//!          6 walk name, 0 | 1 after, limit | 7 search | 8 verify name
+//! search:  name, query, k, offset, ef, flags u8 (1 exact, 2 payloads, 4 vectors), filter,
+//!          distance_max?, score_min?, without?
+//! query:   0 floats | 1 id u64
+//! filter:  0 none | 1 one of field, count, scalars | 2 range field, end?, end? | 3 prefix field, text
+//!          4 exists field | 5 and count, filters | 6 or count, filters | 7 not filter
+//! scalar:  0 false | 1 true | 2 number u64 | 3 text      end?: 0 | 1 scalar, inclusive u8
+//! answer:  1 index | 2 indexes count | 3 done | 4 vectors count, (0 | 1 vector)
+//!          5 page count, vectors, 0 | 1 next u64 | 6 found count, hits, cost
+//!          7 checked 3 numbers
+//! index:   id, spec, 9 numbers       vector: id u64, floats, payload
+//! hit:     id u64, distance u32, 0 | 1 payload, 0 | 1 floats
+//! cost:    6 numbers, exact u8
+//! ```
+
+use crate::base::codec::{put_bytes, put_varint};
+use crate::base::{IndexId, Result};
+use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, Filter, Scalar};
+use crate::op::vector::search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
+use crate::op::vector::{
+    Checked, Floats, IndexInfo, StoredVector, VectorAnswer, VectorCall, VectorId,
+};
+use crate::op::wire::cut::{Cut, many};
+use crate::op::wire::vector::{put_spec, read_spec};
+
+const EXACT: u8 = 1;
+const WITH_PAYLOAD: u8 = 2;
+const WITH_VECTOR: u8 = 4;
+
+/// Appends a call.
+pub(super) fn put_call(out: &mut Vec<u8>, call: &VectorCall) {
+    let named = |out: &mut Vec<u8>, kind: u8, name: &str| {
+        out.push(kind);
+        put_bytes(out, name.as_bytes());
+    };
+    match call {
+        VectorCall::Create(spec) => {
+            out.push(1);
+            put_spec(out, spec);
+        }
+        VectorCall::Drop { index } => named(out, 2, index),
+        VectorCall::List => out.push(3),
+        VectorCall::Describe { index } => named(out, 4, index),
+        VectorCall::Get { index, ids } => {
+            named(out, 5, index);
+            put_varint(out, ids.len() as u64);
+            ids.iter().for_each(|id| put_u64(out, id.get()));
+        }
+        VectorCall::Walk { index, after, limit } => {
+            named(out, 6, index);
+            put_optional(out, *after, put_u64);
+            put_varint(out, (*limit).into());
+        }
+        VectorCall::Search(search) => {
+            out.push(7);
+            put_search(out, search);
+        }
+        VectorCall::Verify { index } => named(out, 8, index),
+    }
+}
+
+/// The next call.
+pub(super) fn read_call(cut: &mut Cut<'_>) -> Result<VectorCall> {
+    let name = |cut: &mut Cut<'_>| cut.text().map(str::to_string);
+    Ok(match cut.u8()? {
+        1 => VectorCall::Create(read_spec(cut)?),
+        2 => VectorCall::Drop { index: name(cut)? },
+        3 => VectorCall::List,
+        4 => VectorCall::Describe { index: name(cut)? },
+        5 => {
+            let index = name(cut)?;
+            VectorCall::Get { index, ids: many(cut, 8, |cut| cut.u64().map(VectorId::new))? }
+        }
+        6 => VectorCall::Walk {
+            index: name(cut)?,
+            after: read_optional(cut, Cut::u64)?,
+            limit: cut.varint32()?,
+        },
+        7 => VectorCall::Search(read_search(cut)?),
+        8 => VectorCall::Verify { index: name(cut)? },
+        kind => return Err(cut.unknown(kind.into())),
+    })
+}
+
+/// Appends a vector's numbers.
+pub(super) fn put_floats(out: &mut Vec<u8>, floats: &Floats) {
+    put_bytes(out, floats.as_bytes());
+}
+
+/// The next vector's numbers.
+pub(super) fn read_floats(cut: &mut Cut<'_>) -> Result<Floats> {
+    Floats::from_bytes(cut.bytes()?).ok_or_else(|| cut.malformed())
+}
+
+fn put_u64(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_f32(out: &mut Vec<u8>, number: f32) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn read_f32(cut: &mut Cut<'_>) -> Result<f32> {
+    let bytes = [cut.u8()?, cut.u8()?, cut.u8()?, cut.u8()?];
+    let number = f32::from_le_bytes(bytes);
+    if number.is_nan() { Err(cut.malformed()) } else { Ok(number) }
+}
+
+fn put_optional<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    out.push(value.is_some().into());
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+fn read_optional<'a, T>(
+    cut: &mut Cut<'a>,
+    read: impl FnOnce(&mut Cut<'a>) -> Result<T>,
+) -> Result<Option<T>> {
+    Ok(if cut.bool()? { Some(read(cut)?) } else { None })
+}
+
+fn put_search(out: &mut Vec<u8>, search: &VectorSearch) {
+    put_bytes(out, search.index.as_bytes());
+    match &search.query {
+        VectorQuery::Vector(floats) => {
+            out.push(0);
+            put_floats(out, floats);
+        }
+        VectorQuery::Stored(id) => {
+            out.push(1);
+            put_u64(out, id.get());
+        }
+    }
+    for number in [search.k, search.offset, search.ef] {
+        put_varint(out, number.into());
+    }
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    out.push(
+        flag(search.exact, EXACT)
+            | flag(search.with_payload, WITH_PAYLOAD)
+            | flag(search.with_vector, WITH_VECTOR),
+    );
+    match &search.filter {
+        None => out.push(0),
+        Some(filter) => put_filter(out, filter),
+    }
+    put_optional(out, search.distance_max, put_f32);
+    put_optional(out, search.score_min, put_f32);
+    put_optional(out, search.without, put_u64);
+}
+
+fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
+    let index = cut.text()?.to_string();
+    let query = match cut.u8()? {
+        0 => VectorQuery::Vector(read_floats(cut)?),
+        1 => VectorQuery::Stored(VectorId::new(cut.u64()?)),
+        kind => return Err(cut.unknown(kind.into())),
+    };
+    let (k, offset, ef) = (cut.varint32()?, cut.varint32()?, cut.varint32()?);
+    let flags = cut.u8()?;
+    if flags > EXACT | WITH_PAYLOAD | WITH_VECTOR {
+        return Err(cut.unknown(flags.into()));
+    }
+    Ok(VectorSearch {
+        index,
+        query,
+        k,
+        offset,
+        ef,
+        exact: flags & EXACT != 0,
+        with_payload: flags & WITH_PAYLOAD != 0,
+        with_vector: flags & WITH_VECTOR != 0,
+        filter: read_filter(cut, 0)?,
+        distance_max: read_optional(cut, read_f32)?,
+        score_min: read_optional(cut, read_f32)?,
+        without: read_optional(cut, Cut::u64)?,
+    })
+}
+
+fn put_filter(out: &mut Vec<u8>, filter: &Filter) {
+    let of_field = |out: &mut Vec<u8>, kind: u8, field: &str| {
+        out.push(kind);
+        put_bytes(out, field.as_bytes());
+    };
+    match filter {
+        Filter::OneOf { field, values } => {
+            of_field(out, 1, field);
+            put_varint(out, values.len() as u64);
+            values.iter().for_each(|value| put_scalar(out, value));
+        }
+        Filter::Range { field, from, to } => {
+            of_field(out, 2, field);
+            for end in [from, to] {
+                put_optional(out, end.as_ref(), |out, end| {
+                    put_scalar(out, &end.value);
+                    out.push(end.inclusive.into());
+                });
+            }
+        }
+        Filter::Prefix { field, prefix } => {
+            of_field(out, 3, field);
+            put_bytes(out, prefix.as_bytes());
+        }
+        Filter::Exists { field } => of_field(out, 4, field),
+        Filter::And(all) | Filter::Or(all) => {
+            out.push(if matches!(filter, Filter::And(_)) { 5 } else { 6 });
+            put_varint(out, all.len() as u64);
+            all.iter().for_each(|filter| put_filter(out, filter));
+        }
+        Filter::Not(filter) => {
+            out.push(7);
+            put_filter(out, filter);
+        }
+    }
+}
+
+fn read_filter(cut: &mut Cut<'_>, depth: usize) -> Result<Option<Filter>> {
+    // The outermost may be one deeper than a text's: members of an object are joined.
+    if depth > 2 * FILTER_DEPTH_MAX + 2 {
+        return Err(cut.malformed());
+    }
+    let text = |cut: &mut Cut<'_>| cut.text().map(str::to_string);
+    let some = |cut: &mut Cut<'_>| -> Result<Filter> {
+        read_filter(cut, depth + 1)?.ok_or_else(|| cut.malformed())
+    };
+    Ok(Some(match cut.u8()? {
+        0 => return Ok(None),
+        1 => Filter::OneOf { field: text(cut)?, values: many(cut, 1, read_scalar)? },
+        2 => {
+            let end = |cut: &mut Cut<'_>| -> Result<End> {
+                Ok(End { value: read_scalar(cut)?, inclusive: cut.bool()? })
+            };
+            let field = text(cut)?;
+            Filter::Range { field, from: read_optional(cut, end)?, to: read_optional(cut, end)? }
+        }
+        3 => Filter::Prefix { field: text(cut)?, prefix: text(cut)? },
+        4 => Filter::Exists { field: text(cut)? },
+        5 => Filter::And(many(cut, 2, some)?),
+        6 => Filter::Or(many(cut, 2, some)?),
+        7 => Filter::Not(Box::new(some(cut)?)),
+        kind => return Err(cut.unknown(kind.into())),
+    }))
+}
+
+fn put_scalar(out: &mut Vec<u8>, scalar: &Scalar) {
+    match scalar {
+        Scalar::Bool(is) => out.push((*is).into()),
+        Scalar::Number(number) => {
+            out.push(2);
+            put_u64(out, number.to_bits());
+        }
+        Scalar::Text(text) => {
+            out.push(3);
+            put_bytes(out, text.as_bytes());
+        }
+    }
+}
+
+fn read_scalar(cut: &mut Cut<'_>) -> Result<Scalar> {
+    Ok(match cut.u8()? {
+        0 => Scalar::Bool(false),
+        1 => Scalar::Bool(true),
+        2 => Scalar::Number(f64::from_bits(cut.u64()?)),
+        3 => Scalar::Text(cut.text()?.to_string()),
+        kind => return Err(cut.unknown(kind.into())),
+    })
+}
+
+/// Appends an answer.
+pub(super) fn put_answer(out: &mut Vec<u8>, answer: &VectorAnswer) {
+    match answer {
+        VectorAnswer::Index(info) => {
+            out.push(1);
+            put_info(out, info);
+        }
+        VectorAnswer::Indexes(all) => {
+            out.push(2);
+            put_varint(out, all.len() as u64);
+            all.iter().for_each(|info| put_info(out, info));
+        }
+        VectorAnswer::Done => out.push(3),
+        VectorAnswer::Vectors(all) => {
+            out.push(4);
+            put_varint(out, all.len() as u64);
+            all.iter().for_each(|vector| put_optional(out, vector.as_ref(), put_vector));
+        }
+        VectorAnswer::Page { vectors, next } => {
+            out.push(5);
+            put_varint(out, vectors.len() as u64);
+            vectors.iter().for_each(|vector| put_vector(out, vector));
+            put_optional(out, *next, put_u64);
+        }
+        VectorAnswer::Found(found) => {
+            out.push(6);
+            put_varint(out, found.hits.len() as u64);
+            found.hits.iter().for_each(|hit| put_hit(out, hit));
+            let SearchCost { distances, estimates, hops, fetched, matches, micros, exact } =
+                found.cost;
+            for number in [distances, estimates, hops, fetched, matches, micros] {
+                put_varint(out, number);
+            }
+            out.push(exact.into());
+        }
+        VectorAnswer::Checked(Checked { stored, missing, surplus }) => {
+            out.push(7);
+            [stored, missing, surplus].into_iter().for_each(|number| put_varint(out, *number));
+        }
+    }
+}
+
+/// The next answer.
+pub(super) fn read_answer(cut: &mut Cut<'_>) -> Result<VectorAnswer> {
+    Ok(match cut.u8()? {
+        1 => VectorAnswer::Index(Box::new(read_info(cut)?)),
+        2 => VectorAnswer::Indexes(many(cut, 20, read_info)?),
+        3 => VectorAnswer::Done,
+        4 => VectorAnswer::Vectors(many(cut, 1, |cut| read_optional(cut, read_vector))?),
+        5 => VectorAnswer::Page {
+            vectors: many(cut, 10, read_vector)?,
+            next: read_optional(cut, Cut::u64)?,
+        },
+        6 => VectorAnswer::Found(VectorsFound {
+            hits: many(cut, 14, read_hit)?,
+            cost: SearchCost {
+                distances: cut.varint()?,
+                estimates: cut.varint()?,
+                hops: cut.varint()?,
+                fetched: cut.varint()?,
+                matches: cut.varint()?,
+                micros: cut.varint()?,
+                exact: cut.bool()?,
+            },
+        }),
+        7 => VectorAnswer::Checked(Checked {
+            stored: cut.varint()?,
+            missing: cut.varint()?,
+            surplus: cut.varint()?,
+        }),
+        kind => return Err(cut.unknown(kind.into())),
+    })
+}
+
+fn put_info(out: &mut Vec<u8>, info: &IndexInfo) {
+    put_varint(out, info.id.0);
+    put_spec(out, &info.spec);
+    for number in numbers(info) {
+        put_varint(out, number);
+    }
+}
+
+fn numbers(info: &IndexInfo) -> [u64; 9] {
+    [
+        info.vectors,
+        info.waiting,
+        info.fresh,
+        info.sealed,
+        info.segments,
+        info.dead,
+        info.memory_bytes,
+        info.disk_bytes,
+        info.rebuilt,
+    ]
+}
+
+fn read_info(cut: &mut Cut<'_>) -> Result<IndexInfo> {
+    let (id, spec) = (IndexId(cut.varint()?), read_spec(cut)?);
+    Ok(IndexInfo {
+        id,
+        spec,
+        vectors: cut.varint()?,
+        waiting: cut.varint()?,
+        fresh: cut.varint()?,
+        sealed: cut.varint()?,
+        segments: cut.varint()?,
+        dead: cut.varint()?,
+        memory_bytes: cut.varint()?,
+        disk_bytes: cut.varint()?,
+        rebuilt: cut.varint()?,
+    })
+}
+
+fn put_vector(out: &mut Vec<u8>, vector: &StoredVector) {
+    put_u64(out, vector.id);
+    put_floats(out, &vector.vector);
+    put_bytes(out, &vector.payload);
+}
+
+fn read_vector(cut: &mut Cut<'_>) -> Result<StoredVector> {
+    Ok(StoredVector { id: cut.u64()?, vector: read_floats(cut)?, payload: cut.bytes()? })
+}
+
+fn put_hit(out: &mut Vec<u8>, hit: &VectorHit) {
+    put_u64(out, hit.id);
+    put_f32(out, hit.distance);
+    put_optional(out, hit.payload.as_ref(), |out, payload| put_bytes(out, payload));
+    put_optional(out, hit.vector.as_ref(), put_floats);
+}
+
+fn read_hit(cut: &mut Cut<'_>) -> Result<VectorHit> {
+    Ok(VectorHit {
+        id: cut.u64()?,
+        distance: read_f32(cut)?,
+        payload: read_optional(cut, Cut::bytes)?,
+        vector: read_optional(cut, read_floats)?,
+    })
+}

@@ -1,0 +1,387 @@
+//! Which vectors match a filter.
+//!
+//! A field is indexed when a filter first asks for it: each value that stands in it, with the
+//! vectors that have it. Vectors are numbered densely here, so that a set of them is a row of bits
+//! and `and`, `or` and `not` are passes over words.
+
+use crate::base::codec::varint_len;
+use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+/// A set of numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+}
+
+impl Bits {
+    fn of(numbers: u32) -> Bits {
+        Bits { words: vec![0; (numbers as usize).div_ceil(64)] }
+    }
+
+    fn set(&mut self, number: u32) {
+        let at = number as usize / 64;
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        self.words[at] |= 1 << (number % 64);
+    }
+
+    fn clear(&mut self, number: u32) {
+        if let Some(word) = self.words.get_mut(number as usize / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
+    fn has(&self, number: u32) -> bool {
+        self.words.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    fn and(&mut self, other: &Bits) {
+        let others = other.words.iter().copied().chain(std::iter::repeat(0));
+        self.words.iter_mut().zip(others).for_each(|(word, other)| *word &= other);
+    }
+
+    fn or(&mut self, other: &Bits) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
+    fn without(&mut self, other: &Bits) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
+    }
+
+    fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.words.iter().enumerate().flat_map(|(at, word)| {
+            let mut left = *word;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(at as u32 * 64 + bit)
+            })
+        })
+    }
+}
+
+/// The values of one field.
+#[derive(Debug, Default)]
+struct Field {
+    /// The vectors that have a value, in no order.
+    with: BTreeMap<Scalar, Vec<u32>>,
+    /// The values that a vector has.
+    of: HashMap<u32, Vec<Scalar>>,
+    bytes: usize,
+}
+
+impl Field {
+    fn add(&mut self, number: u32, scalar: Scalar) {
+        let values = self.of.entry(number).or_default();
+        if values.contains(&scalar) {
+            return;
+        }
+        self.bytes += 2 * bytes_of(&scalar) + 48;
+        values.push(scalar.clone());
+        self.with.entry(scalar).or_default().push(number);
+    }
+
+    fn remove(&mut self, number: u32) {
+        for scalar in self.of.remove(&number).unwrap_or_default() {
+            self.bytes = self.bytes.saturating_sub(2 * bytes_of(&scalar) + 48);
+            let Some(with) = self.with.get_mut(&scalar) else { continue };
+            if let Some(at) = with.iter().rposition(|other| *other == number) {
+                with.swap_remove(at);
+            }
+            if with.is_empty() {
+                self.with.remove(&scalar);
+            }
+        }
+    }
+
+    /// The values between two ends, or those that begin so.
+    fn within<'f>(
+        &'f self,
+        from: Bound<&Scalar>,
+        holds: impl Fn(&Scalar) -> bool + 'f,
+        until: impl Fn(&Scalar) -> bool + 'f,
+    ) -> impl Iterator<Item = u32> + 'f {
+        let values = self.with.range((from, Bound::Unbounded));
+        let values = values.take_while(move |(value, _)| !until(value));
+        values.filter(move |(value, _)| holds(value)).flat_map(|(_, with)| with.iter().copied())
+    }
+}
+
+fn bytes_of(scalar: &Scalar) -> usize {
+    match scalar {
+        Scalar::Text(text) => 24 + text.len() + varint_len(text.len() as u64),
+        Scalar::Bool(_) | Scalar::Number(_) => 24,
+    }
+}
+
+/// The fields that filters have asked for.
+#[derive(Debug, Default)]
+pub(super) struct Attributes {
+    numbers: HashMap<u64, u32>,
+    ids: Vec<u64>,
+    free: Vec<u32>,
+    live: Bits,
+    /// Whether all vectors have been told.
+    begun: bool,
+    fields: BTreeMap<String, Field>,
+}
+
+impl Attributes {
+    /// Whether all vectors have been told, so that changes must be.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// The fields of a filter that are not indexed yet.
+    pub(super) fn missing(&self, filter: &Filter) -> Vec<String> {
+        let mut missing = Vec::new();
+        filter.visit_fields(&mut |field| {
+            if !self.fields.contains_key(field) && !missing.iter().any(|known| known == field) {
+                missing.push(field.to_string());
+            }
+        });
+        missing
+    }
+
+    /// Begins with fields: [`Attributes::set_fields`] is then called for every vector.
+    pub(super) fn begin(&mut self, fields: &[String]) {
+        self.begun = true;
+        for field in fields {
+            self.fields.entry(field.clone()).or_default();
+        }
+    }
+
+    /// Takes a vector's payload in, for all fields.
+    pub(super) fn set(&mut self, id: u64, payload: &[u8]) {
+        self.remove(id);
+        let number = self.number_of(id);
+        let payload = parse(payload);
+        for (name, field) in &mut self.fields {
+            visit_scalars(&payload, name, &mut |scalar| field.add(number, scalar));
+        }
+    }
+
+    /// Takes a vector's payload in, for some fields that have just begun.
+    pub(super) fn set_fields(&mut self, id: u64, payload: &[u8], fields: &[String]) {
+        let number = self.number_of(id);
+        let payload = parse(payload);
+        for name in fields {
+            if let Some(field) = self.fields.get_mut(name) {
+                visit_scalars(&payload, name, &mut |scalar| field.add(number, scalar));
+            }
+        }
+    }
+
+    /// Forgets a vector.
+    pub(super) fn remove(&mut self, id: u64) {
+        let Some(number) = self.numbers.remove(&id) else { return };
+        self.fields.values_mut().for_each(|field| field.remove(number));
+        self.live.clear(number);
+        self.free.push(number);
+    }
+
+    fn number_of(&mut self, id: u64) -> u32 {
+        if let Some(number) = self.numbers.get(&id) {
+            return *number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.ids.push(0);
+            self.ids.len() as u32 - 1
+        });
+        self.ids[number as usize] = id;
+        self.numbers.insert(id, number);
+        self.live.set(number);
+        number
+    }
+
+    /// The vectors that match. REQUIRES: all its fields are indexed.
+    pub(super) fn matching(&self, filter: &Filter) -> Matching<'_> {
+        let mut bits = self.bits(filter);
+        bits.and(&self.live);
+        let count = bits.count();
+        Matching { attributes: self, bits, count }
+    }
+
+    fn bits(&self, filter: &Filter) -> Bits {
+        let mut bits = Bits::of(self.ids.len() as u32);
+        match filter {
+            Filter::OneOf { field, values } => {
+                if let Some(field) = self.fields.get(field) {
+                    let with = values.iter().filter_map(|value| field.with.get(value)).flatten();
+                    with.for_each(|number| bits.set(*number));
+                }
+            }
+            Filter::Range { field, from, to } => {
+                let field = self.fields.get(field);
+                let lowest =
+                    from.as_ref().map_or(Bound::Unbounded, |end| Bound::Included(&end.value));
+                let beyond = |value: &Scalar| {
+                    to.as_ref().is_some_and(|end| value > &end.value)
+                        || from.as_ref().is_some_and(|end| !value.is_like(&end.value))
+                };
+                let holds = |value: &Scalar| within(value, from, to);
+                let found = field.into_iter().flat_map(|f| f.within(lowest, holds, beyond));
+                found.for_each(|number| bits.set(number));
+            }
+            Filter::Prefix { field, prefix } => {
+                let from = Scalar::Text(prefix.clone());
+                let holds = |value: &Scalar| matches!(value, Scalar::Text(text) if text.starts_with(prefix.as_str()));
+                let field = self.fields.get(field);
+                let found = field
+                    .into_iter()
+                    .flat_map(|f| f.within(Bound::Included(&from), holds, |value| !holds(value)));
+                found.for_each(|number| bits.set(number));
+            }
+            Filter::Exists { field } => {
+                let field = self.fields.get(field);
+                field.into_iter().flat_map(|f| f.of.keys()).for_each(|number| bits.set(*number));
+            }
+            Filter::And(all) => {
+                bits.or(&self.live);
+                all.iter().for_each(|filter| bits.and(&self.bits(filter)));
+            }
+            Filter::Or(some) => some.iter().for_each(|filter| bits.or(&self.bits(filter))),
+            Filter::Not(filter) => {
+                bits.or(&self.live);
+                bits.without(&self.bits(filter));
+            }
+        }
+        bits
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let fields: usize = self.fields.values().map(|field| field.bytes).sum();
+        fields + self.ids.len() * 32
+    }
+}
+
+fn parse(payload: &[u8]) -> Value {
+    // It was checked when it was written; one that is none has no fields.
+    serde_json::from_slice(payload).unwrap_or(Value::Null)
+}
+
+/// The vectors that match a filter.
+#[derive(Debug)]
+pub(super) struct Matching<'a> {
+    attributes: &'a Attributes,
+    bits: Bits,
+    count: usize,
+}
+
+impl Matching<'_> {
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether a vector is among them.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.attributes.numbers.get(&id).is_some_and(|number| self.bits.has(*number))
+    }
+
+    /// Their ids, in rising order.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        let ids = self.bits.numbers().map(|number| self.attributes.ids[number as usize]);
+        let mut ids: Vec<u64> = ids.collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Rng;
+    use serde_json::json;
+
+    const FILTERS: &[&str] = &[
+        r#"{"a": 3}"#,
+        r#"{"a": {"in": [1, 2, "x"]}}"#,
+        r#"{"a": {"gte": 2, "lt": 6}}"#,
+        r#"{"a": {"gt": 2}}"#,
+        r#"{"a": {"lte": 4}}"#,
+        r#"{"a": {"lt": "y"}}"#,
+        r#"{"b": {"prefix": "li"}}"#,
+        r#"{"b": {"prefix": ""}}"#,
+        r#"{"b": {"exists": false}}"#,
+        r#"{"c.d": true}"#,
+        r#"{"tags": "t1", "a": {"ne": 1}}"#,
+        r#"{"or": [{"a": 1}, {"not": {"b": {"exists": true}}}]}"#,
+        r#"{"not": {"or": []}}"#,
+        r#"{}"#,
+    ];
+
+    fn payload(rng: &mut Rng) -> Value {
+        let mut object = serde_json::Map::new();
+        match rng.below(4) {
+            0 => _ = object.insert("a".into(), json!(rng.below(8))),
+            1 => _ = object.insert("a".into(), json!(["x", rng.below(8)])),
+            2 => _ = object.insert("a".into(), json!("y")),
+            _ => {}
+        }
+        if rng.below(2) == 0 {
+            let text = ["lib", "lima", "go", ""][rng.below(4) as usize];
+            object.insert("b".into(), json!(text));
+        }
+        object.insert("c".into(), json!({"d": rng.below(2) == 0}));
+        object.insert("tags".into(), json!([format!("t{}", rng.below(3)), "t9"]));
+        object.into()
+    }
+
+    #[test]
+    fn what_matches_is_what_the_filter_says_whatever_was_changed() {
+        let mut rng = Rng::new(5);
+        let filters: Vec<Filter> =
+            FILTERS.iter().map(|text| Filter::parse(text).unwrap()).collect();
+        let mut attributes = Attributes::default();
+        let mut model: BTreeMap<u64, Value> = BTreeMap::new();
+        for step in 0..3_000 {
+            let id = rng.below(200);
+            if rng.below(3) == 0 {
+                model.remove(&id);
+                attributes.remove(id);
+            } else {
+                let payload = payload(&mut rng);
+                attributes.set(id, payload.to_string().as_bytes());
+                model.insert(id, payload);
+            }
+            if step % 50 != 0 {
+                continue;
+            }
+            let filter = &filters[rng.below(filters.len() as u64) as usize];
+            let missing = attributes.missing(filter);
+            attributes.begin(&missing);
+            for (id, payload) in &model {
+                attributes.set_fields(*id, payload.to_string().as_bytes(), &missing);
+            }
+            for filter in &filters {
+                if !attributes.missing(filter).is_empty() {
+                    continue;
+                }
+                let matching = attributes.matching(filter);
+                let expected: Vec<u64> = model
+                    .iter()
+                    .filter(|(_, payload)| filter.matches(payload))
+                    .map(|(id, _)| *id)
+                    .collect();
+                assert_eq!(matching.ids(), expected, "{filter:?}");
+                assert_eq!(matching.count(), expected.len());
+                assert!((0..200).all(|id| matching.has(id) == expected.contains(&id)));
+            }
+        }
+        model.keys().for_each(|id| attributes.remove(*id));
+        assert!(attributes.fields.values().all(|field| field.with.is_empty() && field.bytes == 0));
+    }
+}

@@ -1,0 +1,383 @@
+//! One index of one shard, in memory: what was written last, the graph that grows, and the segments.
+//!
+//! ```text
+//! apply -> incoming -> tail, compared one by one -> fresh, a graph -> segments, sealed
+//!          (a queue)   \__________________________ a search looks at all of these __/
+//! ```
+//! A change is queued where it is applied, which costs a copy, and taken in by the next search or by
+//! the background, whichever comes first: so a search sees all that was acknowledged before it. An id
+//! counts in one place at most.
+
+use crate::base::{IndexId, LogIndex, Result};
+use crate::op::vector::{IndexInfo, IndexSpec};
+use crate::shard::vectors::attributes::Attributes;
+use crate::shard::vectors::limits::VectorLimits;
+use crate::shard::vectors::record;
+use crate::shard::vectors::segment::{Row, Segment, graph_config, metric, seq_in};
+use crate::vector::{FlatIndex, HnswIndex};
+use bytes::Bytes;
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Bytes of it at which it is sealed.
+const SEAL_BYTES: usize = 512 << 20;
+/// Bytes of the vectors that are compared one by one at which writers are stopped.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Of so many nodes of the graph that grows one may be dead; then it is sealed, because it would
+/// repair itself while searches wait.
+const NODES_PER_DEAD: usize = 12;
+
+/// A change of one vector, as it was applied.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) id: u64,
+    pub(super) seq: u64,
+    /// Its record; `None` if it was removed.
+    pub(super) value: Option<Bytes>,
+}
+
+impl Change {
+    fn bytes(&self) -> u64 {
+        64 + self.value.as_ref().map_or(0, |value| value.len() as u64)
+    }
+}
+
+/// What is searched.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tail: FlatIndex,
+    /// The vectors of the tail as they were given: an index brings them to unit length once.
+    given: HashMap<u64, Vec<f32>>,
+    /// The ids of the tail, the oldest first; some may be gone, or there again.
+    pub(super) order: VecDeque<u64>,
+    pub(super) fresh: HnswIndex,
+    /// Nodes of the graph that do not count.
+    pub(super) fresh_dead: usize,
+    /// The sequence numbers of the records in tail and graph.
+    pub(super) seqs: HashMap<u64, u64>,
+    pub(super) segments: Vec<Segment>,
+    /// The file that the graph was last kept in, and its rows.
+    pub(super) kept: Option<(u64, Arc<Vec<Row>>, u64)>,
+    pub(super) attributes: Attributes,
+    /// The number of the next file.
+    pub(super) next_file: u64,
+    limits: VectorLimits,
+}
+
+/// An index.
+#[derive(Debug)]
+pub(super) struct VectorIndex {
+    pub(super) id: IndexId,
+    pub(super) spec: IndexSpec,
+    pub(super) dir: PathBuf,
+    pub(super) limits: VectorLimits,
+    incoming: Mutex<Vec<Change>>,
+    /// How many changes are queued, and their bytes.
+    queued: AtomicUsize,
+    queued_bytes: AtomicU64,
+    state: RwLock<State>,
+    pub(super) dropped: AtomicBool,
+    /// Searches so far.
+    pub(super) searches: AtomicU64,
+    /// Changes so far.
+    pub(super) changes: AtomicU64,
+    /// Vectors that are compared one by one, for whoever wants to know how far the background is.
+    pub(super) backlog: AtomicUsize,
+    memory_bytes: AtomicU64,
+    pub(super) rebuilt: AtomicU64,
+    /// Searches when the background last looked.
+    pub(super) searches_seen: AtomicU64,
+    /// Changes when the upkeep last looked, and for how many turns there has been no other.
+    pub(super) rest: Mutex<(u64, u64)>,
+    /// Up to where what is on disk goes.
+    pub(super) saved: Mutex<LogIndex>,
+}
+
+impl State {
+    pub(super) fn new(spec: &IndexSpec, limits: VectorLimits) -> Result<State> {
+        Ok(State {
+            tail: FlatIndex::new(spec.dim as usize, metric(spec.metric))?,
+            given: HashMap::new(),
+            order: VecDeque::new(),
+            fresh: HnswIndex::new(graph_config(spec)),
+            fresh_dead: 0,
+            seqs: HashMap::new(),
+            segments: Vec::new(),
+            kept: None,
+            attributes: Attributes::default(),
+            next_file: 1,
+            limits,
+        })
+    }
+
+    /// Vectors that count.
+    pub(super) fn len(&self) -> usize {
+        self.seqs.len() + self.segments.iter().map(Segment::live).sum::<usize>()
+    }
+
+    /// The ids that count.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        let sealed = self.segments.iter().flat_map(|s| s.live_rows().map(|(id, _)| id));
+        self.seqs.keys().copied().chain(sealed).collect()
+    }
+
+    /// The sequence number of the record that counts, if the id is here.
+    pub(super) fn seq_of(&self, id: u64) -> Option<u64> {
+        let loose = self.seqs.get(&id).copied();
+        loose.or_else(|| self.segments.iter().find(|s| s.has(id)).and_then(|s| s.seq_of(id)))
+    }
+
+    /// Takes a change in. One that is older than what is here is passed over: it comes again when
+    /// the log is read again.
+    pub(super) fn apply(&mut self, change: &Change, spec: &IndexSpec) {
+        if self.seq_of(change.id).is_some_and(|seq| seq >= change.seq) {
+            return;
+        }
+        self.remove(change.id, spec);
+        let Some(value) = &change.value else { return };
+        // It was checked when it was written: one that is no vector is not found, and no more.
+        let Ok(floats) = record::floats(change.id, value) else { return };
+        if self.tail.insert(change.id, &floats).is_err() {
+            return;
+        }
+        self.given.insert(change.id, floats);
+        self.order.push_back(change.id);
+        self.seqs.insert(change.id, change.seq);
+        if self.attributes.has_begun() {
+            self.attributes.set(change.id, record::payload(value));
+        }
+    }
+
+    /// Forgets an id.
+    pub(super) fn remove(&mut self, id: u64, spec: &IndexSpec) {
+        if self.seqs.remove(&id).is_some() {
+            self.given.remove(&id);
+            if !self.tail.remove(id) && self.fresh.contains(id) {
+                self.fresh_dead += 1;
+                if self.fresh_dead > self.limits.dead_min().max(self.fresh.len() / NODES_PER_DEAD) {
+                    // It would repair itself now.
+                    self.seqs.insert(id, 0);
+                    self.seal(spec);
+                    self.bury(id);
+                } else {
+                    self.fresh.remove(id);
+                }
+            }
+        } else {
+            self.bury(id);
+        }
+        self.attributes.remove(id);
+    }
+
+    /// Marks an id of a segment.
+    fn bury(&mut self, id: u64) {
+        for segment in &mut self.segments {
+            if segment.seq_of(id).is_some() {
+                segment.dead.insert(id);
+            }
+        }
+    }
+
+    /// Makes a segment of the graph that grows, and begins another.
+    pub(super) fn seal(&mut self, spec: &IndexSpec) {
+        let graph = std::mem::replace(&mut self.fresh, HnswIndex::new(graph_config(spec)));
+        self.fresh_dead = 0;
+        self.kept = None;
+        if graph.is_empty() {
+            return;
+        }
+        let mut rows: Vec<Row> =
+            graph.ids().map(|id| (id, self.seqs.remove(&id).unwrap_or_default())).collect();
+        rows.sort_unstable();
+        let number = self.next_file;
+        self.next_file += 1;
+        self.segments.push(Segment {
+            number,
+            form: Arc::new(super::segment::Form::Hnsw(graph)),
+            rows: Arc::new(rows),
+            dead: Default::default(),
+            file_bytes: None,
+            is_final: false,
+        });
+    }
+
+    /// Whether the graph that grows is as large as it may get.
+    pub(super) fn is_full(&self) -> bool {
+        self.fresh.len() >= self.limits.segment_rows || self.fresh.memory_bytes() >= SEAL_BYTES
+    }
+
+    /// Moves the oldest vectors of the tail, so many at most, into the graph; how many it moved.
+    pub(super) fn link(&mut self, most: usize, threads: usize) -> Result<usize> {
+        let (mut ids, mut floats) = (Vec::new(), Vec::new());
+        while ids.len() < most {
+            let Some(id) = self.order.pop_front() else { break };
+            // Gone, or named twice because it came again.
+            if let Some(vector) = self.given.remove(&id) {
+                floats.extend_from_slice(&vector);
+                ids.push(id);
+                self.tail.remove(id);
+            }
+        }
+        if !ids.is_empty() {
+            self.fresh.insert_many(&ids, &floats, threads)?;
+        }
+        Ok(ids.len())
+    }
+
+    /// Rows of the graph that grows, in the order of ids.
+    pub(super) fn fresh_rows(&self) -> Vec<Row> {
+        let seq = |id: u64| self.seqs.get(&id).copied().unwrap_or_default();
+        let mut rows: Vec<Row> = self.fresh.ids().map(|id| (id, seq(id))).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Ids whose latest record no file holds.
+    pub(super) fn loose(&self) -> Vec<u64> {
+        let kept = self.kept.as_ref().map(|(_, rows, _)| rows.as_slice()).unwrap_or_default();
+        let is_loose = |id: &u64, seq: u64| seq_in(kept, *id) != Some(seq);
+        let mut loose: Vec<u64> =
+            self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
+        let unwritten = self.segments.iter().filter(|segment| segment.file_bytes.is_none());
+        loose.extend(unwritten.flat_map(|segment| segment.live_rows().map(|(id, _)| id)));
+        loose
+    }
+
+    /// Of the file that the graph was last kept in, the ids that do not count any more.
+    pub(super) fn dead_of_kept(&self) -> Vec<u64> {
+        let kept = self.kept.as_ref().map(|(_, rows, _)| rows.as_slice()).unwrap_or_default();
+        let is_dead = |row: &&Row| self.seqs.get(&row.0) != Some(&row.1);
+        kept.iter().filter(is_dead).map(|(id, _)| *id).collect()
+    }
+
+    /// Bytes of memory that all of it takes, about.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let segments: usize = self.segments.iter().map(Segment::memory_bytes).sum();
+        let kept = self.kept.as_ref().map_or(0, |(_, rows, _)| rows.len() * 16);
+        let ids = self.seqs.len() * 24 + self.order.len() * 8 + kept;
+        let tail = self.tail.memory_bytes() + self.given.len() * 4 * self.fresh.config().dim;
+        let graphs = tail + self.fresh.memory_bytes();
+        (graphs + segments + ids + self.attributes.memory_bytes()) as u64
+    }
+}
+
+impl VectorIndex {
+    pub(super) fn new(
+        id: IndexId,
+        spec: IndexSpec,
+        dir: PathBuf,
+        limits: VectorLimits,
+    ) -> Result<VectorIndex> {
+        let state = State::new(&spec, limits)?;
+        Ok(VectorIndex {
+            id,
+            spec,
+            dir,
+            limits,
+            incoming: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            queued_bytes: AtomicU64::new(0),
+            state: RwLock::new(state),
+            dropped: AtomicBool::new(false),
+            searches: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            backlog: AtomicUsize::new(0),
+            memory_bytes: AtomicU64::new(0),
+            rebuilt: AtomicU64::new(0),
+            searches_seen: AtomicU64::new(0),
+            rest: Mutex::default(),
+            saved: Mutex::default(),
+        })
+    }
+
+    /// Queues a change.
+    pub(super) fn note(&self, change: Change) {
+        let mut incoming = lock(&self.incoming);
+        self.queued_bytes.fetch_add(change.bytes(), Ordering::Relaxed);
+        incoming.push(change);
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.queued.fetch_add(1, Ordering::Release);
+    }
+
+    /// Vectors that are queued or compared one by one.
+    pub(super) fn waiting(&self) -> usize {
+        self.queued.load(Ordering::Acquire) + self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Vectors that are queued or compared one by one from which on writers are stopped. They take
+    /// more memory than those that are linked, and each search looks at all of them.
+    pub(super) fn stop_at(&self) -> usize {
+        let bytes = 9 * self.spec.dim as usize;
+        (WAITING_BYTES_MAX / bytes).clamp(512, 32_768)
+    }
+
+    /// What is searched, with all that was queued before the call.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        if self.queued.load(Ordering::Acquire) > 0 {
+            drop(self.write());
+        }
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`VectorIndex::read`], to be changed.
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = std::mem::take(&mut *lock(&self.incoming));
+        self.queued.fetch_sub(changes.len(), Ordering::AcqRel);
+        let bytes = changes.iter().map(Change::bytes).sum();
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for change in &changes {
+            state.apply(change, &self.spec);
+        }
+        if !changes.is_empty() {
+            self.measure(&state);
+        }
+        state
+    }
+
+    /// Memory that it takes, in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        // What is queued takes as much again and more once it is taken in.
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
+        self.memory_bytes.load(Ordering::Relaxed) + 2 * queued
+    }
+
+    /// Takes note of how large it is.
+    pub(super) fn measure(&self, state: &State) {
+        self.backlog.store(state.tail.len(), Ordering::Relaxed);
+        self.memory_bytes.store(state.memory_bytes(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    /// What is told of it.
+    pub(super) fn info(&self) -> IndexInfo {
+        let state = self.read();
+        let sealed: usize = state.segments.iter().map(Segment::live).sum();
+        let dead: usize = state.segments.iter().map(|segment| segment.dead.len()).sum();
+        let kept = state.kept.as_ref().map_or(0, |(_, _, bytes)| *bytes);
+        let files: u64 = state.segments.iter().filter_map(|segment| segment.file_bytes).sum();
+        IndexInfo {
+            id: self.id,
+            spec: self.spec.clone(),
+            vectors: state.len() as u64,
+            waiting: state.tail.len() as u64,
+            fresh: state.fresh.len() as u64,
+            sealed: sealed as u64,
+            segments: state.segments.len() as u64,
+            dead: (dead + state.fresh_dead) as u64,
+            memory_bytes: state.memory_bytes(),
+            disk_bytes: files + kept,
+            rebuilt: self.rebuilt.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What these guard is whole between statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,40 @@
+//! How much indexes of vectors may take, and how large their parts get.
+
+/// Settings of a shard's indexes of vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VectorLimits {
+    /// The most memory that they may take together, in bytes: beyond it no vector is taken in.
+    pub bytes_max: u64,
+    /// Threads that a graph is built on, at least 1.
+    pub threads: usize,
+    /// Vectors of the graph that grows at which it is sealed. All other sizes follow from it.
+    pub segment_rows: usize,
+}
+
+impl Default for VectorLimits {
+    fn default() -> VectorLimits {
+        VectorLimits { bytes_max: u64::MAX, threads: 1, segment_rows: 131_072 }
+    }
+}
+
+impl VectorLimits {
+    /// Vectors compared one by one from which they are linked.
+    pub(super) fn link_at(&self) -> usize {
+        (self.segment_rows / 16).clamp(4, 256)
+    }
+
+    /// Dead nodes that a graph may have however small it is.
+    pub(super) fn dead_min(&self) -> usize {
+        (self.segment_rows / 16).clamp(4, 256)
+    }
+
+    /// Vectors from which the graph that grows is written down.
+    pub(super) fn kept_min(&self) -> usize {
+        (self.segment_rows / 4).clamp(8, 4_096)
+    }
+
+    /// Vectors that are sealed where nothing was written for a while, so that they take their form.
+    pub(super) fn idle_min(&self) -> usize {
+        (self.segment_rows / 16).clamp(4, 1_024)
+    }
+}

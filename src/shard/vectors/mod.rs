@@ -1,0 +1,251 @@
+//! Vectors: records of family VECTORS, and the indexes that find them.
+//!
+//! The records are the truth: written in the batch of the keys beside them, replicated and recovered
+//! as they are. An index is derived from them, by each replica for itself, and kept in files that
+//! save the work of deriving it again; they are never needed.
+//!
+//! In reading order:
+//! - this file: [`Vectors`], the indexes of a shard, and what an applied batch tells them.
+//! - `record`: the form of the records.
+//! - `stored`: what records say, without an index.
+//! - `evaluate`: requests, to writes and answers.
+//! - `limits`: [`VectorLimits`].
+//! - `index`: one index in memory; `attributes`, `fields`: which of its vectors match a filter.
+//! - `search`: a search over all its parts.
+//! - `segment`, `state_file`: what is sealed, and the files.
+//! - `work`: what the background does: linking, sealing, making anew, writing down.
+//! - `control`: one job at a time, and its end.
+//! - `load`: from files and records to an index.
+//!
+//! Invariants owed to the shard:
+//! - Taking note of a batch reads nothing and cannot fail. Twice the same note is as good as one.
+//! - A search sees every vector that was applied before it, none that was deleted, and no id twice.
+//! - A file is not durable before the log is, up to the last record that the file knows.
+//! - A file that is damaged, missing or of another time costs time and changes no answer.
+
+mod attributes;
+mod control;
+mod evaluate;
+mod fields;
+mod index;
+mod limits;
+mod load;
+mod record;
+mod search;
+mod segment;
+mod state_file;
+mod stored;
+mod work;
+
+pub use limits::VectorLimits;
+pub use stored::{stored_indexes, stored_vectors};
+
+pub(crate) use evaluate::{Resolved, execute, put, resolve, still_there, stripes};
+
+use crate::base::{CfId, Error, ErrorKind, IndexId, LogIndex, Result};
+use crate::env::RealClock;
+use crate::lsm::batch::BatchView;
+use crate::lsm::key::{Kind, split_value};
+use crate::lsm::{Engine, Pressure};
+use crate::op::vector::no_such_index;
+use bytes::Bytes;
+use control::Control;
+use index::{Change, VectorIndex, lock};
+use record::Key;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The indexes of a shard.
+pub(crate) struct Vectors {
+    engine: Arc<Engine>,
+    dir: PathBuf,
+    indexes: RwLock<Registry>,
+    clock: RealClock,
+    /// The last entry of the log that was taken note of.
+    noted: AtomicU64,
+    /// How far tables went when the engine was opened: what is newer comes from the log.
+    flushed_at_open: LogIndex,
+    /// What the log told before the indexes were loaded.
+    replayed: Mutex<Option<Replayed>>,
+    /// Whether the background has something to do.
+    due: AtomicBool,
+    control: Arc<Control>,
+    /// Indexes that were dropped, until their files are gone.
+    doomed: Mutex<Vec<Arc<VectorIndex>>>,
+    limits: Mutex<VectorLimits>,
+    /// Memory that was taken off the cache of blocks.
+    pinned: Mutex<u64>,
+}
+
+/// Vectors that were written, by index.
+type Replayed = HashMap<IndexId, HashSet<u64>>;
+
+#[derive(Default)]
+struct Registry {
+    by_id: BTreeMap<IndexId, Arc<VectorIndex>>,
+    by_name: BTreeMap<String, Arc<VectorIndex>>,
+}
+
+impl Vectors {
+    /// The indexes of an engine's records; they are there once they are [loaded](Vectors::load).
+    pub(crate) fn new(engine: Arc<Engine>) -> Arc<Vectors> {
+        let dir = engine.place().1.join("vectors");
+        let flushed_at_open = engine.flushed_index(CfId::VECTORS).unwrap_or_default();
+        Arc::new(Vectors {
+            dir,
+            indexes: RwLock::default(),
+            clock: RealClock::new(),
+            noted: AtomicU64::new(engine.applied_index().0),
+            flushed_at_open,
+            replayed: Mutex::new(Some(Replayed::new())),
+            due: AtomicBool::new(false),
+            control: Arc::default(),
+            doomed: Mutex::default(),
+            limits: Mutex::default(),
+            pinned: Mutex::default(),
+            engine,
+        })
+    }
+
+    /// Sets the limits; before the indexes are loaded, for the sizes of their parts.
+    pub(crate) fn limit(&self, limits: VectorLimits) {
+        *lock(&self.limits) = limits;
+    }
+
+    fn limits(&self) -> VectorLimits {
+        *lock(&self.limits)
+    }
+
+    /// Takes note of a batch that was applied at a log index. Called in the order of the log.
+    #[inline]
+    pub(crate) fn note(&self, index: LogIndex, batch: &BatchView<'_>) {
+        if batch.has_vectors {
+            self.note_all(batch);
+        }
+        self.noted.store(index.0, Ordering::Release);
+    }
+
+    fn note_all(&self, batch: &BatchView<'_>) {
+        let mut replayed = lock(&self.replayed);
+        for op in batch.ops().filter(|op| op.cf == CfId::VECTORS) {
+            let value = match op.kind {
+                Kind::Put | Kind::PutMeta => split_value(op.kind, op.value).map(|(_, value)| value),
+                // The vectors of an index go with the index.
+                Kind::RangeDelete => continue,
+                Kind::Delete | Kind::Merge => None,
+            };
+            match (record::parse_key(op.key), &mut *replayed) {
+                (Some(Key::Vector(index, id)), Some(replayed)) => {
+                    replayed.entry(index).or_default().insert(id);
+                }
+                (Some(Key::Vector(index, id)), None) => {
+                    let value = value.map(Bytes::copy_from_slice);
+                    self.note_vector(index, Change { id, seq: op.seq.0, value });
+                }
+                (Some(Key::Index(index)), None) => self.note_index(index, value),
+                // What there is then is read when they are loaded.
+                (Some(Key::Index(_)), Some(_)) | (Some(Key::Next) | None, _) => {}
+            }
+        }
+    }
+
+    fn note_vector(&self, index: IndexId, change: Change) {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = indexes.by_id.get(&index) {
+            index.note(change);
+            if index.waiting() >= index.limits.link_at() {
+                self.due.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn note_index(&self, id: IndexId, value: Option<&[u8]>) {
+        let mut indexes = self.indexes.write().unwrap_or_else(PoisonError::into_inner);
+        let known = indexes.by_id.get(&id).cloned();
+        match (value, known) {
+            (Some(value), None) => {
+                // It was checked when it was created.
+                let Ok(spec) = record::decode_index(value) else { return };
+                let index = VectorIndex::new(id, spec, self.dir_of(id), self.limits());
+                let Ok(index) = index else { return };
+                indexes.add(Arc::new(index));
+            }
+            (None, Some(known)) => {
+                indexes.by_id.remove(&id);
+                indexes.by_name.retain(|_, index| index.id != id);
+                known.dropped.store(true, Ordering::Release);
+                lock(&self.doomed).push(known);
+                self.due.store(true, Ordering::Release);
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    fn dir_of(&self, id: IndexId) -> PathBuf {
+        self.dir.join(id.0.to_string())
+    }
+
+    /// The index of a name.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    fn get(&self, name: &str) -> Result<Arc<VectorIndex>> {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        indexes.by_name.get(name).cloned().ok_or_else(|| no_such_index(name))
+    }
+
+    /// All indexes, by name.
+    fn all(&self) -> Vec<Arc<VectorIndex>> {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        indexes.by_name.values().cloned().collect()
+    }
+
+    /// Memory that all indexes take, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        indexes.by_id.values().map(|index| index.memory_bytes()).sum()
+    }
+
+    /// Fails if no more vectors may be taken in.
+    fn check_room(&self) -> Result<()> {
+        let (bytes, most) = (self.memory_bytes(), self.limits().bytes_max);
+        if bytes < most {
+            return Ok(());
+        }
+        let message = format!(
+            "the vector indexes take {bytes} bytes of memory and may take {most}, half of the \
+             memory budget: raise it, delete vectors, or create indexes of a smaller form"
+        );
+        Err(Error::new(ErrorKind::Refused, message))
+    }
+
+    /// How far the background is behind those who write vectors.
+    pub(crate) fn pressure(&self) -> Pressure {
+        let mut pressure = Pressure::None;
+        for index in self.all() {
+            let (waiting, stop_at) = (index.waiting(), index.stop_at());
+            if waiting >= stop_at {
+                return Pressure::Stop;
+            }
+            if waiting >= stop_at / 2 {
+                pressure = Pressure::Slow { delay_us: 2_000 };
+            }
+        }
+        pressure
+    }
+}
+
+impl Registry {
+    fn add(&mut self, index: Arc<VectorIndex>) {
+        self.by_name.insert(index.spec.name.clone(), index.clone());
+        self.by_id.insert(index.id, index);
+    }
+}
+
+impl std::fmt::Debug for Vectors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vectors").field("indexes", &self.all().len()).finish_non_exhaustive()
+    }
+}

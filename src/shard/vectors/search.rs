@@ -1,0 +1,252 @@
+//! A search over all parts of an index, and how it is done.
+//!
+//! Without a filter each part is walked. With one the matches are known by their number before
+//! anything is compared: where comparing with all of them costs less than a walk that meets them
+//! only now and then, they are compared; else the walk keeps what matches. Either way there are as
+//! many hits as are wanted, or as match.
+
+use crate::base::{CfId, Error, ErrorKind, Result};
+use crate::env::{Clock, RealClock};
+use crate::lsm::{Engine, ReadOptions};
+use crate::op::vector::search::{EF_MAX, HITS_MAX};
+use crate::op::vector::{
+    Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
+};
+use crate::shard::vectors::attributes::Matching;
+use crate::shard::vectors::index::{State, VectorIndex};
+use crate::shard::vectors::record;
+use crate::shard::vectors::segment::{Segment, metric};
+use crate::vector::{Answer, Filter, Hit, SearchRequest};
+use std::sync::atomic::Ordering;
+
+/// Distances that a walk computes for each candidate it keeps, roughly.
+const DISTANCES_PER_EF: u64 = 12;
+
+/// What a search comes to, once it was looked at.
+struct Plan {
+    query: Vec<f32>,
+    take: usize,
+    skip: usize,
+    ef: usize,
+    distance_max: Option<f32>,
+    without: Option<u64>,
+    exact: bool,
+}
+
+impl VectorIndex {
+    /// Searches; sees everything that was applied before the call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a query that is no vector of the index, and for numbers out of bounds;
+    /// `NotFound` for a stored one that is not there; what reading records gives.
+    pub(super) fn search(
+        &self,
+        engine: &Engine,
+        search: &VectorSearch,
+        clock: &RealClock,
+    ) -> Result<VectorsFound> {
+        let began = clock.monotonic_ns();
+        self.searches.fetch_add(1, Ordering::Relaxed);
+        let plan = self.plan(engine, search)?;
+        if let Some(filter) = &search.filter {
+            self.index_fields(engine, filter)?;
+        }
+        let state = self.read();
+        let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
+        let mut found = self.run(engine, &state, &plan, matching.as_ref())?;
+        drop(state);
+        found.hits.drain(..plan.skip.min(found.hits.len()));
+        found.hits.truncate(plan.take);
+        if search.with_payload || search.with_vector {
+            for hit in &mut found.hits {
+                found.cost.fetched += 1;
+                let Some(stored) = self.stored(engine, hit.id)? else { continue };
+                hit.payload =
+                    (search.with_payload && !stored.payload.is_empty()).then_some(stored.payload);
+                hit.vector = search.with_vector.then_some(stored.vector);
+            }
+        }
+        found.cost.micros = (clock.monotonic_ns() - began) / 1000;
+        Ok(found)
+    }
+
+    /// A vector as it is stored.
+    pub(super) fn stored(&self, engine: &Engine, id: u64) -> Result<Option<StoredVector>> {
+        let key = record::vector_key(self.id, VectorId::new(id));
+        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+        found.map(|found| record::decode(id, &found.value)).transpose()
+    }
+
+    fn plan(&self, engine: &Engine, search: &VectorSearch) -> Result<Plan> {
+        let by_distance = search.distance_max.is_some() || search.score_min.is_some();
+        let take = match search.k {
+            0 if by_distance => HITS_MAX.saturating_sub(search.offset),
+            k => k,
+        };
+        if take == 0 || u64::from(take) + u64::from(search.offset) > u64::from(HITS_MAX) {
+            return Err(Error::invalid(format!(
+                "k is {} behind an offset of {}; at least 1 and together at most {HITS_MAX} hits \
+                 can be asked for",
+                search.k, search.offset
+            )));
+        }
+        if search.ef > EF_MAX {
+            return Err(Error::invalid(format!("ef is {}; at most {EF_MAX}", search.ef)));
+        }
+        let (query, without) = match &search.query {
+            VectorQuery::Vector(floats) => (floats.to_vec(), search.without),
+            VectorQuery::Stored(id) => {
+                let stored = self.stored(engine, id.get())?.ok_or_else(|| {
+                    let message =
+                        format!("there is no vector {} in index `{}`", id.get(), self.spec.name);
+                    Error::new(ErrorKind::NotFound, message)
+                })?;
+                (stored.vector.to_vec(), Some(id.get()))
+            }
+        };
+        metric(self.spec.metric)
+            .check(&query, self.spec.dim as usize)
+            .map_err(|e| e.context("the query"))?;
+        let by_score = search.score_min.map(|score| match self.spec.metric {
+            Metric::Cosine => 1.0 - score,
+            Metric::InnerProduct | Metric::L2 => -score,
+        });
+        let limits = search.distance_max.into_iter().chain(by_score);
+        let distance_max = limits.reduce(f32::min);
+        if distance_max.is_some_and(f32::is_nan) {
+            return Err(Error::invalid("a greatest distance or least score must be a number"));
+        }
+        let ef = if search.ef == 0 { self.spec.ef_search } else { search.ef } as usize;
+        Ok(Plan {
+            query,
+            take: take as usize,
+            skip: search.offset as usize,
+            ef,
+            distance_max,
+            without,
+            exact: search.exact,
+        })
+    }
+
+    fn run(
+        &self,
+        engine: &Engine,
+        state: &State,
+        plan: &Plan,
+        matching: Option<&Matching<'_>>,
+    ) -> Result<VectorsFound> {
+        let all = state.len();
+        let matches = matching.map_or(all, Matching::count);
+        // The one that is left out may be among the nearest.
+        let wanted = plan.take + plan.skip + usize::from(plan.without.is_some());
+        let k = wanted.min(matches.max(1));
+        let ef = plan.ef.max(k);
+        let mut whole = Gathered { exact: true, ..Gathered::default() };
+        let share = matches.max(1) as f64 / all.max(1) as f64;
+        let walk_cost = (ef as u64 * DISTANCES_PER_EF) as f64 / share;
+        let is_few = matching.is_some() && matches as f64 <= walk_cost;
+        let ids = if is_few { matching.map(Matching::ids).unwrap_or_default() } else { Vec::new() };
+        let base = SearchRequest {
+            query: &plan.query,
+            k,
+            ef: Some(ef),
+            filter: Filter::All,
+            distance_max: plan.distance_max,
+            exact: plan.exact || is_few,
+        };
+        let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
+        let filter = match matching {
+            None => Filter::All,
+            Some(_) if is_few => Filter::Ids(&ids),
+            Some(_) => Filter::Where(&passes),
+        };
+        if matches > 0 && !state.tail.is_empty() {
+            whole.add(state.tail.answer(&SearchRequest { filter, ..base })?);
+        }
+        if matches > 0 && !state.fresh.is_empty() {
+            whole.add(state.fresh.answer(&SearchRequest { filter, ..base })?);
+        }
+        for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
+            let mut fetched = 0;
+            let mut fetch = |wanted: &[u64], floats: &mut Vec<f32>| {
+                fetched += wanted.len() as u64;
+                wanted.iter().try_for_each(|id| self.fetch(engine, *id, floats))
+            };
+            let is_live = |id: u64| segment.has(id) && passes(id);
+            let of_segment: Vec<u64>;
+            let filter = if is_few {
+                of_segment = ids.iter().copied().filter(|id| segment.has(*id)).collect();
+                Filter::Ids(&of_segment)
+            } else if matching.is_none() && segment.dead.is_empty() {
+                Filter::All
+            } else {
+                Filter::Where(&is_live)
+            };
+            let answer = segment.form.answer(&SearchRequest { filter, ..base }, &mut fetch)?;
+            whole.add(answer);
+            whole.fetched += fetched;
+        }
+        let mut hits = whole.hits;
+        hits.retain(|hit| Some(hit.id) != plan.without);
+        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
+        hits.truncate(plan.take + plan.skip);
+        let hit = |hit: Hit| VectorHit {
+            id: hit.id,
+            distance: hit.distance,
+            payload: None,
+            vector: None,
+        };
+        Ok(VectorsFound {
+            hits: hits.into_iter().map(hit).collect(),
+            cost: SearchCost {
+                distances: whole.distances,
+                estimates: whole.estimates,
+                hops: whole.hops,
+                fetched: whole.fetched,
+                matches: matches as u64,
+                micros: 0,
+                exact: whole.exact,
+            },
+        })
+    }
+
+    /// Appends the floats of a vector's record. One that is gone by now counts no more, and any
+    /// numbers do.
+    fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<()> {
+        let key = record::vector_key(self.id, VectorId::new(id));
+        match engine.get(CfId::VECTORS, &key, &ReadOptions::default())? {
+            Some(found) => floats.extend(record::floats(id, &found.value)?),
+            None => floats.extend(std::iter::repeat_n(1.0, self.spec.dim as usize)),
+        }
+        Ok(())
+    }
+}
+
+/// What the parts gave.
+#[derive(Default)]
+struct Gathered {
+    hits: Vec<Hit>,
+    distances: u64,
+    estimates: u64,
+    hops: u64,
+    fetched: u64,
+    exact: bool,
+}
+
+impl Gathered {
+    fn add(&mut self, answer: Answer) {
+        self.hits.extend(answer.hits);
+        self.distances += answer.stats.distances;
+        self.estimates += answer.stats.estimates;
+        self.hops += answer.stats.hops;
+        self.exact &= answer.stats.exact;
+    }
+}
+
+impl Segment {
+    /// Whether most of what it holds does not count any more.
+    pub(super) fn is_stale(&self, dead_min: usize, nodes_per_dead: usize) -> bool {
+        self.dead.len() > dead_min.max(self.rows.len() / nodes_per_dead)
+            || (self.live() == 0 && !self.rows.is_empty())
+    }
+}

@@ -1,0 +1,470 @@
+//! What the background does, one piece at a time, so that flushes and compactions have their turns.
+
+use crate::base::{CfId, LogIndex, Result, Seq};
+use crate::env::Clock;
+use crate::lsm::ReadOptions;
+use crate::op::vector::VectorId;
+use crate::shard::vectors::index::{VectorIndex, lock};
+use crate::shard::vectors::segment::{self, Form, Row, Segment, is_plain};
+use crate::shard::vectors::state_file::{self, FileState, IndexState};
+use crate::shard::vectors::{Vectors, record};
+use crate::vector::HnswIndex;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Vectors linked at once while nobody searches, and while somebody does: a search waits meanwhile.
+const LINKED_AT_ONCE: usize = 256;
+const LINKED_BETWEEN_SEARCHES: usize = 32;
+/// Segments of about one size that are made one.
+const ALIKE: usize = 4;
+/// The most vectors of a segment that is made of others.
+const MADE_MAX: usize = 4 << 20;
+/// One of so many vectors of a segment may be dead before it is made anew.
+const NODES_PER_DEAD: usize = 5;
+/// Turns of the upkeep without a change after which nothing is being written.
+const IDLE_TURNS: u64 = 10;
+
+/// How long the background works before it lets others have their turn, in ns.
+const TURN_NS: u64 = 1_000_000_000;
+
+/// A piece of work.
+enum Piece {
+    Link,
+    Seal,
+    /// A segment gets its form and its file.
+    Finish(u64),
+    /// Segments are made one, or one is made anew.
+    Make(Vec<u64>),
+    /// The graph that grows is written down.
+    Keep,
+    /// What is on disk is written down.
+    Save,
+}
+
+impl Vectors {
+    /// Has the background go on if there is something to do.
+    #[inline]
+    pub(crate) fn kick(self: &Arc<Self>) {
+        if self.due.load(Ordering::Acquire) {
+            self.queue();
+        }
+    }
+
+    /// A turn of the upkeep: looks for what time alone makes necessary.
+    pub(crate) fn tend(self: &Arc<Self>) {
+        for index in self.all() {
+            let changes = index.changes.load(Ordering::Relaxed);
+            let mut rest = lock(&index.rest);
+            *rest = if rest.0 == changes { (changes, rest.1 + 1) } else { (changes, 0) };
+        }
+        self.pin();
+        if !lock(&self.doomed).is_empty() || self.all().iter().any(|i| self.next(i).is_some()) {
+            self.due.store(true, Ordering::Release);
+        }
+        self.kick();
+    }
+
+    /// Takes the memory of indexes off that of the cache of blocks: one budget has to do for both.
+    fn pin(&self) {
+        let (mut pinned, bytes) = (lock(&self.pinned), self.memory_bytes());
+        let cache = self.engine.cache();
+        match bytes.cmp(&pinned) {
+            std::cmp::Ordering::Greater => cache.pin(bytes - *pinned),
+            std::cmp::Ordering::Less => cache.unpin(*pinned - bytes),
+            std::cmp::Ordering::Equal => {}
+        }
+        *pinned = bytes;
+    }
+
+    #[cold]
+    fn queue(self: &Arc<Self>) {
+        if !self.control.may_queue() {
+            return;
+        }
+        let (control, vectors) = (self.control.clone(), Arc::downgrade(self));
+        self.engine.pool().spawn(move || {
+            if !control.begin() {
+                return;
+            }
+            // Whoever closes waits for the end, and holds it until then: what is upgraded here is
+            // never the last, which would end the pool on one of its own threads.
+            if let Some(vectors) = vectors.upgrade() {
+                let until = vectors.clock.monotonic_ns() + TURN_NS;
+                while vectors.work_once() && vectors.clock.monotonic_ns() < until {}
+            }
+            control.end();
+        });
+    }
+
+    /// Does one piece of work; whether there may be more. One that fails is tried again at the next
+    /// turn of the upkeep.
+    fn work_once(&self) -> bool {
+        self.due.store(false, Ordering::Release);
+        self.remove_doomed();
+        if self.control.is_closed() {
+            return false;
+        }
+        for index in self.all() {
+            if let Some(piece) = self.next(&index) {
+                let done = self.work(&index, piece);
+                if done.is_ok() {
+                    self.due.store(true, Ordering::Release);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Does all that is to be done, on this thread: for whoever waits for room, and for tests.
+    pub(crate) fn settle(&self) {
+        while self.control.begin_here() {
+            let more = self.work_once();
+            self.control.end();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Links vectors on this thread until writers may go on.
+    pub(crate) fn wait_for_room(&self) {
+        for index in self.all() {
+            while index.waiting() >= index.stop_at() && !self.control.is_closed() {
+                if self.link(&index).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What is to be done next for an index.
+    fn next(&self, index: &VectorIndex) -> Option<Piece> {
+        if index.is_dropped() {
+            return None;
+        }
+        let limits = &index.limits;
+        let state = index.read();
+        if state.tail.len() >= limits.link_at() {
+            return Some(Piece::Link);
+        }
+        let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
+        let wants_form = !is_plain(&index.spec, state.fresh.len());
+        if state.is_full() || (is_idle && wants_form && state.fresh.len() >= limits.idle_min()) {
+            return Some(Piece::Seal);
+        }
+        let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
+        if let Some(segment) = unfinished {
+            return Some(Piece::Finish(segment.number));
+        }
+        if let Some(stale) =
+            state.segments.iter().find(|s| s.is_stale(limits.dead_min(), NODES_PER_DEAD))
+        {
+            return Some(Piece::Make(vec![stale.number]));
+        }
+        if let Some(alike) = alike(&state.segments) {
+            return Some(Piece::Make(alike));
+        }
+        let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
+        if state.fresh.len() >= limits.kept_min() && state.fresh.len() > kept + kept / 2 {
+            return Some(Piece::Keep);
+        }
+        let has_files = kept > 0 || !state.segments.is_empty();
+        // Else what is in tables could not be told from what is not, and all be looked at.
+        let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
+        (has_files && flushed > *lock(&index.saved)).then_some(Piece::Save)
+    }
+
+    fn work(&self, index: &VectorIndex, piece: Piece) -> Result<()> {
+        match piece {
+            Piece::Link => self.link(index),
+            Piece::Seal => {
+                let mut state = index.write();
+                state.seal(&index.spec);
+                index.measure(&state);
+                Ok(())
+            }
+            Piece::Finish(number) => self.finish(index, number),
+            Piece::Make(numbers) => self.make(index, &numbers),
+            Piece::Keep => self.keep(index),
+            Piece::Save => self.save(index),
+        }
+    }
+
+    pub(super) fn threads(&self) -> usize {
+        self.limits().threads.max(1)
+    }
+
+    fn link(&self, index: &VectorIndex) -> Result<()> {
+        let searches = index.searches.load(Ordering::Relaxed);
+        let was = index.searches_seen.swap(searches, Ordering::Relaxed);
+        let most = if was == searches { LINKED_AT_ONCE } else { LINKED_BETWEEN_SEARCHES };
+        let mut state = index.write();
+        let linked = state.link(most, self.threads());
+        index.measure(&state);
+        linked.map(drop)
+    }
+
+    /// Gives a segment the form that the settings ask for, and a file.
+    fn finish(&self, index: &VectorIndex, number: u64) -> Result<()> {
+        let found = index.read().segments.iter().find(|s| s.number == number).cloned();
+        let Some(segment) = found else { return Ok(()) };
+        if is_plain(&index.spec, segment.rows.len())
+            && let Some(bytes) = segment.form.graph_bytes()
+        {
+            let file_bytes = self.write_file(index, number, &segment.rows, (1, &bytes))?;
+            if let Some(segment) = index.write().segments.iter_mut().find(|s| s.number == number) {
+                segment.file_bytes = Some(file_bytes);
+                segment.is_final = true;
+            }
+            return self.save(index);
+        }
+        let graph = match segment.form.graph_bytes() {
+            Some(bytes) => HnswIndex::from_bytes(&bytes)?,
+            None => {
+                let (disk, path) = (self.engine.place().0, segment::path(&index.dir, number));
+                segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?
+            }
+        };
+        let (form, kind, bytes) = Form::of_graph(graph, &index.spec, self.threads())?;
+        let file_bytes = match segment.file_bytes {
+            // It was opened from its file.
+            Some(file_bytes) => file_bytes,
+            None => self.write_file(index, number, &segment.rows, (kind, &bytes))?,
+        };
+        drop(bytes);
+        {
+            let mut state = index.write();
+            if let Some(segment) = state.segments.iter_mut().find(|s| s.number == number) {
+                segment.form = Arc::new(form);
+                segment.file_bytes = Some(file_bytes);
+                segment.is_final = true;
+            }
+            index.measure(&state);
+        }
+        self.save(index)
+    }
+
+    /// Makes one segment of some: the graph of the largest, mended, and the vectors of the others.
+    fn make(&self, index: &VectorIndex, numbers: &[u64]) -> Result<()> {
+        let (mut parts, number) = {
+            let mut state = index.write();
+            let is_one = |s: &&Segment| numbers.contains(&s.number);
+            let parts: Vec<Segment> = state.segments.iter().filter(is_one).cloned().collect();
+            let number = state.next_file;
+            state.next_file += 1;
+            (parts, number)
+        };
+        parts.sort_by_key(|part| std::cmp::Reverse(part.live()));
+        let Some((base, others)) = parts.split_first() else { return Ok(()) };
+        let (disk, path) = (self.engine.place().0, segment::path(&index.dir, base.number));
+        let mut graph = match base.form.graph_bytes() {
+            Some(bytes) => HnswIndex::from_bytes(&bytes)?,
+            None => segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?,
+        };
+        base.dead.iter().for_each(|id| _ = graph.remove(*id));
+        graph.repair(self.threads());
+        let mut rows: Vec<Row> = base.live_rows().collect();
+        for part in others {
+            self.insert_rows(index, part, &mut graph, &mut rows)?;
+        }
+        rows.sort_unstable();
+        let made = if rows.is_empty() {
+            None
+        } else {
+            let (form, kind, bytes) = Form::of_graph(graph, &index.spec, self.threads())?;
+            let file_bytes = self.write_file(index, number, &rows, (kind, &bytes))?;
+            Some((form, file_bytes))
+        };
+        {
+            let mut state = index.write();
+            // What was replaced or deleted meanwhile is dead in the parts by now.
+            let (parts, others): (Vec<Segment>, Vec<Segment>) = std::mem::take(&mut state.segments)
+                .into_iter()
+                .partition(|s| numbers.contains(&s.number));
+            state.segments = others;
+            if let Some((form, file_bytes)) = made {
+                let lives = |id: u64| parts.iter().any(|part| part.has(id));
+                let dead: HashSet<u64> =
+                    rows.iter().map(|(id, _)| *id).filter(|id| !lives(*id)).collect();
+                state.segments.push(Segment {
+                    number,
+                    form: Arc::new(form),
+                    rows: Arc::new(rows),
+                    dead,
+                    file_bytes: Some(file_bytes),
+                    is_final: true,
+                });
+            }
+            index.measure(&state);
+        }
+        self.save(index)
+    }
+
+    /// Inserts the vectors of a segment into a graph, from their records. One that is another by now
+    /// is left out: the change is on its way.
+    fn insert_rows(
+        &self,
+        index: &VectorIndex,
+        part: &Segment,
+        graph: &mut HnswIndex,
+        rows: &mut Vec<Row>,
+    ) -> Result<()> {
+        let all: Vec<Row> = part.live_rows().collect();
+        for some in all.chunks(1_024) {
+            let (mut ids, mut floats) = (Vec::new(), Vec::new());
+            for (id, seq) in some {
+                let key = record::vector_key(index.id, VectorId::new(*id));
+                let found = self.engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+                let Some(found) = found.filter(|found| found.seq == Seq(*seq)) else { continue };
+                floats.extend(record::floats(*id, &found.value)?);
+                ids.push(*id);
+                rows.push((*id, *seq));
+            }
+            graph.insert_many(&ids, &floats, self.threads())?;
+            if self.control.is_closed() || index.is_dropped() {
+                return Err(crate::base::Error::new(
+                    crate::base::ErrorKind::Unavailable,
+                    "the index is being closed",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the graph that grows down.
+    fn keep(&self, index: &VectorIndex) -> Result<()> {
+        let number = {
+            let mut state = index.write();
+            state.next_file += 1;
+            state.next_file - 1
+        };
+        let (rows, bytes) = {
+            let state = index.read();
+            (state.fresh_rows(), state.fresh.to_bytes())
+        };
+        let file_bytes = self.write_file(index, number, &rows, (1, &bytes))?;
+        index.write().kept = Some((number, Arc::new(rows), file_bytes));
+        self.save(index)
+    }
+
+    fn write_file(
+        &self,
+        index: &VectorIndex,
+        number: u64,
+        rows: &[Row],
+        bytes: (u8, &[u8]),
+    ) -> Result<u64> {
+        let disk = self.engine.place().0;
+        disk.create_dir_all(&index.dir)?;
+        // What is in it must not be durable before its records are.
+        self.engine.sync_log(LogIndex(self.noted.load(Ordering::Acquire)))?;
+        segment::write(&**disk, &segment::path(&index.dir, number), index.id, rows, bytes)
+    }
+
+    /// Writes down which files there are and which of their vectors count, and removes the others.
+    fn save(&self, index: &VectorIndex) -> Result<()> {
+        // All that was noted up to here is queued, and taken in by the next line.
+        let covered = LogIndex(self.noted.load(Ordering::Acquire));
+        let state = {
+            let state = index.read();
+            let written = state.segments.iter().filter(|s| s.file_bytes.is_some());
+            let file = |s: &Segment| FileState {
+                number: s.number,
+                dead: s.dead.iter().copied().collect(),
+            };
+            let mut files: Vec<FileState> = written.map(file).collect();
+            let fresh = state.kept.as_ref().map(|(number, ..)| *number);
+            files.extend(fresh.map(|number| FileState { number, dead: state.dead_of_kept() }));
+            IndexState { covered, fresh, files, loose: state.loose() }
+        };
+        let disk = self.engine.place().0;
+        if index.is_dropped() {
+            return Ok(());
+        }
+        disk.create_dir_all(&index.dir)?;
+        self.engine.sync_log(covered)?;
+        state_file::write(&**disk, &index.dir, index.id, &state)?;
+        *lock(&index.saved) = covered;
+        self.remove_files(&index.dir, |name| {
+            let number = name.strip_suffix(".seg").and_then(|n| n.parse::<u64>().ok());
+            number.is_some_and(|number| !state.files.iter().any(|file| file.number == number))
+        })
+    }
+
+    fn remove_files(&self, dir: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
+        let disk = self.engine.place().0;
+        for entry in disk.list(dir)?.iter().filter(|entry| !entry.is_dir && is_one(&entry.name)) {
+            disk.remove(&dir.join(&entry.name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of indexes that were dropped.
+    fn remove_doomed(&self) {
+        let doomed = std::mem::take(&mut *lock(&self.doomed));
+        doomed.iter().for_each(|index| self.remove_folder(&index.dir));
+    }
+
+    /// Removes an index's folder; what cannot be removed is when the shard is opened.
+    pub(super) fn remove_folder(&self, dir: &Path) {
+        let disk = self.engine.place().0;
+        if disk.exists(dir) && self.remove_files(dir, |_| true).is_ok() {
+            _ = disk.remove_dir(dir);
+        }
+    }
+
+    /// Gives segments that have no file one, as they are: their form is made when they are opened.
+    fn write_segments(&self, index: &VectorIndex) {
+        let segments: Vec<Segment> = index.read().segments.clone();
+        for segment in segments.iter().filter(|segment| segment.file_bytes.is_none()) {
+            let Some(bytes) = segment.form.graph_bytes() else { continue };
+            let written = self.write_file(index, segment.number, &segment.rows, (1, &bytes));
+            // One that cannot be written is built again.
+            let Ok(file_bytes) = written else { continue };
+            let mut state = index.write();
+            if let Some(kept) = state.segments.iter_mut().find(|s| s.number == segment.number) {
+                kept.file_bytes = Some(file_bytes);
+            }
+        }
+    }
+
+    /// Ends the work. What is in memory alone is written down, so that it need not be built again.
+    pub(crate) fn close(&self) {
+        if !self.control.close() {
+            return;
+        }
+        self.engine.cache().unpin(std::mem::take(&mut *lock(&self.pinned)));
+        for index in self.all() {
+            self.write_segments(&index);
+            let (is_worth_it, has_files) = {
+                let state = index.read();
+                let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
+                let grown = state.fresh.len().saturating_sub(kept);
+                (grown >= index.limits.kept_min() / 4, kept > 0 || !state.segments.is_empty())
+            };
+            if is_worth_it {
+                _ = self.keep(&index);
+            } else if has_files {
+                _ = self.save(&index);
+            }
+        }
+    }
+}
+
+/// Segments of about one size, if there are as many as are made one.
+fn alike(segments: &[Segment]) -> Option<Vec<u64>> {
+    let mut by_size: Vec<&Segment> = segments.iter().collect();
+    by_size.sort_by_key(|segment| segment.live());
+    for (at, smallest) in by_size.iter().enumerate() {
+        let like = by_size[at..].iter().take_while(|s| s.live() < 2 * smallest.live().max(16));
+        let like: Vec<&&Segment> = like.collect();
+        let rows: usize = like.iter().map(|segment| segment.live()).sum();
+        if like.len() >= ALIKE && rows <= MADE_MAX {
+            return Some(like.iter().map(|segment| segment.number).collect());
+        }
+    }
+    None
+}

@@ -1,0 +1,116 @@
+//! `arqon vector` in a data folder: in, found, out again.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use crate::program::{Run, run};
+use serde_json::Value;
+use std::path::Path;
+
+const DIM: usize = 12;
+const ROWS: u64 = 400;
+
+fn vector(n: u64) -> Vec<f32> {
+    (0..DIM as u64).map(|at| (n * (at + 7) % 101) as f32 - 50.0).collect()
+}
+
+/// `arqon vector` with a line, in JSON.
+fn vector_run(folder: &Path, line: &str) -> Run {
+    let data = folder.join("data");
+    run(&format!("vector {} --data {} --output json", line, data.display()))
+}
+
+fn record(ran: &Run) -> Value {
+    assert_eq!(ran.code, 0, "{} {}", ran.out, ran.err);
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn fill(folder: &Path) {
+    let floats: Vec<u8> = (0..ROWS).flat_map(vector).flat_map(f32::to_le_bytes).collect();
+    std::fs::write(folder.join("v.f32"), floats).unwrap();
+    let ids: Vec<u8> = (0..ROWS).flat_map(|n| (n as u32 * 3).to_le_bytes()).collect();
+    std::fs::write(folder.join("v.ids"), ids).unwrap();
+    let queries: Vec<u8> = (0..5u64).flat_map(vector).flat_map(f32::to_le_bytes).collect();
+    std::fs::write(folder.join("q.f32"), queries).unwrap();
+}
+
+#[test]
+fn vectors_go_in_are_found_and_come_out_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fill(path);
+    let at = |name: &str| path.join(name).display().to_string();
+    let import = format!(
+        "import docs {} --ids {} --format f32 --dim {DIM} --metric cosine",
+        at("v.f32"),
+        at("v.ids")
+    );
+    let imported = record(&vector_run(path, &import));
+    assert_eq!((&imported["read"], &imported["written"]), (&ROWS.into(), &ROWS.into()));
+    let again = record(&vector_run(path, &format!("{import} --resume")));
+    assert_eq!((&again["skipped"], &again["written"]), (&ROWS.into(), &0.into()));
+
+    let described = record(&vector_run(path, "describe docs"));
+    assert_eq!((&described["vectors"], &described["metric"]), (&ROWS.into(), &"cosine".into()));
+    let search = format!("search docs --queries {} --format f32 --k 4 --ef 500", at("q.f32"));
+    let found = vector_run(path, &search);
+    let answers: Vec<Value> =
+        found.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 5, "an object a query: {}", found.out);
+    let exact = vector_run(path, &format!("{search} --exact"));
+    for (n, (answer, exact)) in answers.iter().zip(exact.out.lines()).enumerate() {
+        let exact: Value = serde_json::from_str(exact).unwrap();
+        assert_eq!(answer["ids"], exact["ids"], "query {n}");
+        assert_eq!(answer["distances"], exact["distances"], "query {n}");
+        assert_eq!(answer["ids"][0], Value::from(n * 3));
+        assert!(answer["microseconds"].is_u64() && exact["exact"] == true, "{answer}");
+    }
+    let near = vector_run(path, "search docs --near 9 --k 2");
+    let near: Value = serde_json::from_str(&near.out).unwrap();
+    assert!(near["ids"].as_array().unwrap().iter().all(|id| *id != 9), "{near}");
+    let nobody = vector_run(path, "search docs --near 10");
+    assert_eq!(nobody.code, 3, "{}", nobody.out);
+
+    let export = format!("export docs {} --ids {}", at("out.f32"), at("out.ids"));
+    record(&vector_run(path, &format!("{export} --format f32")));
+    let same =
+        std::fs::read(path.join("out.f32")).unwrap() == std::fs::read(path.join("v.f32")).unwrap();
+    assert!(same, "the vectors come out as they went in");
+    let refused = vector_run(path, &format!("{export} --format f32"));
+    assert_eq!(refused.code, 9, "a file that is there is not replaced");
+    let lines = record(&vector_run(path, &format!("export docs {}", at("out.ndjson"))));
+    assert_eq!(lines["vectors"], ROWS);
+    let copied = format!("import copy {} --format ndjson --metric cosine", at("out.ndjson"));
+    assert_eq!(record(&vector_run(path, &copied))["written"], ROWS);
+    let checked = record(&vector_run(path, "verify copy"));
+    assert_eq!((&checked["stored"], &checked["missing"]), (&ROWS.into(), &0.into()));
+    let listed = record(&vector_run(path, "list"));
+    assert_eq!(listed["indexes"].as_array().unwrap().len(), 2, "{listed}");
+
+    let kept = vector_run(path, "drop docs");
+    assert_eq!(kept.code, 9, "nothing is dropped without a yes");
+    record(&vector_run(path, "drop docs --yes"));
+    assert_eq!(vector_run(path, "describe docs").code, 3);
+}
+
+#[test]
+fn what_cannot_be_imported_is_told_by_its_place_and_the_rest_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let lines = "{\"id\": 1, \"vector\": [1, 0], \"payload\": {\"kind\": \"a\"}}\n\
+                 {\"id\": 2, \"vector\": [0, 0]}\n\
+                 {\"id\": 3, \"vector\": [0, 2], \"payload\": {\"kind\": \"b\"}}\n";
+    std::fs::write(path.join("v.ndjson"), lines).unwrap();
+    let file = path.join("v.ndjson").display().to_string();
+    let ran = vector_run(path, &format!("import docs {file} --format ndjson --metric cosine"));
+    assert_eq!(ran.code, 2, "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("\"written\":2") && ran.out.contains("1 vectors were refused"));
+    let data = path.join("data");
+    let mut command = crate::program::command(&format!(
+        "vector search docs --near 1 --payload --output json --data {}",
+        data.display()
+    ));
+    let found = crate::program::finish(command.args(["--filter", "{\"kind\": \"b\"}"]));
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!((&found["ids"][0], &found["matches"]), (&3.into(), &1.into()), "{found}");
+    assert_eq!(found["payloads"][0]["kind"], "b");
+}

@@ -1,0 +1,137 @@
+//! Files of an index that are damaged, missing or old: the answers are the same.
+
+use crate::world::{DIR, Model, NAME, compare, create, info, open, put, spec, vector};
+use arqondb::env::{Disk, Rng, SimDisk};
+use arqondb::op::vector::{Checked, IndexKind, IndexSpec, Metric, VectorAnswer, VectorCall};
+use std::path::{Path, PathBuf};
+
+fn filled(disk: &SimDisk, kind: IndexKind, rng: &mut Rng) -> Model {
+    let db = open(disk);
+    create(&db, IndexSpec { kind, num_sub: 2, ..spec(Metric::L2) });
+    let mut model = Model::new();
+    for number in 0..320 {
+        let (id, vector) = (rng.below(250), vector(rng));
+        db.execute(put(id, &vector, number)).unwrap();
+        model.insert(id, (vector, number));
+        if number % 70 == 69 {
+            db.settle_vectors();
+        }
+    }
+    db.flush().unwrap();
+    db.settle_vectors();
+    model
+}
+
+fn folder() -> PathBuf {
+    Path::new(DIR).join("shard-1/vectors/1")
+}
+
+fn files(disk: &SimDisk) -> Vec<(PathBuf, u64)> {
+    let entries = disk.list(&folder()).unwrap();
+    entries.into_iter().map(|e| (folder().join(&e.name), e.len)).collect()
+}
+
+#[test]
+fn a_damaged_file_is_built_anew_wherever_it_is_damaged() {
+    let mut rng = Rng::new(3);
+    for kind in [IndexKind::Hnsw, IndexKind::PqHnsw] {
+        let disk = SimDisk::new();
+        let model = filled(&disk, kind, &mut rng);
+        let files = files(&disk);
+        assert!(files.len() >= 3, "{files:?}");
+        for round in 0..60 {
+            let (path, len) = &files[rng.below(files.len() as u64) as usize];
+            // Headers are where every byte counts.
+            let at = if round % 2 == 0 { rng.below(*len) } else { rng.below(60.min(*len)) };
+            let copy = disk.crash(arqondb::env::sim_disk::Crash::Process);
+            copy.damage(path, at, 1 << rng.below(8)).unwrap();
+            let db = open(&copy);
+            let what = format!("{} at {at}", path.display());
+            // One byte of the header has no meaning.
+            assert!(info(&db).rebuilt > 0 || at == 11, "{what}");
+            compare(&db, &model, Metric::L2, &mut rng, &what);
+            drop(db);
+            let db = open(&copy);
+            compare(&db, &model, Metric::L2, &mut rng, &format!("{what}, opened again"));
+        }
+    }
+}
+
+#[test]
+fn missing_and_cut_files_are_built_anew() {
+    let mut rng = Rng::new(4);
+    let disk = SimDisk::new();
+    let model = filled(&disk, IndexKind::Hnsw, &mut rng);
+    for (path, len) in files(&disk) {
+        for cut in [None, Some(0), Some(len / 2), Some(len - 1)] {
+            let copy = disk.crash(arqondb::env::sim_disk::Crash::Process);
+            match cut {
+                None => copy.remove(&path).unwrap(),
+                Some(len) => copy.open_write(&path).unwrap().set_len(len).unwrap(),
+            }
+            let db = open(&copy);
+            compare(&db, &model, Metric::L2, &mut rng, &format!("{} {cut:?}", path.display()));
+        }
+    }
+    // All of it gone: nothing is wrong, and all is there.
+    for (path, _) in files(&disk) {
+        disk.remove(&path).unwrap();
+    }
+    let db = open(&disk);
+    compare(&db, &model, Metric::L2, &mut rng, "without files");
+    let checked = db.vectors(VectorCall::Verify { index: NAME.into() }).unwrap();
+    let expected = Checked { stored: model.len() as u64, missing: 0, surplus: 0 };
+    assert_eq!(checked, VectorAnswer::Checked(expected));
+}
+
+#[test]
+fn files_of_another_time_do_not_bring_back_what_is_gone() {
+    let mut rng = Rng::new(5);
+    let disk = SimDisk::new();
+    let mut model = filled(&disk, IndexKind::Hnsw, &mut rng);
+    let old: Vec<(PathBuf, Vec<u8>)> = files(&disk)
+        .into_iter()
+        .map(|(path, len)| {
+            let mut bytes = vec![0; len as usize];
+            disk.open(&path).unwrap().read_at(&mut bytes, 0).unwrap();
+            (path, bytes)
+        })
+        .collect();
+    {
+        let db = open(&disk);
+        for (number, id) in (1_000..).zip(0..120) {
+            if id % 3 == 0 {
+                db.execute(crate::world::delete(id)).unwrap();
+                model.remove(&id);
+            } else {
+                let vector = vector(&mut rng);
+                db.execute(put(id, &vector, number)).unwrap();
+                model.insert(id, (vector, number));
+            }
+        }
+        db.flush().unwrap();
+        db.compact(arqondb::base::CfId::VECTORS).unwrap();
+    }
+    for (path, _) in files(&disk) {
+        disk.remove(&path).unwrap();
+    }
+    for (path, bytes) in old {
+        let file = disk.create(&path).unwrap();
+        file.write_at(&bytes, 0).unwrap();
+    }
+    let db = open(&disk);
+    compare(&db, &model, Metric::L2, &mut rng, "old files");
+}
+
+#[test]
+fn a_restart_reads_files_and_not_all_records() {
+    let mut rng = Rng::new(6);
+    let disk = SimDisk::new();
+    let model = filled(&disk, IndexKind::Hnsw, &mut rng);
+    let db = open(&disk);
+    let info = info(&db);
+    assert_eq!(info.rebuilt, 0);
+    assert!(info.sealed > 60, "{info:?}");
+    assert!(info.waiting < 64, "they are linked already: {info:?}");
+    compare(&db, &model, Metric::L2, &mut rng, "opened");
+}

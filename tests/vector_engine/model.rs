@@ -1,0 +1,109 @@
+//! Random changes, and whatever the background makes of them, against a model.
+
+use crate::world::{self, Model, NAME, compare, create, delete, info, open, put, spec, vector};
+use arqondb::base::CfId;
+use arqondb::env::{Rng, SimDisk};
+use arqondb::op::vector::{
+    IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
+};
+use std::path::Path;
+
+/// What has happened in a run, so that a test can tell that it tested something.
+#[derive(Debug, Default)]
+struct Seen {
+    segments: u64,
+    dead: u64,
+    reopened: u64,
+    rebuilt: u64,
+}
+
+fn run(spec: IndexSpec, seed: u64, steps: u64, ids: u64) -> Seen {
+    let mut rng = Rng::new(seed);
+    let mut disk = SimDisk::new();
+    let mut db = open(&disk);
+    let metric = spec.metric;
+    create(&db, spec);
+    let (mut model, mut seen, mut copies) = (Model::new(), Seen::default(), 0);
+    for step in 0..steps {
+        match rng.below(100) {
+            0..60 => {
+                let (id, vector) = (rng.below(ids), vector(&mut rng));
+                db.execute(put(id, &vector, step)).unwrap();
+                model.insert(id, (vector, step));
+            }
+            60..85 => {
+                let id = rng.below(ids);
+                db.execute(delete(id)).unwrap();
+                model.remove(&id);
+            }
+            85..88 => db.settle_vectors(),
+            88..90 => db.flush().unwrap(),
+            90 => db.compact(CfId::VECTORS).unwrap(),
+            91 => {
+                drop(db);
+                db = open(&disk);
+                seen.reopened += 1;
+            }
+            92 => {
+                // As after kill -9: nothing is written down.
+                disk = disk.crash(arqondb::env::sim_disk::Crash::Process);
+                drop(std::mem::replace(&mut db, open(&disk)));
+                seen.reopened += 1;
+            }
+            93 if copies < 3 => {
+                copies += 1;
+                let copy = format!("/copy-{copies}");
+                db.checkpoint(Path::new(&copy)).unwrap();
+                let options = world::options(&disk, arqondb::SyncLevel::Os);
+                let copied = arqondb::Db::open_with(&copy, options).unwrap();
+                compare(&copied, &model, metric, &mut rng, "a copy");
+            }
+            94..97 => compare(&db, &model, metric, &mut rng, &format!("step {step}")),
+            _ => {
+                let ids = [VectorId::new(rng.below(ids)), VectorId::new(1 << 60)];
+                let call = VectorCall::Get { index: NAME.into(), ids: ids.to_vec() };
+                let VectorAnswer::Vectors(got) = db.vectors(call).unwrap() else { panic!() };
+                let got: Vec<_> = got.into_iter().map(|v| v.map(|v| v.vector.to_vec())).collect();
+                let expected = model.get(&ids[0].get()).map(|(vector, _)| vector.clone());
+                assert_eq!(got, [expected, None]);
+            }
+        }
+        let info = info(&db);
+        seen.segments = seen.segments.max(info.segments);
+        seen.dead = seen.dead.max(info.dead);
+        seen.rebuilt += info.rebuilt;
+    }
+    db.settle_vectors();
+    compare(&db, &model, metric, &mut rng, "the end");
+    drop(db);
+    compare(&open(&disk), &model, metric, &mut rng, "the end, opened again");
+    seen
+}
+
+#[test]
+fn a_plain_graph_finds_what_the_model_holds() {
+    for (seed, metric) in [(1, Metric::L2), (2, Metric::InnerProduct), (3, Metric::L2)] {
+        let spec = IndexSpec { kind: IndexKind::Hnsw, ..spec(metric) };
+        let seen = run(spec, seed, 3_000, 400);
+        assert!(seen.segments > 1 && seen.dead > 4 && seen.reopened > 20, "{seen:?}");
+        assert_eq!(seen.rebuilt, 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn product_codes_find_what_the_model_holds() {
+    let spec = IndexSpec { kind: IndexKind::PqHnsw, num_sub: 4, ..spec(Metric::L2) };
+    let seen = run(spec, 4, 1_500, 300);
+    assert!(seen.segments > 0 && seen.reopened > 10 && seen.rebuilt == 0, "{seen:?}");
+}
+
+#[test]
+fn packed_and_compact_forms_find_what_the_model_holds() {
+    for (seed, quantisation) in
+        [(5, Quantisation::Packed), (6, Quantisation::Compact4), (7, Quantisation::Compact8)]
+    {
+        let spec = IndexSpec { kind: IndexKind::Hnsw, quantisation, ..spec(Metric::L2) };
+        let seen = run(spec, seed, 1_500, 300);
+        assert!(seen.segments > 0 && seen.reopened > 10 && seen.rebuilt == 0, "{seen:?}");
+    }
+}

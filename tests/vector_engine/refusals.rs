@@ -1,0 +1,145 @@
+//! What is refused, how, and that nothing of it happened.
+
+use crate::world::{DIM, NAME, create, delete, info, open, put, spec, walk};
+use arqondb::ErrorKind;
+use arqondb::env::SimDisk;
+use arqondb::op::Request;
+use arqondb::op::kv::Write;
+use arqondb::op::vector::{
+    Filter, Floats, IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
+    VectorQuery, VectorSearch,
+};
+
+#[test]
+fn vectors_that_have_no_distance_are_refused_and_the_batch_with_them() {
+    let db = open(&SimDisk::new());
+    create(&db, IndexSpec { metric: Metric::Cosine, ..spec(Metric::Cosine) });
+    let one = [1.0; DIM];
+    for (bad, says) in [
+        (&[f32::NAN; DIM][..], "NaN"),
+        (&[f32::INFINITY; DIM], "inf"),
+        (&[0.0; DIM], "direction"),
+        (&[1.0; DIM - 1], "7 dimensions"),
+        (&[], "0 dimensions"),
+    ] {
+        let put = |id, vector: &[f32]| Write::PutVector {
+            index: NAME.into(),
+            id: VectorId::new(id),
+            vector: Floats::of(vector),
+            payload: Default::default(),
+        };
+        let batch = Request::Write { writes: vec![put(1, &one), put(2, bad)], id: None };
+        let error = db.execute(batch).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().contains(says) && error.message().contains("vector 2"), "{error}");
+        let error = db.search_vectors(VectorSearch::new(NAME, bad, 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    for payload in ["[1]", "{", "1", "\"a\""] {
+        let error = db.put_vector(NAME, 1, &one, payload.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{payload}");
+    }
+    assert!(walk(&db).is_empty());
+}
+
+#[test]
+fn indexes_that_are_not_there_or_cannot_be_are_refused() {
+    let db = open(&SimDisk::new());
+    for refused in [
+        db.execute(put(1, &[1.0; DIM], 1)).unwrap_err(),
+        db.execute(delete(1)).unwrap_err(),
+        db.search_vectors(VectorSearch::new(NAME, &[1.0; DIM], 1)).unwrap_err(),
+        db.vectors(VectorCall::Drop { index: NAME.into() }).unwrap_err(),
+        db.vectors(VectorCall::Describe { index: NAME.into() }).unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
+    }
+    let base = spec(Metric::L2);
+    let packed = Quantisation::Packed;
+    for (wrong, kind) in [
+        (IndexSpec { name: "a b".into(), ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { dim: 0, ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { dim: 70_000, ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { m: 1, ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { num_sub: 3, ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { m: 40, quantisation: packed, ..base.clone() }, ErrorKind::InvalidArgument),
+        (IndexSpec { kind: IndexKind::Spfresh, ..base.clone() }, ErrorKind::Unsupported),
+    ] {
+        let error = db.vectors(VectorCall::Create(wrong.clone())).unwrap_err();
+        assert_eq!(error.kind(), kind, "{wrong:?}: {error}");
+    }
+    create(&db, base.clone());
+    let again = db.vectors(VectorCall::Create(base)).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn searches_out_of_bounds_are_refused() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    db.put_vector(NAME, 1, &[1.0; DIM], b"").unwrap();
+    let base = VectorSearch::new(NAME, &[1.0; DIM], 1);
+    for wrong in [
+        VectorSearch { k: 0, ..base.clone() },
+        VectorSearch { k: 10_001, ..base.clone() },
+        VectorSearch { k: 10, offset: 9_991, ..base.clone() },
+        VectorSearch { ef: 1 << 21, ..base.clone() },
+        VectorSearch { distance_max: Some(f32::NAN), ..base.clone() },
+    ] {
+        let error = db.search_vectors(wrong.clone()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong:?}");
+    }
+    let stored = VectorQuery::Stored(VectorId::new(9));
+    let error = db.search_vectors(VectorSearch { query: stored, ..base }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(Filter::parse("{\"a\": null}").is_err());
+}
+
+#[test]
+fn a_dropped_index_is_gone_at_once_and_its_name_free() {
+    let disk = SimDisk::new();
+    let db = open(&disk);
+    let first = create(&db, spec(Metric::L2));
+    for id in 0..200 {
+        db.execute(put(id, &[id as f32; DIM], id)).unwrap();
+    }
+    db.settle_vectors();
+    assert!(info(&db).disk_bytes > 0);
+    assert_eq!(db.vectors(VectorCall::Drop { index: NAME.into() }).unwrap(), VectorAnswer::Done);
+    assert_eq!(
+        db.execute(put(1, &[1.0; DIM], 1)).unwrap_err().kind(),
+        ErrorKind::NotFound,
+        "a dropped index takes nothing"
+    );
+    let second = create(&db, IndexSpec { dim: 2, ..spec(Metric::InnerProduct) });
+    assert!(second.id > first.id && second.vectors == 0);
+    db.put_vector(NAME, 7, &[1.0, 2.0], b"").unwrap();
+    db.settle_vectors();
+    drop(db);
+    let db = open(&disk);
+    let stored: Vec<u64> = walk(&db).iter().map(|v| v.id).collect();
+    assert_eq!((stored, info(&db).id), (vec![7], second.id));
+    let third = {
+        db.vectors(VectorCall::Drop { index: NAME.into() }).unwrap();
+        drop(db);
+        create(&open(&disk), spec(Metric::L2))
+    };
+    assert!(third.id > second.id, "a number is never given twice");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_refused() {
+    let disk = SimDisk::new();
+    let options = arqondb::Options {
+        memory_budget_bytes: 8 << 20,
+        ..crate::world::options(&disk, arqondb::SyncLevel::Os)
+    };
+    let db = arqondb::Db::open_with(crate::world::DIR, options).unwrap();
+    create(&db, IndexSpec { dim: 4_096, ..spec(Metric::L2) });
+    let refused =
+        (0..1_000).find_map(|id| db.put_vector(NAME, id, &vec![id as f32; 4_096], b"").err());
+    let refused = refused.unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert!(refused.message().contains("memory budget"), "{refused}");
+    assert!(info(&db).memory_bytes < 8 << 20);
+}

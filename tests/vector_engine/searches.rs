@@ -1,0 +1,119 @@
+//! What a search can be asked for.
+
+use crate::world::{DIM, Model, NAME, create, nearest, open, put, search, spec, vector};
+use arqondb::env::{Rng, SimDisk};
+use arqondb::op::vector::{
+    Filter, Metric, Quantisation, VectorId, VectorQuery, VectorSearch, VectorsFound,
+};
+use arqondb::op::vector::{IndexKind, IndexSpec};
+
+/// Whether a vector of this number matches.
+type Holds = fn(u64) -> bool;
+
+fn filled(quantisation: Quantisation) -> (arqondb::Db, Model, Rng) {
+    let mut rng = Rng::new(7);
+    let db = open(&SimDisk::new());
+    create(&db, IndexSpec { kind: IndexKind::Hnsw, quantisation, ..spec(Metric::L2) });
+    let mut model = Model::new();
+    for number in 0..900 {
+        let (id, vector) = (rng.below(600), vector(&mut rng));
+        db.execute(put(id, &vector, number)).unwrap();
+        model.insert(id, (vector, number));
+        if number % 150 == 0 {
+            db.settle_vectors();
+        }
+    }
+    (db, model, rng)
+}
+
+#[test]
+fn filters_give_as_many_as_are_wanted_or_match() {
+    for quantisation in [Quantisation::None, Quantisation::Packed, Quantisation::Compact8] {
+        let (db, mut model, mut rng) = filled(quantisation);
+        let filters: [(&str, Holds); 6] = [
+            (r#"{"even": true}"#, |n| n % 2 == 0),
+            (r#"{"n": {"gte": 800}}"#, |n| n >= 800),
+            (r#"{"n": {"gte": 890}}"#, |n| n >= 890),
+            (r#"{"n": {"in": [5, 871, 880]}}"#, |n| [5, 871, 880].contains(&n)),
+            (r#"{"not": {"even": true}, "n": {"lt": 500}}"#, |n| n % 2 == 1 && n < 500),
+            (r#"{"n": {"lt": 0}}"#, |_| false),
+        ];
+        for round in 0..4 {
+            for (text, holds) in filters {
+                let matching: Model = model
+                    .iter()
+                    .filter(|(_, (_, number))| holds(*number))
+                    .map(|(id, v)| (*id, v.clone()))
+                    .collect();
+                let query = vector(&mut rng);
+                for k in [1, 10, 400] {
+                    let filter = Some(Filter::parse(text).unwrap());
+                    let asked =
+                        VectorSearch { filter, ..VectorSearch::new(NAME, &query, k as u32) };
+                    let expected = nearest(&matching, Metric::L2, &query, k);
+                    let exact = search(&db, VectorSearch { exact: true, ..asked.clone() });
+                    assert_eq!(exact, expected, "{text} {k}");
+                    let wide = search(&db, VectorSearch { ef: 2_000, ..asked.clone() });
+                    assert_eq!(wide, expected, "{text} {k}");
+                    let found = db.search_vectors(asked).unwrap();
+                    assert_eq!(found.hits.len(), expected.len(), "{text} {k}");
+                    assert_eq!(found.cost.matches as usize, matching.len(), "{text}");
+                    assert!(found.hits.iter().all(|hit| matching.contains_key(&hit.id)));
+                }
+            }
+            // The fields are indexed by now: changes are followed.
+            for number in 0..60 {
+                let (id, number) = (rng.below(600), 850 + number + 10 * round);
+                let vector = vector(&mut rng);
+                db.execute(put(id, &vector, number)).unwrap();
+                model.insert(id, (vector, number));
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_scores_pages_and_stored_queries() {
+    let (db, model, mut rng) = filled(Quantisation::None);
+    for _ in 0..20 {
+        let query = vector(&mut rng);
+        let all = nearest(&model, Metric::L2, &query, model.len());
+        let limit = all[rng.below(40) as usize].1;
+        let within: Vec<_> = all.iter().copied().filter(|(_, d)| *d <= limit).collect();
+        let base = VectorSearch { exact: true, ..VectorSearch::new(NAME, &query, 0) };
+        let by_distance = VectorSearch { distance_max: Some(limit), ..base.clone() };
+        assert_eq!(search(&db, by_distance.clone()), within);
+        assert_eq!(search(&db, VectorSearch { exact: false, ef: 900, ..by_distance }), within);
+        let by_score = VectorSearch { score_min: Some(-limit), ..base.clone() };
+        assert_eq!(search(&db, by_score), within);
+        let mut pages = Vec::new();
+        for offset in (0..60).step_by(20) {
+            pages.extend(search(&db, VectorSearch { k: 20, offset, ..base.clone() }));
+        }
+        assert_eq!(pages, all[..60]);
+        let beyond = VectorSearch { k: 10, offset: 9_000, ..base };
+        assert_eq!(search(&db, beyond), []);
+    }
+    let (id, (vector, _)) = model.iter().next().unwrap();
+    let stored = VectorSearch {
+        query: VectorQuery::Stored(VectorId::new(*id)),
+        exact: true,
+        with_payload: true,
+        with_vector: true,
+        ..VectorSearch::new(NAME, &[], 5)
+    };
+    let VectorsFound { hits, cost } = db.search_vectors(stored).unwrap();
+    let expected = nearest(&model, Metric::L2, vector, 6);
+    let expected: Vec<u64> =
+        expected.iter().map(|(id, _)| *id).filter(|found| found != id).take(5).collect();
+    assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), expected);
+    for hit in hits {
+        let (vector, number) = &model[&hit.id];
+        assert_eq!(hit.vector.unwrap().to_vec(), *vector);
+        assert!(hit.payload.unwrap().starts_with(format!("{{\"n\": {number},").as_bytes()));
+    }
+    assert!(
+        cost.exact && cost.distances > 0 && cost.fetched == 5 && cost.matches == model.len() as u64
+    );
+    assert_eq!(DIM, 8);
+}
