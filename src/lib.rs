@@ -80,9 +80,9 @@ pub mod engine {
     /// Indexes that find the nearest vectors.
     pub mod vector {
         pub use crate::vector::{
-            Answer, CompactIndex, DistanceMetric, Fetch, Filter, FlatIndex, Hit, HnswConfig,
-            HnswIndex, PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
-            SearchStats,
+            Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, Filter,
+            FlatIndex, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages,
+            PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest, SearchStats,
         };
     }
 }

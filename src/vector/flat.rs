@@ -135,7 +135,8 @@ impl FlatIndex {
             .collect();
         nearest(&mut hits, request.k);
         let (distances, estimates) = (slots.len() as u64, near.estimates);
-        Ok(Answer { hits, stats: SearchStats { distances, estimates, hops: 0, exact: true } })
+        let stats = SearchStats { distances, estimates, exact: true, ..SearchStats::default() };
+        Ok(Answer { hits, stats })
     }
 
     /// All that may be among the nearest that match.

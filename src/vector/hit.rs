@@ -38,6 +38,8 @@ pub struct SearchStats {
     pub estimates: u64,
     /// Nodes whose neighbours were looked at.
     pub hops: u64,
+    /// Pages of 4 KiB that were read, each time it was.
+    pub pages_read: u64,
     /// Whether the answer is exact: every vector that could be in it was compared.
     pub exact: bool,
 }

@@ -36,7 +36,7 @@ impl IdMap {
 /// Mixes the bits of one number; ids are chosen by the owner of the data, whom it serves ill to
 /// make them collide.
 #[derive(Debug, Clone, Copy, Default)]
-struct Mix(u64);
+pub(super) struct Mix(u64);
 
 impl BuildHasher for Mix {
     type Hasher = Mix;
@@ -51,6 +51,10 @@ impl Hasher for Mix {
         for byte in bytes {
             self.write_u64(self.0 << 8 ^ u64::from(*byte));
         }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
 
     fn write_u64(&mut self, number: u64) {

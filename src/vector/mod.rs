@@ -19,6 +19,7 @@
 //! | [`PqHnswIndex`] | yes | as above and the codes | many searches on vectors of some hundred floats |
 //! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
 //! | [`CompactIndex`] | sealed | 340, vectors elsewhere | more vectors than memory |
+//! | [`DiskHnswIndex`] | sealed | 61, the rest in pages on disk | far more vectors than memory |
 //!
 //! In reading order:
 //! - `metric`: [`DistanceMetric`], and which vectors are refused.
@@ -28,8 +29,9 @@
 //! - `hit`: answers; `filter`: requests.
 //! - `beam`: what a walk remembers.
 //! - `hnsw`: [`HnswIndex`], the graph.
-//! - `code`: product codes, rotations, RaBitQ.
+//! - `code`: product codes, rotations, RaBitQ, codes along the directions of most variance.
 //! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
+//! - `disk`: [`DiskHnswIndex`], a graph in pages on disk and codes in memory.
 //! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
 //! - `flat`: [`FlatIndex`], without a graph.
 //! - `segment`: the frame of stored bytes.
@@ -48,6 +50,7 @@
 mod beam;
 mod code;
 mod coded;
+mod disk;
 mod filter;
 mod flat;
 mod hit;
@@ -63,6 +66,7 @@ mod segment;
 
 pub use code::pq::PqConfig;
 pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
+pub use disk::{DiskHnswConfig, DiskHnswIndex, PAGE_BYTES, PageSink, Pages};
 pub use filter::{Filter, SearchRequest};
 pub use flat::FlatIndex;
 pub use hit::{Answer, Hit, SearchStats};

@@ -5,6 +5,7 @@
 
 mod churn;
 mod data;
+mod disk;
 mod filters;
 mod flat;
 mod model;

@@ -5,8 +5,8 @@ use crate::data::{Set, clustered, real};
 use crate::oracle::Oracle;
 use crate::recall::{built, recall, recall_within};
 use arqondb::engine::vector::{
-    Answer, CompactIndex, DistanceMetric, Filter, HnswConfig, HnswIndex, PackedIndex, PqConfig,
-    PqHnswConfig, PqHnswIndex, SearchRequest,
+    Answer, CompactIndex, DiskHnswIndex, DistanceMetric, Filter, HnswConfig, HnswIndex,
+    PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
 };
 use arqondb::{Error, ErrorKind, Result};
 
@@ -110,7 +110,10 @@ fn answers(set: &Set, metric: DistanceMetric) -> Vec<(&'static str, Search<'_>)>
     let compact = CompactIndex::from_hnsw(built(set, metric), 4, 1).unwrap();
     let pq = PqConfig { max_iter: 4, ..PqConfig::new(set.dim, metric) };
     let pq = PqHnswIndex::from_hnsw(built(set, metric), pq, 100).unwrap();
+    let disk = crate::disk::Memory::of(built(set, metric));
+    let opened = DiskHnswIndex::open(&disk).unwrap();
     vec![
+        ("disk", Box::new(move |request| opened.answer(request, &disk).unwrap())),
         ("packed", Box::new(move |request| packed.answer(request).unwrap())),
         (
             "compact",

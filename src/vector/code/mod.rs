@@ -6,9 +6,13 @@
 //! - `sq8`: a byte for each number, with bounds that always hold.
 //! - `rotation`: makes all dimensions alike.
 //! - `rabitq`: some bits for each dimension of a rotated vector.
+//! - `principal`: the directions in which vectors vary most.
+//! - `spectral`: product codes along these, the shortest that find their way.
 
 mod kmeans;
 pub(super) mod pq;
+mod principal;
 pub(super) mod rabitq;
 pub(super) mod rotation;
+pub(super) mod spectral;
 pub(super) mod sq8;

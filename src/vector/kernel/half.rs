@@ -1,5 +1,17 @@
 //! Floats of 16 bits (IEEE 754 binary16): 11 bits of precision, up to 65,504.
 
+/// Powers of two beyond these are no normal floats, or their inverses are not.
+const SCALE_BITS_MAX: i32 = 125;
+
+/// The power of two that brings `largest` to between 512 and 1024, where 16 bits are precise.
+pub(crate) fn scale(largest: f32) -> f32 {
+    if largest == 0.0 {
+        return 1.0;
+    }
+    let bits = 9 - largest.log2().floor() as i32;
+    2.0f32.powi(bits.clamp(-SCALE_BITS_MAX, SCALE_BITS_MAX))
+}
+
 /// The value of a 16-bit float.
 pub(crate) fn to_f32(half: u16) -> f32 {
     let sign = u32::from(half & 0x8000) << 16;
