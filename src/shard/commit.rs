@@ -248,7 +248,8 @@ impl Shard {
                     return Err(unknown(&error));
                 }
                 self.locks.note(&view);
-                self.vectors.note(index, &view);
+                self.vectors.note(&view);
+                self.vectors.noted_through(index);
                 self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
@@ -337,7 +338,7 @@ impl Shard {
         for view in views {
             self.note_committed_ms(view.commit_ms);
             self.locks.note(view);
-            self.vectors.note(index, view);
+            self.vectors.note(view);
             if view.is_empty() {
                 continue;
             }
@@ -348,6 +349,7 @@ impl Shard {
                 self.overlay.remove(view);
             }
         }
+        self.vectors.noted_through(index);
         Ok(())
     }
 

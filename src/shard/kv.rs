@@ -65,7 +65,15 @@ fn write(
     if writes.len() > BATCH_OPS_MAX {
         return Err(too_many(writes.len()));
     }
-    let vectors = vectors::resolve(shard, writes)?;
+    let vectors = match vectors::resolve(shard, writes) {
+        Ok(vectors) => vectors,
+        Err(error) => {
+            // What was applied once has been applied, whatever has become of its index since.
+            let _held = shard.latches.many(id.map(dedup::stripe).into_iter().collect());
+            let applied = already_applied(&mut Transaction::new(shard, now_ms), id)?;
+            return applied.ok_or(error);
+        }
+    };
     let mut stripes = Vec::with_capacity(writes.len() + 1);
     for (cf, key) in writes.iter().filter_map(target) {
         check_family(shard, cf)?;

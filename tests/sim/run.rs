@@ -1,4 +1,5 @@
 //! One simulation, from its seed to its end.
+// tidy: sleeps because time is simulated
 
 use crate::check::{Ends, check};
 use crate::clients::{COUNTERS, Client, LISTS, REGISTERS, SETS};

@@ -143,3 +143,36 @@ fn what_does_not_fit_into_memory_is_refused() {
     assert!(refused.message().contains("memory budget"), "{refused}");
     assert!(info(&db).memory_bytes < 8 << 20);
 }
+
+#[test]
+fn filters_cannot_ask_for_fields_without_end() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    db.execute(put(1, &[1.0; DIM], 1)).unwrap();
+    let ask = |field: String| {
+        let filter = Some(Filter::parse(&format!("{{\"{field}\": 1}}")).unwrap());
+        db.search_vectors(VectorSearch { filter, ..VectorSearch::new(NAME, &[1.0; DIM], 1) })
+    };
+    for n in 0..64 {
+        ask(format!("x{n}")).unwrap();
+    }
+    let error = ask("one too many".into()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    // Those that are known go on.
+    ask("x63".into()).unwrap();
+}
+
+/// Each of its numbers was compared with all before it, and searches waited.
+#[test]
+fn a_payload_with_a_long_array_is_indexed_as_fast_as_it_is_read() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    let numbers: Vec<String> = (0..120_000).map(|n| n.to_string()).collect();
+    let payload = format!("{{\"a\": [{}]}}", numbers.join(","));
+    for _ in 0..2 {
+        db.put_vector(NAME, 7, &[1.0; DIM], payload.as_bytes()).unwrap();
+        let filter = Some(Filter::parse("{\"a\": 119999}").unwrap());
+        let search = VectorSearch { filter, ..VectorSearch::new(NAME, &[1.0; DIM], 1) };
+        assert_eq!(db.search_vectors(search).unwrap().hits.len(), 1);
+    }
+}

@@ -7,7 +7,7 @@
 use crate::base::codec::varint_len;
 use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 /// A set of numbers.
@@ -75,7 +75,7 @@ impl Bits {
 #[derive(Debug, Default)]
 struct Field {
     /// The vectors that have a value, in no order.
-    with: BTreeMap<Scalar, Vec<u32>>,
+    with: BTreeMap<Scalar, HashSet<u32>>,
     /// The values that a vector has.
     of: HashMap<u32, Vec<Scalar>>,
     bytes: usize,
@@ -83,22 +83,18 @@ struct Field {
 
 impl Field {
     fn add(&mut self, number: u32, scalar: Scalar) {
-        let values = self.of.entry(number).or_default();
-        if values.contains(&scalar) {
+        if !self.with.entry(scalar.clone()).or_default().insert(number) {
             return;
         }
         self.bytes += 2 * bytes_of(&scalar) + 48;
-        values.push(scalar.clone());
-        self.with.entry(scalar).or_default().push(number);
+        self.of.entry(number).or_default().push(scalar);
     }
 
     fn remove(&mut self, number: u32) {
         for scalar in self.of.remove(&number).unwrap_or_default() {
             self.bytes = self.bytes.saturating_sub(2 * bytes_of(&scalar) + 48);
             let Some(with) = self.with.get_mut(&scalar) else { continue };
-            if let Some(at) = with.iter().rposition(|other| *other == number) {
-                with.swap_remove(at);
-            }
+            with.remove(&number);
             if with.is_empty() {
                 self.with.remove(&scalar);
             }
@@ -152,6 +148,11 @@ impl Attributes {
             }
         });
         missing
+    }
+
+    /// How many fields there are.
+    pub(super) fn count(&self) -> usize {
+        self.fields.len()
     }
 
     /// Begins with fields: [`Attributes::set_fields`] is then called for every vector.

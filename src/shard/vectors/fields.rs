@@ -1,11 +1,14 @@
 //! Indexing the fields of payloads when a filter first asks for them.
 
-use crate::base::{CfId, Result};
+use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::lsm::{Engine, IterOptions};
 use crate::op::vector::Filter;
 use crate::shard::vectors::attributes::Attributes;
 use crate::shard::vectors::index::VectorIndex;
 use crate::shard::vectors::record::{self, Key};
+
+/// Fields of an index that filters may ask for: each is followed at every change from then on.
+const FIELDS_MAX: usize = 64;
 
 impl VectorIndex {
     /// Sees to it that all fields of a filter are indexed. The first time costs a walk of all
@@ -21,6 +24,16 @@ impl VectorIndex {
         let missing = state.attributes.missing(filter);
         if state.attributes.has_begun() && missing.is_empty() {
             return Ok(());
+        }
+        if state.attributes.count() + missing.len() > FIELDS_MAX {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "filters have asked for {} fields of this index and may ask for {FIELDS_MAX}; put \
+                     what is filtered by into fewer fields",
+                    state.attributes.count() + missing.len()
+                ),
+            ));
         }
         // What is written meanwhile is queued, and is taken in after this: set twice, it is the
         // same.

@@ -118,12 +118,17 @@ impl Vectors {
         *lock(&self.limits)
     }
 
-    /// Takes note of a batch that was applied at a log index. Called in the order of the log.
+    /// Takes note of a batch that was applied. Called in the order of the log.
     #[inline]
-    pub(crate) fn note(&self, index: LogIndex, batch: &BatchView<'_>) {
+    pub(crate) fn note(&self, batch: &BatchView<'_>) {
         if batch.has_vectors {
             self.note_all(batch);
         }
+    }
+
+    /// All batches of the log's entries up to `index` have been noted, also of those without any.
+    #[inline]
+    pub(crate) fn noted_through(&self, index: LogIndex) {
         self.noted.store(index.0, Ordering::Release);
     }
 

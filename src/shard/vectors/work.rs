@@ -129,13 +129,13 @@ impl Vectors {
         }
     }
 
-    /// Links vectors on this thread until writers may go on.
+    /// Links some vectors on this thread, for a writer: one piece an index, so that many of them wait
+    /// about as long as each other, however much a rebuild has left to be linked.
     pub(crate) fn wait_for_room(&self) {
         for index in self.all() {
-            while index.waiting() >= index.stop_at() && !self.control.is_closed() {
-                if self.link(&index).is_err() {
-                    return;
-                }
+            let is_full = index.waiting() >= index.stop_at() && !self.control.is_closed();
+            if is_full && self.link(&index).is_err() {
+                return;
             }
         }
     }
@@ -147,12 +147,16 @@ impl Vectors {
         }
         let limits = &index.limits;
         let state = index.read();
+        // Before what is to be linked, of which writers in a hurry leave always some.
+        if state.is_full() {
+            return Some(Piece::Seal);
+        }
         if state.tail.len() >= limits.link_at() {
             return Some(Piece::Link);
         }
         let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
         let wants_form = !is_plain(&index.spec, state.fresh.len());
-        if state.is_full() || (is_idle && wants_form && state.fresh.len() >= limits.idle_min()) {
+        if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
             return Some(Piece::Seal);
         }
         let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
