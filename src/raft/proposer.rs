@@ -246,8 +246,12 @@ impl Proposer {
                     }
                 }
                 late = self.queue.holds(wanted, until), if in_flight.is_empty() => {
+                    let begun = Instant::now();
                     for _ in 0..TURNS {
                         tokio::task::yield_now().await;
+                        if begun.elapsed() >= LINGER {
+                            break;
+                        }
                     }
                     let session = open.as_ref().map_or(0, |open| open.session);
                     let batches = self.gather(session, at_once);

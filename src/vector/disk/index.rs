@@ -175,7 +175,7 @@ impl DiskHnswIndex {
     pub fn answer(&self, request: &SearchRequest<'_>, pages: &dyn Pages) -> Result<Answer> {
         let header = &self.resident.header;
         let query = header.metric.prepare(request.query, header.dim)?;
-        let ef = request.width(header.ef_search)?.max(request.k);
+        let ef = request.width(header.ef_search)?;
         // A poisoned list means that a push or a pop panicked, which leaves it whole.
         let kept = self.walks.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut walk = kept.unwrap_or_default();

@@ -31,6 +31,8 @@ const BLOCKS_AT_ONCE: usize = 4;
 const PAGES_AT_ONCE: usize = 64;
 /// A walk is not stopped before it has visited so many times `ef` nodes, unless it is at its end.
 const VISITED_PER_EF: usize = 8;
+/// How many of the nearest show whether a walk has come near.
+const FRONT: usize = 8;
 /// Pages that a walk with a filter may read in any case.
 const PAGES_FREE: u64 = 32;
 
@@ -68,6 +70,8 @@ pub(super) struct Walk {
     blocks: Met,
     /// The nearest that match, in order.
     pub(super) hits: Vec<Hit>,
+    /// The few nearest, whether they match or not.
+    front: Vec<Hit>,
     buffer: Vec<u8>,
     payload: Vec<u8>,
     halves: Vec<u16>,
@@ -88,6 +92,7 @@ impl Default for Walk {
             met: Met::default(),
             blocks: Met::default(),
             hits: Vec::new(),
+            front: Vec::new(),
             buffer: Vec::new(),
             payload: Vec::new(),
             halves: Vec::new(),
@@ -102,6 +107,7 @@ impl Walk {
         of.model.prepare(query, &mut self.codes);
         self.query.set(query, of.header.scale);
         self.hits.clear();
+        self.front.clear();
         self.blocks.clear();
         self.stats = SearchStats::default();
     }
@@ -143,10 +149,12 @@ impl Walk {
 
     /// Beyond this an estimate is of no interest.
     fn limit(&self, of: &Resident, goal: &Goal<'_>) -> f32 {
-        let max = goal.distance_max.unwrap_or(f32::INFINITY);
-        let farthest = match self.hits.len() >= goal.k {
-            true => self.hits[goal.k - 1].distance.min(max),
-            false => max,
+        let farthest = match (self.hits.len() >= goal.k, goal.distance_max) {
+            (true, _) => self.hits[goal.k - 1].distance,
+            (false, None) => f32::INFINITY,
+            // Until it has come near, all it meets lies beyond the range.
+            (false, Some(_)) if self.front.len() < FRONT => f32::INFINITY,
+            (false, Some(max)) => self.front[FRONT - 1].distance.max(max),
         };
         farthest + goal.deviations() * of.header.error * self.codes.length
     }
@@ -166,7 +174,7 @@ impl Walk {
         loop {
             batch.clear();
             let limit = self.limit(of, goal);
-            let is_late = visited >= goal.ef.saturating_mul(VISITED_PER_EF)
+            let is_late = visited >= goal.ef.max(goal.k).saturating_mul(VISITED_PER_EF)
                 && self.hits.len() >= goal.k
                 && goal.distance_max.is_none();
             while batch.len() < BLOCKS_AT_ONCE && !is_late {
@@ -288,8 +296,12 @@ impl Walk {
                 let at = offset(header.block_at(block));
                 return Err(corrupt(at, "a vector", "numbers that are not finite"));
             }
+            let hit = Hit { id, distance };
+            if goal.distance_max.is_some() {
+                offer(&mut self.front, hit, FRONT);
+            }
             if goal.distance_max.is_none_or(|max| distance <= max) && (goal.accept)(id) {
-                offer(&mut self.hits, Hit { id, distance }, goal.k);
+                offer(&mut self.hits, hit, goal.k);
             }
         }
         Ok(())
