@@ -94,7 +94,7 @@ mod tests {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let ask = TxnCall::Unfinished { age_ms: 0, max: 10 };
-            send.send(shard.execute(Request::Txn(Box::new(ask)), 1))
+            _ = send.send(shard.execute(Request::Txn(Box::new(ask)), 1));
         });
         let answer = receive.recv_timeout(Duration::from_secs(60)).expect("it waits").unwrap();
         let none = Response::Txn(Box::new(TxnAnswer::Unfinished(Vec::new())));
