@@ -246,13 +246,7 @@ impl Proposer {
                     }
                 }
                 late = self.queue.holds(wanted, until), if in_flight.is_empty() => {
-                    let begun = Instant::now();
-                    for _ in 0..TURNS {
-                        tokio::task::yield_now().await;
-                        if begun.elapsed() >= LINGER {
-                            break;
-                        }
-                    }
+                    some_turns().await;
                     let session = open.as_ref().map_or(0, |open| open.session);
                     let batches = self.gather(session, at_once);
                     carried = batches.len();
@@ -314,6 +308,18 @@ impl Proposer {
         if let Ok(shard) = shard.get() {
             let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
             shard.fail_pending(&lost, false);
+        }
+    }
+}
+
+/// Lets what is ready run, so that what it places is in the entry too; not for longer than one may
+/// wait.
+async fn some_turns() {
+    let begun = Instant::now();
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        if begun.elapsed() >= LINGER {
+            return;
         }
     }
 }
