@@ -7,9 +7,10 @@ use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::scatter::Gathered;
 use crate::op::route::{SlotRange, slot_of};
+use crate::op::vector::search::HITS_MAX;
 use crate::op::vector::{
-    Checked, IndexInfo, PAGE_DEFAULT, StoredVector, VectorAnswer, VectorCall, VectorId,
-    VectorQuery, VectorSearch, VectorsFound, no_such_index,
+    Checked, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector, VectorAnswer, VectorCall,
+    VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
 };
 use crate::op::{Request, Response};
 use std::collections::BTreeMap;
@@ -135,9 +136,15 @@ impl<C: ShardCalls> Gateway<C> {
             search.query = VectorQuery::Vector(stored.vector);
             search.without = Some(id.get());
         }
-        let (skip, take) = (search.offset as usize, search.k as usize);
-        // All within a distance are wanted if there is no number.
-        let take = if take == 0 { usize::MAX } else { take };
+        if search.k.saturating_add(search.offset) > HITS_MAX {
+            return Err(Error::invalid(format!(
+                "k is {} behind an offset of {}; together at most {HITS_MAX} hits can be asked for",
+                search.k, search.offset
+            )));
+        }
+        let skip = search.offset as usize;
+        // All within a distance are wanted if there is no number: as many as one node gives.
+        let take = if search.k == 0 { HITS_MAX as usize - skip } else { search.k as usize };
         search.k = if search.k == 0 { 0 } else { search.k.saturating_add(search.offset) };
         search.offset = 0;
         let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
@@ -232,7 +239,13 @@ fn page_of(answers: Vec<VectorAnswer>, limit: usize) -> Result<VectorAnswer> {
     }
     all.sort_by_key(|vector: &StoredVector| vector.id);
     let known = all.iter().take_while(|vector| vector.id <= until).count();
-    let taken = known.min(limit);
+    let mut bytes = 0;
+    let fits = |vector: &&StoredVector| {
+        let before = bytes;
+        bytes += vector.vector.as_bytes().len() + vector.payload.len();
+        before < PAGE_BYTES_MAX
+    };
+    let taken = all.iter().take(known.min(limit)).take_while(fits).count();
     let has_more = taken < all.len() || until < u64::MAX;
     all.truncate(taken);
     let next = all.last().map(|vector| vector.id).filter(|_| has_more);

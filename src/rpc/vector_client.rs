@@ -4,8 +4,8 @@ use crate::base::{Error, ErrorKind, IndexId, Result};
 use crate::op::Response;
 use crate::op::vector::search::{SearchCost, VectorHit};
 use crate::op::vector::{
-    Checked, Floats, IndexInfo, IndexKind, IndexSpec, Metric, Quantisation, StoredVector,
-    VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound,
+    Checked, Floats, IndexInfo, StoredVector, VectorAnswer, VectorCall, VectorId, VectorQuery,
+    VectorSearch, VectorsFound,
 };
 use crate::rpc::client::Client;
 use crate::rpc::{consistency, pb, status, vectors};
@@ -206,39 +206,9 @@ fn stored(vector: pb::StoredVector) -> StoredVector {
 fn info(index: Option<pb::VectorIndex>) -> Result<IndexInfo> {
     let index = index.ok_or_else(unfitting)?;
     let config = index.config.ok_or_else(unfitting)?;
-    use pb::{VectorDistanceMetric as M, VectorIndexKind as K, VectorQuantisation as Q};
-    let metric = match M::try_from(config.metric) {
-        Ok(M::VectorCosine) => Metric::Cosine,
-        Ok(M::VectorInnerProduct) => Metric::InnerProduct,
-        _ => Metric::L2,
-    };
-    let kind = match K::try_from(config.kind) {
-        Ok(K::VectorHnsw) => IndexKind::Hnsw,
-        Ok(K::VectorPqHnsw) => IndexKind::PqHnsw,
-        Ok(K::VectorDiskHnsw) => IndexKind::DiskHnsw,
-        Ok(K::VectorSpfresh) => IndexKind::Spfresh,
-        _ => IndexKind::Auto,
-    };
-    let quantisation = match Q::try_from(config.quantisation) {
-        Ok(Q::VectorPacked) => Quantisation::Packed,
-        Ok(Q::VectorCompact4) => Quantisation::Compact4,
-        Ok(Q::VectorCompact8) => Quantisation::Compact8,
-        _ => Quantisation::None,
-    };
     Ok(IndexInfo {
         id: IndexId(0),
-        spec: IndexSpec {
-            name: index.index_name,
-            dim: config.dim,
-            metric,
-            kind,
-            quantisation,
-            m: config.m,
-            ef_construction: config.ef_construction,
-            ef_search: config.ef_search,
-            num_sub: config.num_sub,
-            rerank_k: config.rerank_k,
-        },
+        spec: vectors::spec(index.index_name, &config)?,
         vectors: index.vectors,
         waiting: index.waiting,
         fresh: index.fresh,

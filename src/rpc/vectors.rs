@@ -24,9 +24,10 @@ pub fn create(r: pb::CreateVectorIndexRequest) -> Result<Request> {
     Ok(request(VectorCall::Create(spec)))
 }
 
-fn spec(name: String, config: &pb::VectorIndexConfig) -> Result<IndexSpec> {
+/// How an index is to be made, or is, from the wire.
+pub(super) fn spec(name: String, config: &pb::VectorIndexConfig) -> Result<IndexSpec> {
     let unknown = |field: &str, number: i32| {
-        Error::invalid(format!("{field} has the number {number}, which this server does not know"))
+        Error::invalid(format!("{field} has the number {number}, which this version does not know"))
     };
     use pb::{VectorDistanceMetric as M, VectorIndexKind as K, VectorQuantisation as Q};
     let metric = match M::try_from(config.metric) {

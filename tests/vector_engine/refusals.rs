@@ -4,6 +4,7 @@ use crate::world::{DIM, NAME, create, delete, info, open, put, spec, walk};
 use arqondb::ErrorKind;
 use arqondb::env::SimDisk;
 use arqondb::op::Request;
+use arqondb::op::kv::RequestId;
 use arqondb::op::kv::Write;
 use arqondb::op::vector::{
     Filter, Floats, IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
@@ -175,4 +176,43 @@ fn a_payload_with_a_long_array_is_indexed_as_fast_as_it_is_read() {
         let search = VectorSearch { filter, ..VectorSearch::new(NAME, &[1.0; DIM], 1) };
         assert_eq!(db.search_vectors(search).unwrap().hits.len(), 1);
     }
+}
+
+#[test]
+fn a_put_that_was_applied_is_told_so_when_its_index_has_gone_since() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    let writes = vec![Write::PutVector {
+        index: NAME.into(),
+        id: VectorId::new(1),
+        vector: Floats::of(&[1.0; DIM]),
+        payload: Default::default(),
+    }];
+    let put = |request| {
+        let id = Some(RequestId { client: 5, request });
+        db.execute(Request::Write { writes: writes.clone(), id })
+    };
+    let first = put(1).unwrap();
+    db.vectors(VectorCall::Drop { index: NAME.into() }).unwrap();
+    assert_eq!(put(1).unwrap(), first);
+    assert_eq!(put(2).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn an_answer_that_no_message_carries_is_refused() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    let payload = format!("{{\"a\": \"{}\"}}", "x".repeat((1 << 20) - 16));
+    for id in 0..64 {
+        db.put_vector(NAME, id, &[id as f32; DIM], payload.as_bytes()).unwrap();
+    }
+    let search = |k| VectorSearch { with_payload: true, ..VectorSearch::new(NAME, &[0.0; DIM], k) };
+    assert_eq!(db.search_vectors(search(50)).unwrap().hits.len(), 50);
+    assert_eq!(db.search_vectors(search(64)).unwrap_err().kind(), ErrorKind::Refused);
+    let get = |count| {
+        let ids = (0..count).map(VectorId::new).collect();
+        db.vectors(VectorCall::Get { index: NAME.into(), ids })
+    };
+    get(50).unwrap();
+    assert_eq!(get(64).unwrap_err().kind(), ErrorKind::Refused);
 }

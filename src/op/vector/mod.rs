@@ -32,6 +32,11 @@ pub const FETCH_MAX: usize = 1_000;
 pub const PAGE_DEFAULT: u32 = 1_000;
 /// The most vectors in one page.
 pub const PAGE_MAX: u32 = 10_000;
+/// Bytes of vectors and payloads after which a page takes no more.
+pub const PAGE_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of vectors and payloads in one answer to a search or a fetch: a message of 64 MiB
+/// carries them.
+pub const ANSWER_BYTES_MAX: usize = 60 << 20;
 
 /// A vector's id. Kept as its eight bytes, highest first, which are what its hash slot is taken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -1,5 +1,6 @@
 //! Each call of the service: check, execute, answer.
 
+use crate::base::{Error, ErrorKind};
 use crate::op::kv::Scan;
 use crate::op::{Consistency, KvOps, Request, Response};
 use crate::rpc::pb::arqon_db_server::ArqonDb;
@@ -260,13 +261,20 @@ impl<K: KvOps> ArqonDb for Service<K> {
         let call = call.into_inner();
         let done = async {
             let asked = consistency::asked(call.read_options.as_ref())?;
-            let mut outcomes = Vec::new();
+            let (mut outcomes, mut bytes) = (Vec::new(), 0);
             for search in grpc_vectors::searches(call.searches)? {
                 let response = match search {
                     Ok(request) => self.fresh(asked, request).await,
                     Err(error) => Err(error),
                 };
-                outcomes.push(vectors::outcome(response));
+                let outcome = vectors::outcome(response);
+                bytes += outcome.encoded_len() + ENTRY_HEAD_BYTES;
+                if bytes > self.message_bytes_max {
+                    let message = "the answers of these searches are too large for one message; send \
+                                   fewer at a time";
+                    return Err(Error::new(ErrorKind::Refused, message));
+                }
+                outcomes.push(outcome);
             }
             Ok(tonic::Response::new(pb::VectorBatchSearchResponse { outcomes }))
         };

@@ -135,3 +135,32 @@ impl Connected for Turns {
         self.stream.connect_info()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn what_a_turn_writes_goes_when_it_has_ended_and_all_of_it_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let mut turns = Turns::new(listener.accept().await.unwrap().0);
+        for round in 0..3u8 {
+            let said = [round];
+            let mut write = Box::pin(turns.write_all(&said));
+            assert!((&mut write).now_or_never().is_none(), "the turn has not ended");
+            assert!((&mut write).now_or_never().is_none(), "nor has it for who asks twice");
+            write.await.unwrap();
+            // Until it is flushed, the rest goes with it.
+            turns.write_all(&[round]).now_or_never().unwrap().unwrap();
+            turns.flush().await.unwrap();
+        }
+        let mut said = [0; 6];
+        client.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, [0, 0, 1, 1, 2, 2]);
+    }
+}

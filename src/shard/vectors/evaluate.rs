@@ -16,6 +16,7 @@ use crate::shard::latch::{self, Stripe};
 use crate::shard::shard::Answer;
 use crate::shard::transaction::Transaction;
 use crate::shard::vectors::index::VectorIndex;
+use crate::shard::vectors::limits::AnswerRoom;
 use crate::shard::vectors::record::{self, Key};
 use crate::shard::vectors::segment::{graph_config, metric, pq_config};
 use crate::shard::vectors::stored::stored_vectors;
@@ -93,13 +94,13 @@ pub(crate) fn stripes(resolved: &[Resolved]) -> impl Iterator<Item = Stripe> {
     resolved.iter().map(|one| latch::stripe(CfId::VECTORS, &one.key))
 }
 
-/// Whether the indexes are still there. Whoever drops one holds every latch until that is applied.
+/// Whether the indexes are still there: none whose end has been placed in the log.
 /// REQUIRES: the latches.
 ///
 /// # Errors
 /// `NotFound`.
 pub(crate) fn still_there(resolved: &[Resolved]) -> Result<()> {
-    match resolved.iter().find(|one| one.index.is_dropped()) {
+    match resolved.iter().find(|one| one.index.is_dropped() || one.index.is_leaving()) {
         Some(gone) => Err(no_such_index(&gone.index.spec.name)),
         None => Ok(()),
     }
@@ -165,7 +166,7 @@ fn create(shard: &Arc<Shard>, spec: IndexSpec, now_ms: u64) -> Result<Answer> {
     Ok(Answer { response, rests_on: ticket })
 }
 
-fn put_index(batch: &mut WriteBatch, index: &NamedIndex) {
+pub(super) fn put_index(batch: &mut WriteBatch, index: &NamedIndex) {
     let (next, meta) = (index.id.0 + 1, Meta::default());
     batch.put_with(CfId::VECTORS, &record::NEXT_KEY, &next.to_le_bytes(), meta, Counts::Unknown);
     let value = record::encode_index(&index.spec);
@@ -198,12 +199,13 @@ fn fetch(shard: &Arc<Shard>, name: &str, ids: &[VectorId], now_ms: u64) -> Resul
     }
     let index = shard.vectors.get(name)?;
     let mut txn = Transaction::new(shard, now_ms);
-    let mut vectors = Vec::with_capacity(ids.len());
+    let (mut vectors, mut room) = (Vec::with_capacity(ids.len()), AnswerRoom::default());
     for id in ids {
         match txn.glance(CfId::VECTORS, &record::vector_key(index.id, *id)) {
             Ok(held) => {
-                let stored = held.map(|held| record::decode(id.get(), &held.value));
-                vectors.push(stored.transpose()?);
+                let stored = held.map(|held| record::decode(id.get(), &held.value)).transpose()?;
+                stored.iter().try_for_each(|stored| room.take(stored))?;
+                vectors.push(stored);
             }
             Err(error) => return txn.turned_away(error),
         }
@@ -285,6 +287,11 @@ impl Shard {
         let mut batch = WriteBatch::new();
         drop.iter().for_each(|id| delete_index(&mut batch, *id));
         create.iter().for_each(|index| put_index(&mut batch, index));
-        self.place(&mut batch, now_ms, began)
+        let ticket = self.place(&mut batch, now_ms, began)?;
+        // Still under the latches. The catalog has dropped it: what is lost of this is done anew.
+        for index in self.vectors.all().iter().filter(|index| drop.contains(&index.id)) {
+            index.leave();
+        }
+        Ok(ticket)
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct VectorIndex {
     queued_bytes: AtomicU64,
     state: RwLock<State>,
     pub(super) dropped: AtomicBool,
+    /// Its end has been placed in the log: nothing is put into it any more.
+    leaving: AtomicBool,
     /// Searches so far.
     pub(super) searches: AtomicU64,
     /// Changes so far.
@@ -281,6 +283,7 @@ impl VectorIndex {
             queued_bytes: AtomicU64::new(0),
             state: RwLock::new(state),
             dropped: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             searches: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             backlog: AtomicUsize::new(0),
@@ -348,6 +351,14 @@ impl VectorIndex {
     pub(super) fn measure(&self, state: &State) {
         self.backlog.store(state.tail.len(), Ordering::Relaxed);
         self.memory_bytes.store(state.memory_bytes(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
     }
 
     pub(super) fn is_dropped(&self) -> bool {

@@ -1,4 +1,7 @@
-//! How much indexes of vectors may take, and how large their parts get.
+//! How much indexes of vectors may take, how large their parts get, and their answers.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::op::vector::{ANSWER_BYTES_MAX, StoredVector};
 
 /// Settings of a shard's indexes of vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,5 +39,30 @@ impl VectorLimits {
     /// Vectors that are sealed where nothing was written for a while, so that they take their form.
     pub(super) fn idle_min(&self) -> usize {
         (self.segment_rows / 16).clamp(4, 1_024)
+    }
+}
+
+/// What an answer has room for.
+#[derive(Debug, Default)]
+pub(super) struct AnswerRoom {
+    bytes: usize,
+}
+
+impl AnswerRoom {
+    /// Takes a vector that is given whole.
+    ///
+    /// # Errors
+    /// `Refused` if the answer gets too large.
+    pub(super) fn take(&mut self, stored: &StoredVector) -> Result<()> {
+        self.bytes += stored.vector.as_bytes().len() + stored.payload.len();
+        if self.bytes > ANSWER_BYTES_MAX {
+            let message = format!(
+                "the vectors and payloads of this answer take more than {} MiB; ask for fewer at a \
+                 time",
+                ANSWER_BYTES_MAX >> 20
+            );
+            return Err(Error::new(ErrorKind::Refused, message));
+        }
+        Ok(())
     }
 }

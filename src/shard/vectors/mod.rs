@@ -254,3 +254,67 @@ impl std::fmt::Debug for Vectors {
         f.debug_struct("Vectors").field("indexes", &self.all().len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ErrorKind, Seq};
+    use crate::env::{Pool, SimDisk};
+    use crate::lsm::batch::WriteBatch;
+    use crate::lsm::{BlockCache, EngineOptions};
+    use crate::op::kv::Write;
+    use crate::op::vector::{Floats, IndexSpec, Metric, NamedIndex, VectorId};
+    use crate::op::{Request, Response};
+    use crate::shard::{Log, Placed, Shard, ShardOptions};
+
+    /// A log that takes everything and commits nothing by itself.
+    struct Slow;
+
+    impl Log for Slow {
+        fn place(&self, _: &[u8]) -> Result<Placed> {
+            Ok(Placed::Pending(None))
+        }
+
+        fn drive(&self, _: &Arc<Shard>) {}
+    }
+
+    fn shard() -> Arc<Shard> {
+        let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
+        let disk = SimDisk::new().shared();
+        let engine = Engine::open(disk, Pool::manual(), BlockCache::new(1 << 20), options).unwrap();
+        let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
+        let shard = Shard::new(engine, Box::new(Slow), settings);
+        shard.start().unwrap();
+        shard
+    }
+
+    /// Raft's own entries have no batches; an index that seemed to lack them was saved for ever.
+    #[test]
+    fn entries_without_batches_are_noted_too() {
+        let shard = shard();
+        shard.apply_entry(LogIndex(7), &[] as &[Vec<u8>]).unwrap();
+        assert_eq!(shard.vectors.noted.load(Ordering::Acquire), 7);
+        assert_eq!(shard.engine().applied_index(), LogIndex(7));
+    }
+
+    #[test]
+    fn nothing_is_put_behind_the_end_of_an_index() {
+        let shard = shard();
+        let spec = IndexSpec::new("v", 2, Metric::L2).with_defaults();
+        let index = NamedIndex { id: IndexId(3), spec };
+        let mut batch = WriteBatch::new();
+        evaluate::put_index(&mut batch, &index);
+        batch.place(Seq(1), 1);
+        shard.apply_entry(LogIndex(1), &[batch.bytes().to_vec()]).unwrap();
+        let put = || {
+            let (index, id) = ("v".to_string(), VectorId::new(1));
+            let (vector, payload) = (Floats::of(&[1.0, 2.0]), Bytes::new());
+            let writes = vec![Write::PutVector { index, id, vector, payload }];
+            shard.execute(Request::Write { writes, id: None }, 1).map(|answer| answer.response)
+        };
+        assert!(matches!(put(), Ok(Response::Committed { .. })));
+        // Placed, and not yet applied anywhere.
+        shard.change_vector_indexes(&[IndexId(3)], &[], 1).unwrap();
+        assert_eq!(put().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}

@@ -14,9 +14,11 @@ use crate::op::vector::{
 };
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::index::{State, VectorIndex};
+use crate::shard::vectors::limits::AnswerRoom;
 use crate::shard::vectors::record;
 use crate::shard::vectors::segment::{Segment, metric};
 use crate::vector::{Answer, Filter, Hit, SearchRequest};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 /// Distances that a walk computes for each candidate it keeps, roughly.
@@ -58,9 +60,11 @@ impl VectorIndex {
         found.hits.drain(..plan.skip.min(found.hits.len()));
         found.hits.truncate(plan.take);
         if search.with_payload || search.with_vector {
+            let mut room = AnswerRoom::default();
             for hit in &mut found.hits {
                 found.cost.fetched += 1;
                 let Some(stored) = self.stored(engine, hit.id)? else { continue };
+                room.take(&stored)?;
                 hit.payload =
                     (search.with_payload && !stored.payload.is_empty()).then_some(stored.payload);
                 hit.vector = search.with_vector.then_some(stored.vector);
@@ -166,11 +170,17 @@ impl VectorIndex {
         if matches > 0 && !state.fresh.is_empty() {
             whole.add(state.fresh.answer(&SearchRequest { filter, ..base })?);
         }
+        let mut gone = HashSet::new();
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
             let mut fetched = 0;
             let mut fetch = |wanted: &[u64], floats: &mut Vec<f32>| {
                 fetched += wanted.len() as u64;
-                wanted.iter().try_for_each(|id| self.fetch(engine, *id, floats))
+                for id in wanted {
+                    if !self.fetch(engine, *id, floats)? {
+                        gone.insert(*id);
+                    }
+                }
+                Ok(())
             };
             let is_live = |id: u64| segment.has(id) && passes(id);
             let of_segment: Vec<u64>;
@@ -187,7 +197,7 @@ impl VectorIndex {
             whole.fetched += fetched;
         }
         let mut hits = whole.hits;
-        hits.retain(|hit| Some(hit.id) != plan.without);
+        hits.retain(|hit| Some(hit.id) != plan.without && !gone.contains(&hit.id));
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
         hits.truncate(plan.take + plan.skip);
         let hit = |hit: Hit| VectorHit {
@@ -210,15 +220,15 @@ impl VectorIndex {
         })
     }
 
-    /// Appends the floats of a vector's record. One that is gone by now counts no more, and any
-    /// numbers do.
-    fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<()> {
+    /// Appends the floats of a vector's record; of one that is gone by now, any numbers, and false.
+    fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<bool> {
         let key = record::vector_key(self.id, VectorId::new(id));
-        match engine.get(CfId::VECTORS, &key, &ReadOptions::default())? {
+        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+        match &found {
             Some(found) => floats.extend(record::floats(id, &found.value)?),
             None => floats.extend(std::iter::repeat_n(1.0, self.spec.dim as usize)),
         }
-        Ok(())
+        Ok(found.is_some())
     }
 }
 

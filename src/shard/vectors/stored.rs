@@ -2,13 +2,10 @@
 
 use crate::base::{CfId, IndexId, Result};
 use crate::lsm::{Engine, IterOptions};
-use crate::op::vector::{NamedIndex, StoredVector, VectorId};
+use crate::op::vector::{NamedIndex, PAGE_BYTES_MAX, StoredVector, VectorId};
 use crate::shard::vectors::record::{self, Key};
 use bytes::Bytes;
 use std::ops::Bound;
-
-/// The most bytes of vectors and payloads in one page.
-const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// The indexes of an engine, by their numbers.
 ///

@@ -5,15 +5,9 @@
 //! read with it.
 
 use super::layout::Layout;
-use crate::vector::beam::{Key, distance_of, key, slot_of};
-use crate::vector::hnsw::Graph;
+use crate::vector::hnsw::{Choice, Graph};
 
-/// How many times nearer to a chosen neighbour a candidate is that is passed over.
-const CLEARLY: f32 = 1.2;
-/// Candidates that are looked at, from the nearest on.
-const CANDIDATES_MAX: usize = 400;
-/// Chosen neighbours that a candidate is compared with at once.
-const AT_ONCE: usize = 8;
+const CHOICE: Choice = Choice { clearly: 1.2, most: 400, at_once: 8 };
 
 /// The neighbours of a slot, as slots. `numbers` has the node of each slot.
 pub(super) fn neighbours(graph: &Graph, layout: Layout, numbers: &[u32], slot: u32) -> Vec<u32> {
@@ -27,31 +21,6 @@ pub(super) fn neighbours(graph: &Graph, layout: Layout, numbers: &[u32], slot: u
     others.sort_unstable();
     others.dedup();
     others.retain(|link| block(*link) != block(slot) && !list.contains(link));
-    let mut distances = Vec::new();
-    graph.measure.rows(graph.vector(slot), &graph.vectors, &others, &mut distances);
-    let mut keys: Vec<Key> =
-        distances.iter().zip(&others).map(|(d, slot)| key(*d, *slot)).collect();
-    keys.sort_unstable();
-    keys.truncate(CANDIDATES_MAX);
-    let mut passed_over = Vec::new();
-    for candidate in keys {
-        if list.len() == layout.links {
-            break;
-        }
-        let limit = distance_of(candidate);
-        let vector = graph.vector(slot_of(candidate));
-        // Only what is positive grows when multiplied: an inner product is taken as it is.
-        let is_nearer = |distance: f32| (distance * CLEARLY).max(distance) < limit;
-        let is_behind_a_chosen_one = list.chunks(AT_ONCE).any(|chosen| {
-            graph.measure.rows(vector, &graph.vectors, chosen, &mut distances);
-            distances.iter().any(|distance| is_nearer(*distance))
-        });
-        match is_behind_a_chosen_one {
-            true => passed_over.push(slot_of(candidate)),
-            false => list.push(slot_of(candidate)),
-        }
-    }
-    let room = layout.links - list.len();
-    list.extend(passed_over.into_iter().take(room));
+    graph.fill_list(slot, &mut list, &others, layout.links, CHOICE);
     list
 }

@@ -25,3 +25,4 @@ mod walk;
 pub use config::HnswConfig;
 pub(super) use graph::Graph;
 pub use index::HnswIndex;
+pub(super) use select::Choice;
