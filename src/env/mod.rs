@@ -10,6 +10,7 @@
 //! - [`rng`]: seeded randomness; [`rng::entropy`] for a seed.
 //! - [`process`]: what the operating system says of this process and of itself.
 //! - [`mod@prefetch`]: hints about memory.
+//! - `prompt`: being woken at once.
 //! - `write_back`: asking the kernel to begin writing a part of a file.
 //! - [`chunk`]: memory in huge pages.
 //! - [`spin`]: a lock for where nobody else is.
@@ -28,6 +29,8 @@ mod mapped;
 pub mod pool;
 pub mod prefetch;
 pub mod process;
+#[cfg(target_os = "linux")]
+mod prompt;
 pub mod real_disk;
 pub mod rng;
 pub mod sim_disk;
@@ -44,3 +47,10 @@ pub use real_disk::RealDisk;
 pub use rng::Rng;
 pub use sim_disk::SimDisk;
 pub use spin::{Spin, SpinGuard};
+
+/// Has this thread be run soon after it is woken, also where others compute: for one that waits for
+/// the disk or for messages most of the time. A hint, and none on systems that know nothing of it.
+pub fn wake_promptly() {
+    #[cfg(target_os = "linux")]
+    prompt::wake_promptly();
+}

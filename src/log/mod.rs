@@ -50,7 +50,7 @@ pub use recover::{Cut, Recovery, Replay};
 pub use sync::DurableFn;
 
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
-use crate::env::{Disk, RealClock, Spin, rng};
+use crate::env::{Disk, RealClock, Spin, rng, wake_promptly};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -287,7 +287,11 @@ impl Inner {
         let mut threads = lock(&self.threads);
         if threads.syncer.is_none() && !threads.closed {
             let inner = self.clone();
-            let body = move || inner.run_syncer();
+            let body = move || {
+                // Who waits for a sync waits for this thread too.
+                wake_promptly();
+                inner.run_syncer();
+            };
             threads.syncer = std::thread::Builder::new().name("log-sync".into()).spawn(body).ok();
         }
         threads.syncer.is_some()
