@@ -7,6 +7,7 @@ mod raft {
     pub(crate) mod cluster;
     mod crashes;
     mod entries;
+    mod hibernation;
     mod members;
     mod memory;
     pub(crate) mod net;

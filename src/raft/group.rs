@@ -2,6 +2,7 @@
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
 use crate::raft::barrier::{self, Barrier};
+use crate::raft::hibernate::Hibernation;
 use crate::raft::host::Shared;
 use crate::raft::inbound::Streams;
 use crate::raft::link::{Network, Places};
@@ -64,8 +65,10 @@ pub(crate) struct Inner {
     network: Network,
     barrier: Barrier,
     replica: Arc<Replica>,
+    pub(crate) hibernation: Arc<Hibernation>,
+    pub(crate) hibernate_after: Duration,
     entry_batches: usize,
-    lease: Duration,
+    pub(crate) lease: Duration,
     sessions: OnceLock<watch::Receiver<u64>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -118,7 +121,7 @@ impl Group {
     pub(crate) async fn start(shared: Arc<Shared>, start: Start) -> Result<Group> {
         let Start { id, own, options, store, state, dir } = start;
         let (config, entry_batches) = (options.config()?, options.entry_batches);
-        let lease = options.election_max;
+        let (lease, hibernate_after) = (options.election_max, options.hibernate_after);
         let (disk, work) = (shared.disk.clone(), shared.options.work.clone());
         let opened = {
             let store = store.clone();
@@ -147,6 +150,7 @@ impl Group {
         let receiver = Receiver::new(shared.clone(), replica.clone(), raft.clone());
         let keeper = retention::run(raft.clone(), replica.clone(), own, options);
         let tasks = vec![tokio::spawn(receiver.run(receive)), tokio::spawn(keeper)];
+        let hibernation = Hibernation::new(raft.clone());
         let inner = Inner {
             id,
             own,
@@ -158,6 +162,8 @@ impl Group {
             network,
             barrier: Barrier::default(),
             replica,
+            hibernation,
+            hibernate_after,
             entry_batches,
             lease,
             sessions: OnceLock::new(),
@@ -171,7 +177,9 @@ impl Group {
         _ = self.inner.sessions.set(proposer.sessions());
         let without_room = self.inner.replica.store.without_room();
         let (batches, lease) = (self.inner.entry_batches, self.inner.lease);
-        let run = proposer.run(self.inner.raft.clone(), shard, without_room, batches, lease);
+        let hibernation = self.inner.hibernation.clone();
+        let raft = self.inner.raft.clone();
+        let run = proposer.run(raft, hibernation, shard, without_room, batches, lease);
         let task = tokio::spawn(run);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     }
@@ -230,6 +238,7 @@ impl Group {
     /// `Unavailable` or `Deadline` if nothing was proposed: this replica does not lead, or could
     /// not take it in time. `Unknown` if it may or may not be applied.
     pub async fn propose(&self, command: Bytes, patience: Duration) -> Result<Bytes> {
+        self.inner.hibernation.wake();
         let deadline = Instant::now() + patience;
         let (responder, outcome) = ProgressResponder::complete_only();
         let write = self.inner.raft.write(Proposal::of(&[command])).responder(responder);
@@ -436,6 +445,7 @@ impl Group {
     /// `Unavailable` if this replica does not lead; `Unknown`; `Busy` while another change is
     /// under way.
     pub async fn add_learner(&self, replica: u64, node: NodeId) -> Result<()> {
+        self.inner.hibernation.wake();
         self.set_places([(replica, node)]);
         let added = self.inner.raft.add_learner(replica, EmptyNode {}, false).await;
         added.map(|_| ()).map_err(change_error)
@@ -455,6 +465,7 @@ impl Group {
         keep: bool,
         members_at: Option<LogId>,
     ) -> Result<()> {
+        self.inner.hibernation.wake();
         let expected = |at| Precondition::LastMembershipLogId { last_membership_log_id: Some(at) };
         let expected = members_at.map(expected);
         let changed = self.inner.raft.change_membership_if(voters, keep, expected).await;
@@ -466,6 +477,7 @@ impl Group {
     /// # Errors
     /// As [`Group::change_voters`].
     pub async fn remove_learners(&self, learners: BTreeSet<u64>) -> Result<()> {
+        self.inner.hibernation.wake();
         let change = openraft::ChangeMembers::RemoveNodes(learners);
         let changed = self.inner.raft.change_membership(change, false).await;
         changed.map(|_| ()).map_err(change_error)
@@ -480,6 +492,7 @@ impl Group {
         if !raft.is_leader() {
             return Err(not_leading(self.status().leader));
         }
+        self.inner.hibernation.wake();
         raft.trigger().transfer_leader(to).await.map_err(stopped)?;
         let wait = raft.wait(Some(patience));
         let led = wait.metrics(|m| m.current_leader == Some(to), "another leads").await;
@@ -491,16 +504,13 @@ impl Group {
     /// # Errors
     /// `Unavailable` if the replica has stopped.
     pub async fn campaign(&self) -> Result<()> {
+        self.inner.hibernation.wake();
         self.inner.raft.trigger().elect(true).await.map_err(stopped)
     }
 
-    /// Lets an idle group rest (no heartbeats, no elections), or wakes it: the caller watches the
-    /// nodes instead.
-    pub fn set_resting(&self, resting: bool) {
-        let config = self.inner.raft.runtime_config();
-        config.heartbeat(!resting);
-        config.elect(!resting);
-        config.tick(!resting);
+    /// Whether the group hibernates here: its timers stand still, and its node's serves it.
+    pub fn hibernates(&self) -> bool {
+        self.inner.hibernation.is_on()
     }
 
     /// Brings what is applied into the state machine's folder, and cuts the log as far as that

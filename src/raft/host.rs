@@ -368,6 +368,12 @@ impl Host {
         }
     }
 
+    /// Serves the groups that hibernate, and lets those that have nothing to do begin to. Called
+    /// four times in [`GroupOptions::election_max`], the bound of a leader's lease.
+    pub fn hibernate(&self) {
+        self.groups().iter().for_each(|group| group.inner().hibernate());
+    }
+
     /// Takes a message that has arrived from a node. Called within a runtime, in the order in which
     /// the messages of one class were sent. Does not wait.
     pub fn receive(&self, from: NodeId, class: Class, message: Bytes) {

@@ -47,6 +47,19 @@ pub(crate) fn take(group: &Arc<Inner>, node: NodeId, class: Class, envelope: Env
     if let Err(error) = check(group, node, from, to, is_vote) {
         return answer(id, Body::failed(&error));
     }
+    match &body {
+        Some(Body::Append(append)) => {
+            group.hibernation.hear();
+            // A list begins with how many there are.
+            if append.entries.first().is_some_and(|count| *count > 0) {
+                group.hibernation.wake();
+            }
+        }
+        Some(Body::Vote(_) | Body::PreVote(_) | Body::Transfer(_) | Body::Begin(_)) => {
+            group.hibernation.wake();
+        }
+        _ => {}
+    }
     match body {
         Some(Body::Append(append)) if append.stream > 0 => {
             if let Err(error) = stream(group, from, id, append, answer.clone()) {

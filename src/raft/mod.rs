@@ -20,7 +20,7 @@
 //! - [`transport`]: the seam to the network. `message`: what replicas say to each other. `link`:
 //!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots.
 //! - [`host`]: the groups of a node. [`group`]: one of them, as the floors above hold it.
-//!   `barrier`: reads of it that wait together.
+//!   `barrier`: reads of it that wait together. `hibernate`: what it costs while nothing is written.
 //! - [`work`]: where what waits for the disk is done.
 //!
 //! Openraft counts entries from 0, the node's log from 1: entry `i` of a group is the log's entry
@@ -41,6 +41,7 @@ mod barrier;
 pub mod chance;
 mod generation;
 pub mod group;
+mod hibernate;
 pub mod host;
 mod inbound;
 mod link;

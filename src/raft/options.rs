@@ -16,6 +16,9 @@ pub struct GroupOptions {
     pub election_min: Duration,
     /// Default 300 ms; more than `election_min`. How long a leader's lease lasts.
     pub election_max: Duration,
+    /// A group whose log has not grown for so long hibernates: see [`crate::raft`]. Never if zero,
+    /// the default.
+    pub hibernate_after: Duration,
     /// Batches of a shard that share an entry at most. Default 1024, which is also the most.
     pub entry_batches: usize,
     /// Bytes of entries above which the log is cut, as far as no follower needs them and the state
@@ -33,6 +36,7 @@ impl Default for GroupOptions {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
+            hibernate_after: Duration::ZERO,
             entry_batches: Proposal::PARTS_MAX,
             log_bytes: 64 << 20,
             log_bytes_max: 256 << 20,

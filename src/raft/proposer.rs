@@ -14,6 +14,7 @@
 //! been evaluated on the one refused. How long they gather, [`Pace`] says.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::raft::hibernate::Hibernation;
 use crate::raft::machine::Machine;
 use crate::raft::pace::{LINGER, Pace};
 use crate::raft::shard_machine::ShardHandle;
@@ -190,6 +191,7 @@ impl Proposer {
     pub(crate) async fn run(
         self,
         raft: Raft<TypeConfig, Machine>,
+        hibernation: Arc<Hibernation>,
         shard: ShardHandle,
         mut without_room: watch::Receiver<bool>,
         at_once: usize,
@@ -215,6 +217,7 @@ impl Proposer {
                 self.close(&shard);
             }
             if open.is_none() && leads.is_some() {
+                hibernation.wake();
                 // Whatever was accepted before is applied when this is.
                 if let Ok(applied) = raft.write_blank().await {
                     sessions += 1;
@@ -252,6 +255,7 @@ impl Proposer {
                     carried = batches.len();
                     pace.goes(late, carried);
                     let Some(open) = open.as_ref().filter(|_| carried > 0) else { continue };
+                    hibernation.wake();
                     let (responder, outcome) = ProgressResponder::complete_only();
                     let proposal = raft
                         .write(Proposal::of(&batches))

@@ -76,7 +76,10 @@ impl Default for Ways {
     fn default() -> Ways {
         let options = MetaOptions::new("", 1, Vec::new());
         let (suspect_after, dead_after) = (options.suspect_after, options.dead_after);
-        let (group, change) = (GroupOptions::default(), Arc::new(|_: &mut MemberOptions| {}));
+        // Groups hibernate wherever a test leaves them alone.
+        let hibernate_after = Duration::from_secs(1);
+        let group = GroupOptions { hibernate_after, ..GroupOptions::default() };
+        let change = Arc::new(|_: &mut MemberOptions| {});
         Ways { suspect_after, dead_after, group, change }
     }
 }

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// Every record of a replica: family and key to value and sequence number.
 pub(crate) type State = BTreeMap<(CfId, Bytes), (Bytes, Seq)>;
@@ -48,6 +49,8 @@ struct Node {
     host: Host,
     group: Group,
     shard: ShardHandle,
+    /// The node's timer of groups that hibernate.
+    _timer: JoinSet<()>,
 }
 
 /// Opens the shard of a node.
@@ -193,8 +196,16 @@ impl Cluster {
         self.net.attach(NodeId(id), host.clone());
         let open = opener(disk.clone(), id);
         let options = self.options.clone();
+        let every = options.election_max / 4;
         let (group, shard) = host.start_shard(GROUP, replica(id), options, create, open).await?;
-        Ok(Node { disk, log, host, group, shard })
+        let (mut timer, timed) = (JoinSet::new(), host.clone());
+        timer.spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                timed.hibernate();
+            }
+        });
+        Ok(Node { disk, log, host, group, shard, _timer: timer })
     }
 
     /// Starts the replica of another shard's group on a node: the one that is there, or an empty one.

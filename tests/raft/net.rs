@@ -23,6 +23,8 @@ struct State {
     /// Ways on which nothing arrives.
     cut: BTreeSet<(NodeId, NodeId)>,
     lanes: BTreeMap<(NodeId, NodeId, Class), Lane>,
+    /// Messages that were sent.
+    messages: u64,
     /// Bytes of messages of the snapshot class that have arrived.
     snapshot_bytes: u64,
     /// Messages of the snapshot class that arrive before the next is lost, and all behind it.
@@ -47,6 +49,7 @@ impl Net {
             hosts: BTreeMap::new(),
             cut: BTreeSet::new(),
             lanes: BTreeMap::new(),
+            messages: 0,
             snapshot_bytes: 0,
             snapshot_messages_left: None,
         })))
@@ -79,6 +82,11 @@ impl Net {
 
     pub(crate) fn heal(&self) {
         self.state().cut.clear();
+    }
+
+    /// How many messages were sent so far.
+    pub(crate) fn messages(&self) -> u64 {
+        self.state().messages
     }
 
     pub(crate) fn snapshot_bytes(&self) -> u64 {
@@ -130,6 +138,7 @@ impl Net {
 impl Peers for Port {
     fn send(&self, to: NodeId, class: Class, message: Bytes) -> Result<()> {
         let mut state = self.net.state();
+        state.messages += 1;
         let now = Instant::now();
         let delay = Duration::from_micros(200 + state.rng.below(2_000));
         let way = (self.own, to, class);

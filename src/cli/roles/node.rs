@@ -11,6 +11,7 @@ use crate::cli::settings::kind::Raw;
 use crate::cli::settings::{Flags, NodeSettings, flags, table};
 use crate::gateway::{Gateway, GatewayOptions, NodeId, RemoteShards};
 use crate::node::cluster::{Member, MemberOptions};
+use crate::raft::GroupOptions;
 use crate::rpc::link;
 use crate::serve::grpc::{GrpcOptions, GrpcServer};
 use crate::serve::resp::{RedisServer, RespOptions};
@@ -108,7 +109,10 @@ impl Node {
             heartbeat: node.heartbeat,
             snapshot_bytes_per_second: settings.raft.snapshot_rate,
             sync: settings.raft.sync,
-            group: group_options(&settings.raft),
+            group: GroupOptions {
+                hibernate_after: settings.raft.hibernate_after,
+                ..group_options(&settings.raft)
+            },
             ..MemberOptions::new(&node.dir, hosts(&node.meta), &raft_addr)
         };
         let member = tokio::select! {

@@ -134,6 +134,7 @@ impl Member {
             tokio::spawn(follow(Arc::downgrade(&member.inner))),
             tokio::spawn(beat(Arc::downgrade(&member.inner))),
             tokio::spawn(tend(Arc::downgrade(&member.inner))),
+            tokio::spawn(hibernate(Arc::downgrade(&member.inner))),
             tokio::spawn(report::run(Arc::downgrade(&member.inner))),
         ];
         *member.inner.tasks() = tasks;
@@ -343,6 +344,18 @@ async fn beat(node: Weak<Inner>) {
     }
 }
 
+/// Serves groups in which nothing is written.
+async fn hibernate(node: Weak<Inner>) {
+    let Some(every) = node.upgrade().map(|inner| inner.options.group.election_max / 4) else {
+        return;
+    };
+    loop {
+        sleep(every).await;
+        let Some(inner) = node.upgrade() else { return };
+        inner.host.hibernate();
+    }
+}
+
 /// Looks after engines and expired keys.
 async fn tend(node: Weak<Inner>) {
     for turn in 0u64.. {
@@ -353,20 +366,21 @@ async fn tend(node: Weak<Inner>) {
             _ = inner.host.tend().await;
             inner.copies.drop_idle();
         }
-        for replica in inner.replicas.all() {
-            let Ok(shard) = replica.handle.get() else { continue };
-            let (clock, leads) = (inner.options.clock.clone(), replica.session() != 0);
-            let job = move || {
+        let here = inner.replicas.all();
+        let here = here.iter().filter_map(|r| Some((r.handle.get().ok()?, r.session() != 0)));
+        let (here, clock): (Vec<_>, _) = (here.collect(), inner.options.clock.clone());
+        let job = move || {
+            for (shard, leads) in here {
                 shard.engine().tend_at(clock.monotonic_ns() / 1000);
                 shard.tend_vectors();
                 // What a sweep cannot do now it does the next time.
                 if leads {
                     _ = shard.sweep_expired(clock.unix_ms());
                 }
-                Ok(())
-            };
-            _ = crate::node::pipeline::on(&inner.slow, job).await;
-        }
+            }
+            Ok(())
+        };
+        _ = crate::node::pipeline::on(&inner.slow, job).await;
     }
 }
 
