@@ -2,6 +2,7 @@
 
 use crate::catalog::records::NodeState;
 use crate::catalog::{Action, Command, NodeId, encode_command};
+use crate::meta::readmit::settle;
 use crate::meta::server::Inner;
 use std::sync::Weak;
 use std::time::Duration;
@@ -18,10 +19,12 @@ pub(super) async fn run(meta: Weak<Inner>) {
         let every = meta.upgrade().map(|meta| meta.options.suspect_after / 4);
         sleep(every.unwrap_or_default().min(EVERY_MAX)).await;
         let Some(meta) = meta.upgrade() else { return };
+        meta.place_members();
         if !meta.leads() {
             leads_since = None;
             continue;
         }
+        settle(&meta).await;
         // Heartbeats of the time before went elsewhere, or nowhere: everyone gets a new chance.
         let since = *leads_since.get_or_insert_with(Instant::now);
         for (node, expected, to) in silent(&meta, since) {

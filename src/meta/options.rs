@@ -16,7 +16,8 @@ use std::time::Duration;
 pub struct MetaOptions {
     /// Its folder.
     pub dir: PathBuf,
-    /// Its number among the metadata nodes, from 1. Never reuse that of one whose folder was lost.
+    /// Its number among the metadata nodes, from 1. One whose folder was lost is taken in again under
+    /// its number by a majority of the others.
     pub id: u64,
     /// All metadata nodes, this one among them: number, and `host:port`. One, three or five. The
     /// same at each of them.
@@ -78,8 +79,10 @@ impl MetaOptions {
         let mut ids: Vec<u64> = self.peers.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
-        if ids.len() != self.peers.len() || ids.contains(&0) {
-            return Err(Error::invalid("the numbers of metadata nodes are from 1, each once"));
+        let is_number = |id: &u64| (1..=u64::from(u32::MAX)).contains(id);
+        if ids.len() != self.peers.len() || !ids.iter().all(is_number) {
+            let message = "the numbers of metadata nodes are from 1 to 4294967295, each once";
+            return Err(Error::invalid(message));
         }
         if !ids.contains(&self.id) {
             let message = format!("metadata node {} is not among its own peers", self.id);

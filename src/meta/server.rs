@@ -8,9 +8,10 @@ use crate::env::disk::FileLock;
 use crate::log::{Log, LogOptions, SyncLevel};
 use crate::meta::figures::Reports;
 use crate::meta::jobs::runner;
+use crate::meta::known::{Known, number_of};
 use crate::meta::memory::CatalogMemory;
 use crate::meta::options::MetaOptions;
-use crate::meta::{folder, keeper};
+use crate::meta::{folder, keeper, readmit};
 use crate::raft::{
     Class, Group, Host, HostOptions, MemoryMachine, NodeId, Peers, Recoveries, Work,
 };
@@ -29,6 +30,8 @@ use tokio::time::{Instant, timeout_at};
 const GROUP: GroupId = GroupId(0);
 /// Threads for what may wait for the disk.
 const WORKERS: usize = 2;
+/// How often it is looked whether the group has ended.
+const LOOK: Duration = Duration::from_millis(200);
 /// The class of links for calls; those of the group's messages are below.
 const CALLS: u8 = 3;
 
@@ -40,6 +43,11 @@ pub struct Meta {
 
 pub(super) struct Inner {
     pub(super) options: MetaOptions,
+    /// Who it is to the others.
+    pub(super) hello: Hello,
+    /// Its replica of the group.
+    pub(super) replica: u64,
+    pub(super) known: Known,
     pub(super) host: Host,
     pub(super) group: Group,
     pub(super) machine: MemoryMachine<CatalogMemory>,
@@ -86,7 +94,9 @@ impl Meta {
             |position, record: crate::log::RecordRef<'_>| recovered.take(position, &record);
         let log =
             Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
-        let hello = Hello { role: Role::Meta, cluster: [0; 16], node: options.id, incarnation: 0 };
+        let known = Known::open(disk.clone(), &options.dir, &options.seeds)?;
+        let incarnation = known.own();
+        let mut hello = Hello { role: Role::Meta, cluster: [0; 16], node: options.id, incarnation };
         let links = Links::new(hello, options.link.clone());
         for (id, address) in options.peers.iter().filter(|(id, _)| *id != options.id) {
             links.set(*id, address);
@@ -99,19 +109,33 @@ impl Meta {
         let revisions = watch::Sender::new(0);
         let machine = MemoryMachine::new(disk, CatalogMemory::new(revisions.clone()));
         let state = Box::new(machine.clone());
-        let is_new = host.replicas().is_empty();
-        let group = match is_new {
-            true => host.create(GROUP, options.id, options.group.clone(), state).await?,
-            false => host.start(GROUP, options.id, options.group.clone(), state).await?,
+        let here = host.replicas().into_iter().find(|(id, _)| *id == GROUP).map(|(_, at)| at);
+        let mut replica = here.unwrap_or(options.id);
+        hello.node = replica;
+        let is_new = here.is_none() || host.is_blank(GROUP);
+        if is_new && number_of(replica) == replica && readmit::is_refused(&options, hello).await {
+            replica = readmit::ask(&options, known.own()).await?;
+            hello.node = replica;
+        }
+        if here.is_some_and(|here| here != replica) {
+            host.remove(GROUP).await?;
+        }
+        links.set_hello(hello);
+        let group = match here == Some(replica) {
+            false => host.create(GROUP, replica, options.group.clone(), state).await?,
+            true => host.start(GROUP, replica, options.group.clone(), state).await?,
         };
         group.set_places(options.peers.iter().map(|(id, _)| (*id, NodeId(*id))));
-        // The first alone begins the group: a vote of its own is missing to whoever lost a folder.
-        if options.peers.iter().all(|(id, _)| options.id <= *id) {
+        // The first alone begins the group, and only as who it was at first.
+        if replica == options.id && options.peers.iter().all(|(id, _)| options.id <= *id) {
             group.initialize(options.peers.iter().map(|(id, _)| *id).collect()).await?;
         }
         let nodes = Links::new(hello, options.link.clone());
         let inner = Inner {
             options,
+            hello,
+            replica,
+            known,
             host,
             group,
             machine,
@@ -138,6 +162,27 @@ impl Meta {
             _ = task.await;
         }
         self.inner.host.stop_all().await;
+    }
+
+    /// Waits until it can go on no more, and says why.
+    pub async fn failed(&self) -> Error {
+        loop {
+            if let Some(why) = self.inner.group.status().stopped {
+                let message = format!("the metadata's group has ended here: {why}; start it again");
+                return Error::new(ErrorKind::Internal, message);
+            }
+            let inner = &self.inner;
+            if inner.host.is_blank(GROUP) && readmit::is_refused(&inner.options, inner.hello).await
+            {
+                let message = format!(
+                    "metadata node {} comes without the folder it had; started again, it asks to be \
+                     taken in",
+                    inner.options.id
+                );
+                return Error::new(ErrorKind::Refused, message);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The catalog as this replica has it.
@@ -177,7 +222,7 @@ impl Inner {
     }
 
     pub(super) fn leads(&self) -> bool {
-        self.group.status().leader == Some(self.options.id)
+        self.group.status().leader == Some(self.replica)
     }
 
     /// Proposes a command at this node's time, or passes it on to who leads.
@@ -194,9 +239,9 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::Unavailable => error,
             done => return done,
         };
-        let leader = self.group.status().leader.filter(|leader| *leader != self.options.id);
+        let leader = self.group.status().leader.filter(|leader| *leader != self.replica);
         let Some(leader) = leader.filter(|_| !passed_on) else { return Err(refused) };
-        let link = self.links.get(leader, CALLS)?;
+        let link = self.links.get(number_of(leader), CALLS)?;
         let until = Instant::now() + patience;
         match link.call(method::PROPOSE_PASSED_ON, given, until).await {
             Ok(answer) => Ok(answer),
@@ -240,6 +285,39 @@ impl Inner {
         }
     }
 
+    /// Whether another metadata node is who it was. One of an older program does not say.
+    pub(super) fn meet(&self, from: &Hello) -> Result<()> {
+        let number = number_of(from.node);
+        let is_peer = self.options.peers.iter().any(|(id, _)| *id == number);
+        if from.role != Role::Meta || from.incarnation == 0 || !is_peer {
+            return Ok(());
+        }
+        self.known.meet(from.node, from.incarnation)?;
+        self.group.set_places([(from.node, NodeId(number))]);
+        Ok(())
+    }
+
+    /// Says on which metadata nodes the group's replicas are.
+    pub(super) fn place_members(&self) {
+        let status = self.group.status();
+        self.group.set_places(readmit::members(&status).map(|id| (id, NodeId(number_of(id)))));
+    }
+
+    /// Takes a metadata node in again that has lost its folder, or passes it on to who leads.
+    pub(super) async fn readmit(
+        &self,
+        from: &Hello,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes> {
+        if !self.leads() {
+            return self.ask_leader(from, method::READMIT, body, patience).await;
+        }
+        let (number, incarnation) = readmit::decode(&body)?;
+        let taken = readmit::take_in(self, number, incarnation).await?;
+        Ok(taken.to_le_bytes().to_vec().into())
+    }
+
     /// Takes what a node says of its shards, or passes it on to who leads.
     pub(super) async fn take_reports(
         &self,
@@ -271,22 +349,22 @@ impl Inner {
         patience: Duration,
     ) -> Result<Bytes> {
         let leader = self.group.status().leader.filter(|_| from.role != Role::Meta);
-        let Some(leader) = leader.filter(|leader| *leader != self.options.id) else {
+        let Some(leader) = leader.filter(|leader| *leader != self.replica) else {
             let message = "no metadata node leads now; try again soon";
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
-        let link = self.links.get(leader, CALLS)?;
+        let link = self.links.get(number_of(leader), CALLS)?;
         let answer = link.call(method, body, Instant::now() + patience).await;
         answer.map_err(CallError::into_error)
     }
 
     pub(super) fn receive(&self, from: &Hello, class: u8, body: Bytes) {
-        let known = self.options.peers.iter().any(|(id, _)| *id == from.node);
+        let number = number_of(from.node);
         if from.role == Role::Meta
-            && known
+            && self.options.peers.iter().any(|(id, _)| *id == number)
             && let Some(class) = Class::ALL.into_iter().find(|c| *c as u8 == class)
         {
-            self.host.receive(NodeId(from.node), class, body);
+            self.host.receive(NodeId(number), class, body);
         }
     }
 }

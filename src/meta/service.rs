@@ -4,7 +4,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::meta::Meta;
 use crate::rpc::cluster::meta::{decode_follow, encode_followed};
 use crate::rpc::cluster::method;
-use crate::rpc::link::{Hello, LinkService, Role};
+use crate::rpc::link::{Hello, LinkService};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -16,10 +16,9 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 impl LinkService for Meta {
     fn greet(&self, from: &Hello) -> Result<Hello> {
         let cluster = self.inner.machine.read(|m| m.catalog.view().cluster().map(|c| c.id));
-        let node = self.inner.options.id;
-        let cluster = cluster.unwrap_or_default();
-        let own = Hello { role: Role::Meta, cluster, node, incarnation: 0 };
+        let own = Hello { cluster: cluster.unwrap_or_default(), ..self.inner.hello };
         if own.may_meet(from) {
+            self.inner.meet(from)?;
             return Ok(own);
         }
         let message = "this metadata node belongs to another cluster; check the address you gave";
@@ -38,6 +37,8 @@ impl LinkService for Meta {
             method::PROPOSE => self.inner.propose(body, false, patience).await,
             method::PROPOSE_PASSED_ON => self.inner.propose(body, true, patience).await,
             method::REPORT => self.inner.take_reports(&from, body, patience).await,
+            method::MEET => Ok(Bytes::new()),
+            method::READMIT => self.inner.readmit(&from, body, patience).await,
             method::REPORTS => self.inner.reports(&from, patience).await,
             method::FOLLOW => {
                 let (revision, wait) = decode_follow(&body)?;

@@ -161,6 +161,11 @@ impl Host {
         stores.iter().filter_map(|(group, store)| Some((*group, store.replica()?))).collect()
     }
 
+    /// Whether the replica of a group that is here has neither voted nor been told anything.
+    pub fn is_blank(&self, group: GroupId) -> bool {
+        lock(&self.shared.stores).get(&group).is_none_or(LogStore::is_new)
+    }
+
     /// A group that runs.
     pub fn group(&self, group: GroupId) -> Option<Group> {
         lock(&self.shared.groups).get(&group).cloned()

@@ -2,8 +2,9 @@
 
 use crate::world::{Ways, World, soon};
 use crate::writer::{Writers, get, put};
+use arqondb::ErrorKind;
 use arqondb::catalog::records::Shard;
-use arqondb::catalog::{NodeId, View};
+use arqondb::catalog::{Action, NodeId, View};
 use arqondb::gateway::{Node, RemoteShards};
 use arqondb::op::KvOps;
 use arqondb::raft::GroupOptions;
@@ -130,4 +131,52 @@ async fn a_lead_that_is_handed_over_is_hardly_noticed() {
     assert!(get(&*door, "key").await.is_some());
     // The bar is 50 ms on a machine that does nothing else; an election would take half a second.
     assert!(gaps[gaps.len() / 2] < Duration::from_millis(250), "{gaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_metadata_node_that_lost_its_folder_is_taken_in_again_and_nothing_is_lost() {
+    let mut world = World::cluster(3, 1, 1, 1).await;
+    let client = world.client();
+    let mut revision = client.view().revision();
+    // Whoever leads among them, and one of them twice.
+    for round in 0..4 {
+        let leads = world.wait_for_leading_meta().await;
+        let lost = if round % 2 == 0 { leads % 3 + 1 } else { leads };
+        world.stop_meta(lost).await;
+        std::fs::remove_dir_all(world.meta_folder(lost)).unwrap();
+        let name = format!("while-{round}");
+        client.propose(Action::CreateFamily { name }, soon()).await.unwrap();
+        world.start_meta(lost).await;
+        for n in 0..20 {
+            let name = format!("f-{round}-{n}");
+            client.propose(Action::CreateFamily { name }, soon()).await.unwrap();
+        }
+        client
+            .wait_for(soon(), |view| view.families().count() == 1 + 21 * (round + 1))
+            .await
+            .unwrap();
+        assert!(client.view().revision() > revision);
+        revision = client.view().revision();
+        for meta in world.metas() {
+            world.meta_reaches(meta, revision).await;
+        }
+        // It has a vote again: with another down, nothing could be changed without it.
+        world.wait_for_meta_voters(lost).await;
+        let other = lost % 3 + 1;
+        world.stop_meta(other).await;
+        let name = format!("without-{other}");
+        let (create, drop) = (name.clone(), name);
+        client.propose(Action::CreateFamily { name: create }, soon()).await.unwrap();
+        client.propose(Action::DropFamily { name: drop }, soon()).await.unwrap();
+        world.start_meta(other).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_metadata_node_of_a_number_that_runs_is_refused() {
+    let world = World::start(3, Ways::default()).await;
+    world.wait_for_leading_meta().await;
+    let refused = world.open_double_meta(2).await.err().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
+    assert!(refused.message().contains("runs, in the folder that it had"), "{refused}");
 }

@@ -5,7 +5,7 @@ use arqondb::catalog::{Action, View};
 use arqondb::gateway::{Gateway, GatewayOptions, RemoteShards};
 use arqondb::meta::{Meta, MetaOptions};
 use arqondb::node::cluster::{Member, MemberOptions};
-use arqondb::raft::GroupOptions;
+use arqondb::raft::{GroupOptions, GroupStatus};
 use arqondb::rpc::cluster::MetaClient;
 use arqondb::rpc::link::{Hello, Role, listen};
 use std::collections::BTreeMap;
@@ -156,6 +156,47 @@ impl World {
         let (meta, link) = self.metas.remove(&id).unwrap();
         meta.stop().await;
         link.end().await;
+    }
+
+    pub(crate) async fn wait_for_leading_meta(&self) -> u64 {
+        let until = soon();
+        loop {
+            if let Some(leads) = self.leading_meta() {
+                return leads;
+            }
+            assert!(Instant::now() < until, "no metadata node leads");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until three replicas vote, the newest of a metadata node among them.
+    pub(crate) async fn wait_for_meta_voters(&self, id: u64) {
+        let meta = &self.metas[&id].0;
+        let own = meta.group().replica();
+        let is_settled = |s: &GroupStatus| {
+            matches!(&s.voters[..], [voters] if voters.len() == 3 && voters.contains(&own))
+                && s.learners.is_empty()
+        };
+        meta.group().wait_until(is_settled, PATIENCE).await.unwrap();
+    }
+
+    /// Opens another metadata node under a number, in a folder of its own.
+    pub(crate) async fn open_double_meta(&self, id: u64) -> Result<Meta> {
+        let folder = self.dir.path().join("double");
+        Meta::open(MetaOptions::new(folder, id, self.meta_peers.clone())).await
+    }
+
+    pub(crate) fn meta_folder(&self, id: u64) -> std::path::PathBuf {
+        self.dir.path().join(format!("meta-{id}"))
+    }
+
+    /// Waits until a metadata node has come to a revision.
+    pub(crate) async fn meta_reaches(&self, id: u64, revision: u64) {
+        let until = soon();
+        while self.metas[&id].0.view().revision() < revision {
+            assert!(Instant::now() < until, "{:?}", self.metas[&id].0.group().status());
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The metadata node that leads, if one does now.

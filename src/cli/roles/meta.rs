@@ -67,7 +67,10 @@ impl Meta {
             env!("CARGO_PKG_VERSION"),
         ));
         admitted.notice.iter().for_each(|notice| context.say(format_args!("warning: {notice}")));
-        until_asked(&mut signals, &mut tasks).await?;
+        tokio::select! {
+            asked = until_asked(&mut signals, &mut tasks) => asked?,
+            error = meta.failed() => return Err(error.into()),
+        }
         context.say("stopping");
         unless_pressed(&mut signals, async {
             meta.stop().await;

@@ -10,6 +10,11 @@ pub const FOLLOW: u16 = 3;
 pub const REPORT: u16 = 4;
 /// To a metadata node: all that was reported. See [`super::report`].
 pub const REPORTS: u16 = 5;
+/// Between metadata nodes: whether they speak with each other. The greeting says it.
+pub const MEET: u16 = 6;
+/// To a metadata node: one that lost its folder, by its number and its new folder's incarnation (u64 LE
+/// each), asks to be taken in. Answer: the replica it will be (u64 LE).
+pub const READMIT: u16 = 7;
 /// To a data node: requests for a shard. See [`super::shard_call`].
 pub const SHARD: u16 = 16;
 /// To a data node: hands the lead of a shard (u64 LE) to a replica (u64 LE).
