@@ -73,6 +73,24 @@ call("VectorDelete", pb.VectorDeleteRequest(index_name="embeddings", vector_id=r
 again = call("VectorSearch", pb.VectorSearchRequest(
     index_name="embeddings", query=vectors[150], k=10)).results
 assert results[0].id not in [result.id for result in again]
+colours = ["red", "green", "blue"]
+ops = [pb.WriteOp(vector_put=pb.VectorPutOp(
+    index_name="embeddings", vector_id=i, vector=vectors[i],
+    payload='{"colour": "%s"}' % colours[i % 3])) for i in range(30)]
+ops.append(pb.WriteOp(put=pb.PutOp(key=b"beside", value=b"vectors")))
+call("BatchWrite", pb.BatchWriteRequest(ops=ops))
+searches = [pb.VectorSearchRequest(index_name="embeddings", query=vectors[n], k=20,
+                                   with_payload=True, filter='{"colour": "green"}')
+            for n in range(5)]
+searches.append(pb.VectorSearchRequest(index_name="embeddings", query=[1.0], k=1))
+outcomes = call("VectorBatchSearch", pb.VectorBatchSearchRequest(searches=searches)).outcomes
+for outcome in outcomes[:5]:
+    green = outcome.answer.results
+    assert sorted(r.id for r in green) == list(range(1, 30, 3)), outcome
+    assert all(r.payload == '{"colour": "green"}' for r in green), green
+assert outcomes[5].error_kind == "invalid_argument", outcomes[5]
+near = call("VectorSearch", pb.VectorSearchRequest(index_name="embeddings", near_id=4, k=3))
+assert len(near.results) == 3 and 4 not in [r.id for r in near.results], near
 try:
     call("VectorPut", pb.VectorPutRequest(index_name="embeddings", vector_id=1, vector=[1.0]))
     raise AssertionError("a vector of another dimension is taken")
