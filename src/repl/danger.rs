@@ -9,6 +9,7 @@ pub fn danger(tokens: &[Token]) -> Option<&'static str> {
     match name.as_slice() {
         b"FLUSHALL" | b"FLUSHDB" => Some("removes every key"),
         b"DROPCF" => Some("drops the column family and all it holds"),
+        b"VDROP" => Some("drops the index and all its vectors"),
         b"SHUTDOWN" => Some("stops the server"),
         b"SWAPDB" => Some("exchanges two databases under their clients"),
         _ => None,

@@ -6,7 +6,7 @@
 //!
 //! In reading order:
 //! - [`tokens`]: a line as words, quoted as redis-cli quotes.
-//! - [`words`]: the console's own words as requests.
+//! - [`words`]: the console's own words as requests; [`vectors`]: those for vectors.
 //! - [`client`]: a small Redis client.
 //! - [`backend`]: where requests go; [`server`] is a server by its doors,
 //!   [`embedded`] a data folder.
@@ -31,4 +31,5 @@ pub mod print;
 pub mod server;
 pub mod session;
 pub mod tokens;
+pub mod vectors;
 pub mod words;

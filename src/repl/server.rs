@@ -103,6 +103,7 @@ impl Backend for Server {
             Request::ListCfs => Err(needs_grpc("LISTCF")),
             Request::CreateCf { .. } => Err(needs_grpc("CREATECF")),
             Request::DropCf { .. } => Err(needs_grpc("DROPCF")),
+            Request::Vector(_) => Err(needs_grpc("vectors")),
             Request::Scan(_) => Err(needs_grpc("SCAN of keys in order")),
             _ => Err(needs_grpc("this word")),
         }

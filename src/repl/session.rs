@@ -2,6 +2,7 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::op::kv::CfInfo;
+use crate::op::vector::VectorCall;
 use crate::op::{Request, Response};
 use crate::repl::backend::Backend;
 use crate::repl::client::Answer;
@@ -9,6 +10,7 @@ use crate::repl::danger::danger;
 use crate::repl::hint;
 use crate::repl::print::{self, Style};
 use crate::repl::tokens::{Token, tokens};
+use crate::repl::vectors;
 use crate::repl::words::{Ask, WORDS, ask};
 use std::io::Write;
 
@@ -205,6 +207,16 @@ impl Session {
             Response::ColumnFamilies(all) => Answer::Map(
                 all.iter().map(|f| (bulk(&f.name), Answer::Int(i64::from(f.id.0)))).collect(),
             ),
+            Response::Vector(answer) => {
+                let searched = match request {
+                    Request::Vector(call) => match &**call {
+                        VectorCall::Search(search) => search.with_payload,
+                        _ => false,
+                    },
+                    _ => false,
+                };
+                vectors::reply(*answer, searched)
+            }
             Response::Deleted(n) => Answer::Int(i64::try_from(n).unwrap_or(i64::MAX)),
             _ => Answer::Simple("OK".to_string()),
         })

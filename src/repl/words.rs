@@ -1,9 +1,10 @@
-//! The console's own words: keys and values of any column family, and the families themselves.
+//! The console's own words: keys and values of any column family, the families themselves, and vectors.
 
 use crate::base::{CfId, Error, Result};
 use crate::op::Request;
 use crate::op::kv::{Expiry, MergeOp, Scan, Write};
 use crate::repl::tokens::Token;
+use crate::repl::vectors;
 use bytes::Bytes;
 
 /// A console word: name, arguments, what it does.
@@ -38,6 +39,25 @@ pub const WORDS: &[Word] = &[
         summary: "lists keys and values in order",
     },
     Word { name: "USE", usage: "name", summary: "selects the column family of the words" },
+    Word {
+        name: "VCREATE",
+        usage: "index dim [METRIC metric] [KIND kind] [QUANTISATION form]",
+        summary: "creates an index of vectors",
+    },
+    Word { name: "VDELETE", usage: "index id", summary: "removes a vector" },
+    Word { name: "VDROP", usage: "index", summary: "drops an index and all its vectors" },
+    Word { name: "VGET", usage: "index id", summary: "reads a vector" },
+    Word { name: "VLIST", usage: "", summary: "lists indexes, and how many vectors each has" },
+    Word {
+        name: "VPUT",
+        usage: "index id n,n,.. [payload]",
+        summary: "sets a vector, and a JSON object beside it",
+    },
+    Word {
+        name: "VSEARCH",
+        usage: "index n,n,.. | NEAR id [K n] [EF n] [FILTER json] [EXACT] [PAYLOAD]",
+        summary: "finds the nearest vectors",
+    },
 ];
 
 /// What a line asks the console for.
@@ -96,9 +116,12 @@ pub fn ask(tokens: &[Token], cf: CfId) -> Result<Ask> {
         }
         ("SCAN", [cursor, ..]) if cf == CfId::DEFAULT && is_number(cursor) => Ask::Redis,
         ("SCAN", args) => Ask::Kv(Request::Scan(scan(args, cf)?)),
-        (name, _) => match WORDS.iter().find(|word| word.name == name) {
-            Some(word) => return Err(usage(word)),
-            None => Ask::Redis,
+        (name, args) => match vectors::request(name, args)? {
+            Some(request) => Ask::Kv(request),
+            None => match WORDS.iter().find(|word| word.name == name) {
+                Some(word) => return Err(usage(word)),
+                None => Ask::Redis,
+            },
         },
     })
 }
@@ -238,6 +261,9 @@ mod tests {
             ("SCAN a b", "PREFIX"),
             ("SCAN FROM", "takes a value"),
             ("USE", "USE name"),
+            ("VGET docs", "VGET index id"),
+            ("VPUT docs 1", "VPUT index id n,n"),
+            ("VSEARCH docs", "VSEARCH index n,n"),
         ] {
             let error = parse(line, 0).unwrap_err();
             assert!(error.message().contains(part), "{line}: {error}");

@@ -1,0 +1,247 @@
+//! The words for vectors: a line as a request, and its answer as a reply.
+
+use crate::base::{Error, Result};
+use crate::op::Request;
+use crate::op::kv::Write;
+use crate::op::vector::{
+    Filter, Floats, IndexSpec, Metric, StoredVector, VectorAnswer, VectorCall, VectorHit, VectorId,
+    VectorQuery, VectorSearch,
+};
+use crate::repl::client::Answer;
+use crate::repl::tokens::Token;
+use bytes::Bytes;
+
+/// The request of a word for vectors; none if the arguments are not those that it takes, or if it is
+/// another word.
+///
+/// # Errors
+/// `InvalidArgument` for an argument that is not what stands in its place.
+pub fn request(name: &str, args: &[Token]) -> Result<Option<Request>> {
+    let call = |call| Ok(Some(Request::Vector(Box::new(call))));
+    let write = |write| Ok(Some(Request::Write { writes: vec![write], id: None }));
+    match (name, args) {
+        ("VCREATE", [index, dim, rest @ ..]) => call(VectorCall::Create(spec(index, dim, rest)?)),
+        ("VDROP", [index]) => call(VectorCall::Drop { index: text(index)? }),
+        ("VLIST", []) => call(VectorCall::List),
+        ("VGET", [index, id]) => {
+            call(VectorCall::Get { index: text(index)?, ids: vec![vector_id(id)?] })
+        }
+        ("VDELETE", [index, id]) => {
+            write(Write::DeleteVector { index: text(index)?, id: vector_id(id)? })
+        }
+        ("VPUT", [index, id, vector, rest @ ..]) if rest.len() < 2 => {
+            let payload = rest.first().map_or(&b""[..], |token| &token.bytes);
+            write(Write::PutVector {
+                index: text(index)?,
+                id: vector_id(id)?,
+                vector: floats(vector)?,
+                payload: Bytes::copy_from_slice(payload),
+            })
+        }
+        ("VSEARCH", [index, near, id, rest @ ..]) if near.is("NEAR") => {
+            let query = VectorQuery::Stored(vector_id(id)?);
+            call(VectorCall::Search(search(index, query, rest)?))
+        }
+        ("VSEARCH", [index, vector, rest @ ..]) => {
+            let query = VectorQuery::Vector(floats(vector)?);
+            call(VectorCall::Search(search(index, query, rest)?))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn text(token: &Token) -> Result<String> {
+    token.text().map(str::to_string).ok_or_else(|| Error::invalid("a name must be text"))
+}
+
+fn number<N: std::str::FromStr>(token: &Token, what: &str) -> Result<N> {
+    let number = token.text().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| {
+        let found = String::from_utf8_lossy(&token.bytes);
+        Error::invalid(format!("{what} takes a whole number, not {found:?}"))
+    })
+}
+
+fn vector_id(token: &Token) -> Result<VectorId> {
+    number(token, "a vector's id").map(VectorId::new)
+}
+
+/// Numbers between commas or blanks, in brackets or not.
+fn floats(token: &Token) -> Result<Floats> {
+    let text = token.text().unwrap_or_default();
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let parts = inner.split([',', ' ']).filter(|part| !part.is_empty());
+    let numbers: std::result::Result<Vec<f32>, _> = parts.map(str::parse).collect();
+    match numbers {
+        Ok(numbers) if !numbers.is_empty() => Ok(Floats::of(&numbers)),
+        _ => Err(Error::invalid(format!("a vector is numbers between commas, not {text:?}"))),
+    }
+}
+
+fn spec(index: &Token, dim: &Token, rest: &[Token]) -> Result<IndexSpec> {
+    let mut spec = IndexSpec::new(text(index)?, number(dim, "VCREATE")?, Metric::default());
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        let value = rest.next().and_then(Token::text).unwrap_or_default();
+        match word {
+            word if word.is("METRIC") => spec.metric = value.parse()?,
+            word if word.is("KIND") => spec.kind = value.parse()?,
+            word if word.is("QUANTISATION") => spec.quantisation = value.parse()?,
+            other => {
+                let found = String::from_utf8_lossy(&other.bytes);
+                return Err(Error::invalid(format!(
+                    "VCREATE does not know {found:?}: METRIC, KIND, QUANTISATION"
+                )));
+            }
+        }
+    }
+    Ok(spec)
+}
+
+fn search(index: &Token, query: VectorQuery, rest: &[Token]) -> Result<VectorSearch> {
+    let mut search = VectorSearch { query, ..VectorSearch::new(text(index)?, &[], 10) };
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        let mut value = |word| {
+            rest.next().ok_or_else(|| Error::invalid(format!("VSEARCH: {word} takes a value")))
+        };
+        match word {
+            word if word.is("K") => search.k = number(value("K")?, "K")?,
+            word if word.is("EF") => search.ef = number(value("EF")?, "EF")?,
+            word if word.is("FILTER") => {
+                search.filter = Some(Filter::parse(&text(value("FILTER")?)?)?);
+            }
+            word if word.is("EXACT") => search.exact = true,
+            word if word.is("PAYLOAD") => search.with_payload = true,
+            other => {
+                let found = String::from_utf8_lossy(&other.bytes);
+                return Err(Error::invalid(format!(
+                    "VSEARCH does not know {found:?}: K, EF, FILTER, EXACT, PAYLOAD"
+                )));
+            }
+        }
+    }
+    Ok(search)
+}
+
+/// The reply that an answer is printed as. Of a search each id with its distance, and with both the
+/// payload where payloads were asked for.
+pub fn reply(answer: VectorAnswer, with_payload: bool) -> Answer {
+    let bulk = |text: &str| Answer::Bulk(text.as_bytes().to_vec());
+    let count = |n: u64| Answer::Int(i64::try_from(n).unwrap_or(i64::MAX));
+    match answer {
+        VectorAnswer::Indexes(all) => Answer::Map(
+            all.iter().map(|index| (bulk(&index.spec.name), count(index.vectors))).collect(),
+        ),
+        VectorAnswer::Vectors(all) => match all.into_iter().flatten().next() {
+            Some(StoredVector { id, vector, payload }) => {
+                let numbers: Vec<String> = vector.to_vec().iter().map(f32::to_string).collect();
+                let mut pairs =
+                    vec![(bulk("id"), count(id)), (bulk("vector"), bulk(&numbers.join(",")))];
+                if !payload.is_empty() {
+                    pairs.push((bulk("payload"), Answer::Bulk(payload.to_vec())));
+                }
+                Answer::Map(pairs)
+            }
+            None => Answer::Nil,
+        },
+        VectorAnswer::Found(found) => {
+            let pair = |hit: VectorHit| {
+                let distance = Answer::Double(hit.distance.to_string());
+                let payload = || hit.payload.map_or(Answer::Nil, |p| Answer::Bulk(p.to_vec()));
+                let told = match with_payload {
+                    true => Answer::Array(vec![distance, payload()]),
+                    false => distance,
+                };
+                (bulk(&hit.id.to_string()), told)
+            };
+            Answer::Map(found.hits.into_iter().map(pair).collect())
+        }
+        _ => Answer::Simple("OK".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::vector::{IndexKind, VectorsFound};
+    use crate::repl::tokens::tokens;
+
+    fn parse(line: &str) -> Result<Option<Request>> {
+        let tokens = tokens(line);
+        request(tokens[0].text().unwrap(), &tokens[1..])
+    }
+
+    fn call(line: &str) -> VectorCall {
+        match parse(line).unwrap() {
+            Some(Request::Vector(call)) => *call,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_become_requests() {
+        let VectorCall::Create(spec) = call("VCREATE docs 3 kind hnsw metric cosine") else {
+            panic!()
+        };
+        assert_eq!((spec.dim, spec.metric, spec.kind), (3, Metric::Cosine, IndexKind::Hnsw));
+        assert_eq!(call("VDROP docs"), VectorCall::Drop { index: "docs".into() });
+        for vector in ["1,2.5,-3", "[1,2.5,-3]", "'[1, 2.5, -3]'", "'1 2.5 -3'"] {
+            let VectorCall::Search(search) = call(&format!("VSEARCH docs {vector} k 3 exact"))
+            else {
+                panic!()
+            };
+            assert_eq!(search.query, VectorQuery::Vector(Floats::of(&[1.0, 2.5, -3.0])));
+            assert_eq!((search.k, search.exact, search.with_payload), (3, true, false));
+        }
+        let line = "VSEARCH docs NEAR 7 EF 90 FILTER '{\"a\": 1}' PAYLOAD";
+        let VectorCall::Search(search) = call(line) else { panic!() };
+        assert_eq!(search.query, VectorQuery::Stored(VectorId::new(7)));
+        assert!(search.ef == 90 && search.filter.is_some() && search.with_payload);
+        let put = parse("VPUT docs 9 1,2 '{\"a\": 1}'").unwrap().unwrap();
+        let Request::Write { writes, .. } = put else { panic!() };
+        let [Write::PutVector { id, payload, .. }] = &writes[..] else { panic!() };
+        assert_eq!((id.get(), &payload[..]), (9, &b"{\"a\": 1}"[..]));
+        assert_eq!(parse("VGET docs").unwrap(), None);
+        assert_eq!(parse("PUT a b").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_told() {
+        for (line, part) in [
+            ("VCREATE docs many", "whole number"),
+            ("VCREATE docs 3 METRIC cosinus", "l2, cosine"),
+            ("VCREATE docs 3 SIZE 4", "METRIC, KIND"),
+            ("VGET docs seven", "whole number"),
+            ("VPUT docs 1 one,two", "numbers between commas"),
+            ("VPUT docs 1 []", "numbers between commas"),
+            ("VSEARCH docs 1,2 K", "K takes a value"),
+            ("VSEARCH docs 1,2 LIMIT 4", "EXACT, PAYLOAD"),
+            ("VSEARCH docs 1,2 FILTER {", "not JSON"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.message().contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn answers_become_replies() {
+        let hit = |id, payload: Option<&'static [u8]>| VectorHit {
+            id,
+            distance: 0.5,
+            payload: payload.map(Bytes::from_static),
+            vector: None,
+        };
+        let hits = vec![hit(7, Some(b"{}")), hit(8, None)];
+        let found = VectorAnswer::Found(VectorsFound { hits, ..VectorsFound::default() });
+        let json = |with| crate::repl::print::to_json(&reply(found.clone(), with)).to_string();
+        assert_eq!(json(false), r#"{"7":0.5,"8":0.5}"#);
+        assert_eq!(json(true), r#"{"7":[0.5,"{}"],"8":[0.5,null]}"#);
+        let stored =
+            StoredVector { id: 7, vector: Floats::of(&[1.0, -0.5]), payload: Bytes::new() };
+        let got = reply(VectorAnswer::Vectors(vec![Some(stored)]), false);
+        let got = crate::repl::print::to_json(&got).to_string();
+        assert_eq!(got, r#"{"id":7,"vector":"1,-0.5"}"#);
+        assert_eq!(reply(VectorAnswer::Vectors(vec![None]), false), Answer::Nil);
+    }
+}
