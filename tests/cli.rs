@@ -7,6 +7,8 @@ mod cluster;
 mod config;
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/fresh.rs"]
+mod fresh;
 #[path = "cli/live.rs"]
 mod live;
 #[path = "cli/program.rs"]
@@ -28,6 +30,13 @@ const FAILURES: &[(&str, &str, i32)] = &[
     ("bench kv", "--threads 0", 2),
     ("bench kv", "--sync sometimes", 2),
     ("bench kv", "--rate 0", 2),
+    ("bench vector", "--addr 127.0.0.1:1 --vectors 5 --query-count 1", 5),
+    ("bench vector", "--threads 0", 2),
+    ("bench vector", "--ef 0", 2),
+    ("bench vector", "--index docs", 2),
+    ("bench vector", "--file @absent.f32 --format f32 --dim 4", 3),
+    ("bench vector", "--file @lines.txt --format ndjson", 2),
+    ("bench vector", "--addr 127.0.0.1:1 --data @x", 2),
     ("vector create", "docs --dim 0 --data @empty", 2),
     ("vector create", "__docs --dim 4 --addr 127.0.0.1:1", 2),
     ("vector create", "docs --dim 4 --addr 127.0.0.1:1", 5),

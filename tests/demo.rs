@@ -24,7 +24,11 @@ fn the_demo_loses_nothing_and_cleans_up() {
     let number = |name: &str| figures[name].as_u64().unwrap();
     assert!(number("packages") > 4_000 && number("acknowledged") >= 3_000, "{figures}");
     assert_eq!((number("lost"), number("torn")), (0, 0), "{figures}");
-    assert_eq!(figures["steps"].as_array().unwrap().len(), 9);
+    assert_eq!(figures["steps"].as_array().unwrap().len(), 11);
+    assert!(figures["recall"].as_f64().unwrap() > 0.95, "{figures}");
+    let like = &figures["found"][0];
+    assert_eq!((&like["query"], like["packages"].as_array().unwrap().len()), (&"vim".into(), 10));
+    assert!(like["packages"].to_string().contains("\"vim-tiny\""), "{like}");
     let talk = String::from_utf8_lossy(&output.stderr);
     assert!(talk.contains("4036 packages of Debian 12"), "{talk}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -120,6 +124,7 @@ fn left_behind(folder: &Path) -> Vec<String> {
 fn on_a_terminal_faults_are_made_by_hand_and_all_ends_with_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut terminal) = Terminal::open(folder.path()) else { return };
+    terminal.wait_for("recall@10");
     terminal.say("write", "writing");
     // `script`, the demo, and what that has started: a metadata server, nodes, a gateway.
     assert_eq!(left_behind(folder.path()).len(), 7);

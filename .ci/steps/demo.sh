@@ -8,4 +8,5 @@ import json, sys
 figures = json.loads(sys.argv[1])
 assert figures["packages"] > 4000 and figures["acknowledged"] >= 3000, figures
 assert figures["lost"] == 0 and figures["torn"] == 0, figures
+assert figures["recall"] > 0.95 and len(figures["found"][0]["packages"]) == 10, figures
 PY

@@ -9,8 +9,8 @@ use crate::gateway::scatter::Gathered;
 use crate::op::route::{SlotRange, slot_of};
 use crate::op::vector::search::HITS_MAX;
 use crate::op::vector::{
-    Checked, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector, VectorAnswer, VectorCall,
-    VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
+    ANSWER_BYTES_MAX, Checked, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector, VectorAnswer,
+    VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
 };
 use crate::op::{Request, Response};
 use std::collections::BTreeMap;
@@ -94,7 +94,10 @@ impl<C: ShardCalls> Gateway<C> {
             VectorCall::Get { index, ids } => {
                 let count = ids.len();
                 let answers = self.ask_all(VectorCall::Get { index, ids }, deadline).await?;
-                VectorAnswer::Vectors(first_of_each(answers, count)?)
+                let all = first_of_each(answers, count)?;
+                let bytes = |one: &StoredVector| one.vector.as_bytes().len() + one.payload.len();
+                check_room(all.iter().flatten().map(bytes))?;
+                VectorAnswer::Vectors(all)
             }
             VectorCall::Walk { index, after, limit } => {
                 let call = VectorCall::Walk { index, after, limit };
@@ -152,7 +155,12 @@ impl<C: ShardCalls> Gateway<C> {
             VectorAnswer::Found(found) => Ok(found),
             _ => Err(unfitting("a search")),
         });
-        Ok(VectorsFound::merged(parts.collect::<Result<_>>()?, skip, take))
+        let found = VectorsFound::merged(parts.collect::<Result<_>>()?, skip, take);
+        check_room(found.hits.iter().map(|hit| {
+            hit.payload.as_ref().map_or(0, |payload| payload.len())
+                + hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len())
+        }))?;
+        Ok(found)
     }
 
     async fn fetch_one(
@@ -179,6 +187,18 @@ fn vector_answers(answers: Gathered) -> Result<Vec<VectorAnswer>> {
         _ => Err(unfitting("a call about vectors")),
     };
     answers.into_iter().map(answer).collect()
+}
+
+/// What several shards give may each fit into an answer, and not together.
+fn check_room(bytes: impl Iterator<Item = usize>) -> Result<()> {
+    if bytes.sum::<usize>() <= ANSWER_BYTES_MAX {
+        return Ok(());
+    }
+    let most = ANSWER_BYTES_MAX >> 20;
+    let message = format!(
+        "the vectors and payloads of this answer take more than {most} MiB; ask for fewer at a time"
+    );
+    Err(Error::new(ErrorKind::Refused, message))
 }
 
 /// The lists of all shards as one: figures are added up.
@@ -263,6 +283,13 @@ mod tests {
             payload: Default::default(),
         };
         VectorAnswer::Page { vectors: ids.iter().map(vector).collect(), next }
+    }
+
+    #[test]
+    fn an_answer_that_is_too_large_together_is_refused() {
+        assert!(check_room([ANSWER_BYTES_MAX / 2; 2].into_iter()).is_ok());
+        let refused = check_room([ANSWER_BYTES_MAX / 2, 1 + ANSWER_BYTES_MAX / 2].into_iter());
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Refused);
     }
 
     #[test]

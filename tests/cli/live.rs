@@ -8,15 +8,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: tempfile::TempDir,
     redis: String,
-    grpc: String,
+    pub(crate) grpc: String,
 }
 
 impl Server {
-    fn start() -> Server {
+    pub(crate) fn start() -> Server {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let line = format!(
@@ -134,6 +134,42 @@ fn the_console_answers_in_every_format() {
 }
 
 #[test]
+fn the_console_keeps_and_finds_vectors() {
+    let server = Server::start();
+    let lines = [
+        "VCREATE docs 2 METRIC l2",
+        "VPUT docs 7 1,0 '{\"kind\": \"a\"}'",
+        "VPUT docs 8 [0,2]",
+        "VSEARCH docs 1,0.5 K 2",
+        "VSEARCH docs NEAR 8 PAYLOAD",
+        "VSEARCH docs 0,0 FILTER '{\"kind\": \"a\"}'",
+        "VGET docs 8",
+        "VDELETE docs 8",
+        "VGET docs 8",
+        "VLIST",
+    ];
+    let ran = server.repl("--output json", &lines);
+    let payload = r#"{"7":[5.0,"{\"kind\": \"a\"}"]}"#;
+    let expected = [
+        "\"OK\"",
+        "\"OK\"",
+        "\"OK\"",
+        r#"{"7":0.25,"8":3.25}"#,
+        payload,
+        r#"{"7":1.0}"#,
+        r#"{"id":8,"vector":"0,2"}"#,
+        "\"OK\"",
+        "null",
+        r#"{"docs":1}"#,
+    ];
+    assert_eq!((ran.code, ran.out.lines().collect::<Vec<_>>()), (0, expected.to_vec()));
+    let kept = server.repl("", &["VDROP docs"]);
+    assert_eq!(kept.code, 9, "{kept:?}");
+    let gone = server.repl("--yes", &["VDROP docs", "VLIST", "VGET docs 7"]);
+    assert!(gone.err.contains("no vector index"), "{gone:?}");
+}
+
+#[test]
 fn a_script_is_refused_destruction_and_told_of_errors() {
     let server = Server::start();
     let refused = server.repl("", &["SET k v", "FLUSHALL", "GET k"]);
@@ -176,10 +212,85 @@ fn benches_measure_in_every_format() {
 }
 
 #[test]
+fn a_bench_of_vectors_tells_recall_with_every_throughput() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    let made = "--vectors 600 --dim 16 --query-count 20 --ef 1,40 --seconds 0.01";
+    for (line, stages) in [
+        (format!("--addr {} --threads 2", server.grpc), 5),
+        (format!("--data {at} --in-memory --metric cosine --threads 2"), 6),
+    ] {
+        for format in FORMATS {
+            let what = format!("bench vector {line} {made} --output {format}");
+            let ran = run(&what);
+            assert_eq!(ran.code, 0, "{what}: {} {}", ran.out, ran.err);
+            if !format.ends_with("json") {
+                let heading = usize::from(format != "plain");
+                assert_eq!(ran.out.lines().count(), stages + heading, "{what}: {}", ran.out);
+                assert!(ran.err.contains("600 vectors of 16 numbers"), "{}", ran.err);
+                continue;
+            }
+            let rows: Vec<serde_json::Value> =
+                ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(rows.len(), stages, "{what}: {}", ran.out);
+            for row in &rows {
+                assert!(row["per_second"].as_f64().unwrap() > 0.0, "{row}");
+                let searches = ["exact", "search"].contains(&row["stage"].as_str().unwrap());
+                assert_eq!(row["recall"].is_f64() && row["p99_us"].is_f64(), searches, "{row}");
+            }
+            let recall = |at: usize| rows[at]["recall"].as_f64().unwrap();
+            let (exact, narrow, wide) =
+                (recall(stages - 3), recall(stages - 2), recall(stages - 1));
+            assert!(exact == 1.0 && narrow <= wide && wide > 0.9, "{}", ran.out);
+            assert_eq!(rows[stages - 1]["ef"], 40);
+        }
+    }
+    // Nothing is left of it; what was kept is measured again by its name.
+    let queries = folder.path().join("q.f32");
+    let numbers: Vec<u8> = (0..3 * 16).flat_map(|n| (n as f32).to_le_bytes()).collect();
+    std::fs::write(&queries, numbers).unwrap();
+    let file = format!("--queries {} --format f32 --dim 16", queries.display());
+    let index = format!("bench vector --data {at} --index arqon-bench {file}");
+    assert_eq!(run(&index).code, 3);
+    let kept = run(&format!("bench vector --data {at} {made} --keep -o json"));
+    assert_eq!(kept.code, 0, "{}", kept.out);
+    let again = run(&format!("bench vector --data {at} {made} -o json"));
+    assert_eq!((again.code, again.out.contains("vector drop arqon-bench")), (4, true), "{again:?}");
+    let searched = run(&format!("{index} --ef 20 --seconds 0.01 -o ndjson"));
+    assert_eq!(searched.out.lines().count(), 2, "{searched:?}");
+    let narrower = format!("--queries {} --format f32 --dim 8", queries.display());
+    let narrower = run(&format!("bench vector --data {at} --index arqon-bench {narrower}"));
+    assert_eq!(narrower.code, 2, "{narrower:?}");
+}
+
+#[test]
+fn a_bench_takes_the_vectors_of_a_file_and_its_last_as_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("v.fvecs");
+    let mut bytes = Vec::new();
+    for n in 0..60u32 {
+        bytes.extend(4u32.to_le_bytes());
+        bytes.extend((0..4u32).flat_map(|at| ((n * (at + 3) % 17) as f32 + 0.5).to_le_bytes()));
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let file = format!("bench vector --file {} --format fvecs", path.display());
+    let ran = run(&format!("{file} --query-count 10 --k 5 --ef 50 --seconds 0.01 -o csv"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.err.contains("50 vectors of 4 numbers") && ran.err.contains("10 queries of 5"));
+    assert!(ran.out.lines().last().unwrap().starts_with("search,50,1.0000,"), "{}", ran.out);
+    let few = run(&format!("{file} --query-count 60"));
+    assert_eq!(few.code, 2, "{few:?}");
+}
+
+#[test]
 fn a_signal_ends_a_bench_and_the_demo_without_a_trace() {
-    for line in
-        ["bench kv fill --seconds 600 -o json", "bench kv --rate 0.01 -o json", "demo -o json"]
-    {
+    for line in [
+        "bench kv fill --seconds 600 -o json",
+        "bench kv --rate 0.01 -o json",
+        "bench vector --vectors 1000 --seconds 600 -o json",
+        "demo -o json",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = command(line);
         command.env("TMPDIR", folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -193,7 +304,9 @@ fn a_signal_ends_a_bench_and_the_demo_without_a_trace() {
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(130), "{line}: {text}");
-        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        // The last, where each is on a line of its own.
+        let documents = serde_json::Deserializer::from_str(&text).into_iter();
+        let document: serde_json::Value = documents.last().unwrap().unwrap();
         assert_eq!(document["error"]["code"], "interrupted", "{line}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{line}");
     }

@@ -21,7 +21,8 @@ const OURS: [&str; 6] =
 
 /// The program with the arguments of a line, split at blanks; none of our variables set.
 pub(crate) fn command(line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_arqon"));
+    let built = || env!("CARGO_BIN_EXE_arqon").to_string();
+    let mut command = Command::new(std::env::var("ARQON_CLI_PROGRAM").unwrap_or_else(|_| built()));
     command.args(line.split_whitespace()).stdin(Stdio::null());
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in ours.filter(|name| OURS.iter().any(|ours| name.starts_with(ours))) {

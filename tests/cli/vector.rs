@@ -114,3 +114,21 @@ fn what_cannot_be_imported_is_told_by_its_place_and_the_rest_is() {
     assert_eq!((&found["ids"][0], &found["matches"]), (&3.into(), &1.into()), "{found}");
     assert_eq!(found["payloads"][0]["kind"], "b");
 }
+
+#[test]
+fn an_import_is_resumed_whose_vectors_fit_into_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    // Together more than 60 MiB, which is the most that is fetched at once.
+    let text = "x".repeat(1_040_000);
+    let line = |id: u64| {
+        format!("{{\"id\": {id}, \"vector\": [1, {id}], \"payload\": {{\"t\": \"{text}\"}}}}\n")
+    };
+    std::fs::write(path.join("v.ndjson"), (0..64).map(line).collect::<String>()).unwrap();
+    let import =
+        format!("import docs {} --format ndjson --resume", path.join("v.ndjson").display());
+    let first = record(&vector_run(path, &import));
+    assert_eq!((&first["written"], &first["skipped"]), (&64.into(), &0.into()));
+    let again = record(&vector_run(path, &import));
+    assert_eq!((&again["written"], &again["skipped"]), (&0.into(), &64.into()));
+}

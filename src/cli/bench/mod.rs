@@ -1,9 +1,11 @@
-//! `arqon bench`: flags that both benches share, and the run over the stages.
+//! `arqon bench`: flags that benches of keys share, and the run over the stages; [`vector`] stands
+//! for itself.
 
 pub mod kv;
 mod kv_target;
 pub mod redis;
 mod redis_target;
+pub mod vector;
 
 use crate::bench::{self, Data, Figures, Plan, Target, Workload};
 use crate::cli::context::Context;
@@ -25,6 +27,7 @@ pub struct Bench {
 enum What {
     Kv(kv::Kv),
     Redis(redis::Redis),
+    Vector(vector::Vector),
 }
 
 impl Bench {
@@ -33,11 +36,12 @@ impl Bench {
         match self.what {
             What::Kv(kv) => kv.run(context),
             What::Redis(redis) => redis.run(context),
+            What::Vector(vector) => vector.run(context),
         }
     }
 }
 
-/// Flags of every bench.
+/// Flags of every bench of keys.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Load {
     /// Stages to run, in this order [default: fill read mixed scan]

@@ -2,15 +2,16 @@
 //! while the process that leads most is killed, and every acknowledged write is looked for. A person
 //! at a terminal may go on from there.
 
+use super::meaning::{self, Meaning};
 use super::records::{Acknowledged, Writing, key, load, longest_gap, missing};
-use super::{packages, prompt};
+use super::{packages, prompt, vectors};
 use crate::base::{Error, Result};
 use crate::catalog::{Action, FORMAT_VERSION, NodeId, View};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
-use crate::env::rng;
+use crate::env::{RealClock, rng};
 use crate::op::route::slot_of;
 use crate::rpc::Client;
 use crate::rpc::client::ClientOptions;
@@ -140,6 +141,9 @@ async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt
         begun.elapsed().as_secs_f64()
     ));
 
+    let meaning = stop.or(by_meaning(&cluster.client).map_err(Failure::from))?;
+    context.say(format_args!("meaning: {}.", meaning.step.story));
+
     let writing = Writing::begin(&cluster.client, 0);
     sleep(BEFORE).await;
     let view = cluster.meta.view();
@@ -182,6 +186,7 @@ async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt
         ("acknowledged", Value::from(acknowledged.len() as u64)),
         ("failed", Value::from(failed)),
         ("lost", Value::from(lost)),
+        ("recall", Value::Float(meaning.recall, 4)),
         ("gap_ms", Value::Float(gap.as_secs_f64() * 1e3, 0)),
         ("slowest_ms", Value::Float(slowest.as_secs_f64() * 1e3, 0)),
     ])?;
@@ -197,6 +202,21 @@ async fn show(context: &mut Context, folder: &Path, nodes: u64, stop: &Interrupt
         true => prompt::run(context, &mut cluster, acknowledged, &rows, stop).await,
         false => Ok(()),
     }
+}
+
+/// Puts the embeddings of packages into an index over all shards, and looks for some by meaning.
+fn by_meaning(client: &Client) -> Result<Meaning> {
+    let (embeddings, clock) = (vectors::unpack()?, RealClock::new());
+    // REQUIRES: a runtime of several threads, which others go on with meanwhile.
+    let handle = tokio::runtime::Handle::current();
+    let ask = |request| tokio::task::block_in_place(|| handle.block_on(client.execute(request)));
+    meaning::create(&ask, &embeddings)?;
+    let put = client.put_vectors(meaning::INDEX, meaning::stored(&embeddings));
+    let put = tokio::task::block_in_place(|| handle.block_on(put))?;
+    if let Some(refused) = put.refused.first() {
+        return Err(Error::invalid(format!("a vector was refused: {}", refused.message)));
+    }
+    meaning::find(&ask, &embeddings, 20, &clock)
 }
 
 /// Starts the processes, and waits until every shard has a leader.

@@ -4,6 +4,7 @@
 //! - [`packages`]: the data: a sample of Debian's package index inside the program.
 //! - [`store`]: the engine as the demo uses it, in a folder of its own.
 //! - [`steps`]: load, read, scan, expire, compare-and-swap, snapshot.
+//! - [`vectors`]: embeddings of packages; [`meaning`]: packages found by them.
 //! - [`writer`], [`crash`]: a second process that writes until it is killed, and the count of what
 //!   it was promised afterwards.
 //! - [`cluster`]: the same with a cluster of processes, whose leader is killed; [`records`]: what is
@@ -14,11 +15,13 @@
 
 pub mod cluster;
 pub mod crash;
+pub mod meaning;
 pub mod packages;
 pub mod prompt;
 pub mod records;
 pub mod steps;
 pub mod store;
+pub mod vectors;
 pub mod writer;
 
 use crate::cli::context::Context;
@@ -33,7 +36,7 @@ use std::path::PathBuf;
 use steps::Step;
 use store::Store;
 
-/// Show the main job on real data: load, read, scan, expire, swap, snapshot, kill -9, reopen
+/// Show the main job on real data: load, read, scan, find by meaning, expire, swap, kill -9, reopen
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -114,12 +117,23 @@ impl Demo {
         ] {
             show(context, interrupt.or(step(&tour).map_err(Failure::from))?)?;
         }
+        let embeddings = vectors::unpack()?;
+        let ask = |request| store.execute(request);
+        let embedded = meaning::embed(&tour, &embeddings);
+        show(context, interrupt.or(embedded.map_err(Failure::from))?)?;
+        let meaning = meaning::find(&ask, &embeddings, 1, &clock);
+        let meaning = interrupt.or(meaning.map_err(Failure::from))?;
+        let found = [&meaning.like, &meaning.asked]
+            .map(|(query, names)| serde_json::json!({ "query": query, "packages": names }));
+        show(context, meaning.step)?;
         drop(store);
 
         let crash = crash::kill_and_count(folder, self.sync, &packages, &clock);
         let crash = interrupt.or(crash.map_err(Failure::from))?;
         let (lost, torn) = (crash.lost, crash.torn);
         context.printer.footer("packages", packages.len() as u64);
+        context.printer.footer("recall", Value::Float(meaning.recall, 4));
+        context.printer.footer_json("found", serde_json::json!(found));
         context.printer.footer("acknowledged", crash.acknowledged);
         context.printer.footer("lost", lost);
         context.printer.footer("torn", torn);
@@ -127,6 +141,13 @@ impl Demo {
         for step in crash.steps {
             show(context, step)?;
         }
+        let store = Store::open(folder, self.sync)?;
+        let again = meaning::find(&|request| store.execute(request), &embeddings, 10, &clock);
+        let again = interrupt.or(again.map_err(Failure::from))?;
+        if again.like != meaning.like || again.asked != meaning.asked {
+            return Err(Failure::failed("other packages are found by meaning than before"));
+        }
+        drop(store);
         if lost > 0 || torn > 0 {
             return Err(Failure::failed(format!(
                 "{lost} acknowledged writes are lost and {torn} batches are there in part"

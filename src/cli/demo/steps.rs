@@ -53,7 +53,7 @@ fn wrong(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::Internal, what)
 }
 
-fn put(key: String, value: impl Into<Bytes>) -> Write {
+pub(super) fn put(key: String, value: impl Into<Bytes>) -> Write {
     let (cf, key, value) = (Default::default(), Bytes::from(key), value.into());
     Write::Put { cf, key, value, expiry: Expiry::Never }
 }

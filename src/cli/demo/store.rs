@@ -40,6 +40,14 @@ impl Store {
         self.0.execute(Request::Write { writes, id: None }).map(drop)
     }
 
+    /// Executes any request.
+    ///
+    /// # Errors
+    /// Those of [`Db::execute`].
+    pub fn execute(&self, request: Request) -> Result<Response> {
+        self.0.execute(request)
+    }
+
     /// Sets a key if its last commit is `expected` (`Seq(0)`: if it is absent); otherwise gives
     /// what stands there.
     ///

@@ -151,8 +151,8 @@ impl Import {
     fn put(&self, target: &Target, mut vectors: Vec<StoredVector>, tally: &mut Tally) -> Outcome {
         tally.read += vectors.len() as u64;
         if self.resume {
-            let ids = vectors.iter().map(|one| VectorId::new(one.id)).collect();
-            let stored = target.get(&self.name, ids)?;
+            let ids: Vec<VectorId> = vectors.iter().map(|one| VectorId::new(one.id)).collect();
+            let stored = target.get(&self.name, &ids)?;
             let before = vectors.len();
             let mut stored = stored.into_iter();
             vectors.retain(|one| stored.next().flatten().as_ref() != Some(one));

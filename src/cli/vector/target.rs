@@ -10,7 +10,7 @@ use crate::op::{Request, Response};
 use crate::rpc::Client;
 use crate::rpc::client::ClientOptions;
 use crate::rpc::vector_client::{Put, Refused};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -48,26 +48,38 @@ pub enum Target {
 impl TargetArgs {
     /// Opens the folder or connects. With `create` a folder that is not there is made.
     pub fn open(&self, create: bool) -> Outcome<Target> {
-        if let Some(dir) = &self.data {
-            let options = Options {
-                sync: self.sync,
-                create_if_missing: create,
-                memory_budget_bytes: self.memory << 20,
-                count_keys: true,
-                ..Options::default()
-            };
-            let db = Db::open_with(dir, options).map_err(|e| match e.kind() {
-                ErrorKind::Refused => {
-                    Failure::from(e).fix("talk to the process that has it: leave --data out")
-                }
-                ErrorKind::NotFound => {
-                    Failure::from(e).fix("make one with: arqon vector create NAME --data DIR")
-                }
-                _ => Failure::from(e),
-            })?;
-            return Ok(Target::Local(Box::new(db)));
+        match &self.data {
+            Some(dir) => Target::folder(dir, self.sync, self.memory, create),
+            None => Target::server(self.addr.as_deref().unwrap_or(GRPC_ADDR)),
         }
-        let addr = self.addr.as_deref().unwrap_or(GRPC_ADDR);
+    }
+}
+
+impl Target {
+    /// Opens a folder in this process, with so much memory in MiB. With `create` one that is not
+    /// there is made.
+    pub fn folder(dir: &Path, sync: SyncLevel, memory_mib: u64, create: bool) -> Outcome<Target> {
+        let options = Options {
+            sync,
+            create_if_missing: create,
+            memory_budget_bytes: memory_mib << 20,
+            count_keys: true,
+            ..Options::default()
+        };
+        let db = Db::open_with(dir, options).map_err(|e| match e.kind() {
+            ErrorKind::Refused => {
+                Failure::from(e).fix("talk to the process that has it: leave --data out")
+            }
+            ErrorKind::NotFound => {
+                Failure::from(e).fix("make one with: arqon vector create NAME --data DIR")
+            }
+            _ => Failure::from(e),
+        })?;
+        Ok(Target::Local(Box::new(db)))
+    }
+
+    /// Connects to a server's gRPC door.
+    pub fn server(addr: &str) -> Outcome<Target> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -81,9 +93,7 @@ impl TargetArgs {
         })?;
         Ok(Target::Server(Box::new(client), runtime))
     }
-}
 
-impl Target {
     /// Executes a call.
     pub fn call(&self, call: VectorCall) -> Outcome<VectorAnswer> {
         match self {
@@ -106,11 +116,20 @@ impl Target {
         }
     }
 
-    /// Fetches vectors by their ids.
-    pub fn get(&self, index: &str, ids: Vec<VectorId>) -> Outcome<Vec<Option<StoredVector>>> {
-        match self.call(VectorCall::Get { index: index.to_string(), ids })? {
-            VectorAnswer::Vectors(vectors) => Ok(vectors),
-            _ => Err(unfitting()),
+    /// Fetches vectors by their ids, at most [`FETCH_MAX`](crate::op::vector::FETCH_MAX). Where they
+    /// do not fit into one answer they are fetched by halves.
+    pub fn get(&self, index: &str, ids: &[VectorId]) -> Outcome<Vec<Option<StoredVector>>> {
+        let call = VectorCall::Get { index: index.to_string(), ids: ids.to_vec() };
+        match self.call(call) {
+            Ok(VectorAnswer::Vectors(vectors)) => Ok(vectors),
+            Ok(_) => Err(unfitting()),
+            Err(failure) if failure.code == ErrorKind::Refused.name() && ids.len() > 1 => {
+                let (some, rest) = ids.split_at(ids.len() / 2);
+                let mut vectors = self.get(index, some)?;
+                vectors.extend(self.get(index, rest)?);
+                Ok(vectors)
+            }
+            Err(failure) => Err(failure),
         }
     }
 
