@@ -1,7 +1,9 @@
 //! `kill -9` under load, again and again on the same folder: every acknowledged write must be
-//! there afterwards, no MSET in part, no deleted key back, no append torn or doubled.
+//! there afterwards, no MSET in part, no deleted key back, no append torn or doubled. The same for
+//! vectors that are loaded in bulk.
 //!
-//! - `ARQON_KILL_ROUNDS`: kills in all, spread over the three durability levels (6).
+//! - `ARQON_KILL_ROUNDS`: kills in all, spread over the three durability levels (6); half as many more
+//!   among vectors.
 //! - `ARQON_KILL_SEED`: repeats a run's choices; the seed is printed.
 //!
 //! The killer strikes when a number of writes drawn by lot has been acknowledged; now and then it
@@ -13,6 +15,8 @@
 mod client;
 #[path = "kill/server.rs"]
 mod server;
+#[path = "kill/vectors.rs"]
+mod vectors;
 #[path = "kill/work.rs"]
 mod work;
 

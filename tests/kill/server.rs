@@ -14,6 +14,8 @@ pub(crate) struct Server {
     lines: Receiver<String>,
     /// Address of the Redis door.
     pub(crate) redis: String,
+    /// Address of the gRPC door.
+    pub(crate) grpc: String,
     /// From the start of the process to its being ready to serve.
     pub(crate) ready_after: Duration,
 }
@@ -47,7 +49,13 @@ impl Server {
                 }
             });
         }
-        Server { child, lines, redis: String::new(), ready_after: Duration::ZERO }
+        Server {
+            child,
+            lines,
+            redis: String::new(),
+            grpc: String::new(),
+            ready_after: Duration::ZERO,
+        }
     }
 
     /// Starts the program and waits until it serves.
@@ -56,8 +64,8 @@ impl Server {
         let mut server = Server::spawn(folder, sync);
         let mut said = Vec::new();
         loop {
-            if let Some(redis) = redis_address(&folder.join("ports.json")) {
-                server.redis = redis;
+            if let Some((redis, grpc)) = addresses(&folder.join("ports.json")) {
+                (server.redis, server.grpc) = (redis, grpc);
                 server.ready_after = begun.elapsed();
                 return server;
             }
@@ -92,9 +100,9 @@ impl Drop for Server {
     }
 }
 
-/// The address in the port file, once that is whole.
-fn redis_address(port_file: &Path) -> Option<String> {
+/// The addresses in the port file, once that is whole.
+fn addresses(port_file: &Path) -> Option<(String, String)> {
     let text = std::fs::read_to_string(port_file).ok()?;
     let ports: serde_json::Value = serde_json::from_str(&text).ok()?;
-    Some(ports["redis"].as_str()?.to_string())
+    Some((ports["redis"].as_str()?.to_string(), ports["grpc"].as_str()?.to_string()))
 }
