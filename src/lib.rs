@@ -80,9 +80,10 @@ pub mod engine {
     /// Indexes that find the nearest vectors.
     pub mod vector {
         pub use crate::vector::{
-            Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, Filter,
-            FlatIndex, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages,
-            PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest, SearchStats,
+            Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, FetchLive,
+            Filter, FlatIndex, Fused, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex,
+            PageSink, Pages, Postings, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
+            SearchStats, SpfreshConfig, SpfreshIndex, TextHit, TextIndex, fuse_by_rank, words,
         };
     }
 }

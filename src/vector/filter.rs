@@ -74,7 +74,25 @@ impl<'a> SearchRequest<'a> {
     }
 }
 
+/// Vectors at which a filter is tried to estimate how many match.
+const SAMPLE: usize = 400;
+
 impl Filter<'_> {
+    /// How many of `count` vectors match, judged by some all over; `id` gives the id of each. At
+    /// least 1.
+    pub(super) fn estimated_matches(&self, count: usize, id: impl Fn(usize) -> u64) -> usize {
+        let matches = match self {
+            Filter::All => count,
+            Filter::Ids(ids) => ids.len().min(count),
+            Filter::Where(accepts) => {
+                let step = count.div_ceil(SAMPLE).max(1);
+                let asked = count.div_ceil(step).max(1);
+                (0..count).step_by(step).filter(|at| accepts(id(*at))).count() * count / asked
+            }
+        };
+        matches.max(1)
+    }
+
     /// The same filter as a test of one id. Sorts a copy of listed ids.
     pub(super) fn test(&self) -> impl Fn(u64) -> bool {
         let listed = match self {

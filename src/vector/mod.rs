@@ -20,6 +20,7 @@
 //! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
 //! | [`CompactIndex`] | sealed | 340, vectors elsewhere | more vectors than memory |
 //! | [`DiskHnswIndex`] | sealed | 61, the rest in pages on disk | far more vectors than memory |
+//! | [`SpfreshIndex`] | yes | 60, postings and vectors elsewhere | the same, and ever new ones |
 //!
 //! In reading order:
 //! - `metric`: [`DistanceMetric`], and which vectors are refused.
@@ -33,7 +34,9 @@
 //! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
 //! - `disk`: [`DiskHnswIndex`], a graph in pages on disk and codes in memory.
 //! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
+//! - `spfresh`: [`SpfreshIndex`], postings elsewhere and their centroids in memory.
 //! - `flat`: [`FlatIndex`], without a graph.
+//! - `text`: [`TextIndex`], words beside vectors, and one ranking out of several.
 //! - `segment`: the frame of stored bytes.
 //!
 //! Invariants owed to the floors above:
@@ -63,6 +66,8 @@ mod packed;
 mod parallel;
 mod rows;
 mod segment;
+mod spfresh;
+mod text;
 
 pub use code::pq::PqConfig;
 pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
@@ -73,3 +78,5 @@ pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
 pub use metric::{DIM_MAX, DistanceMetric};
 pub use packed::PackedIndex;
+pub use spfresh::{FetchLive, Postings, SpfreshConfig, SpfreshIndex};
+pub use text::{Fused, TextHit, TextIndex, fuse_by_rank, words};

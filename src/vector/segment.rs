@@ -4,7 +4,7 @@
 //! header, 20 bytes
 //!   0   8   magic "ArqonVec"
 //!   8   2   version, 1
-//!   10  1   kind of index: 1 hnsw, 2 pq_hnsw
+//!   10  1   kind of index: 1 hnsw, 2 pq_hnsw, 3 spfresh, 4 packed
 //!   11  1   0
 //!   12  4   number of sections
 //!   16  4   CRC32C of bytes 0 to 15
@@ -15,9 +15,9 @@
 //! ```
 //!
 //! All integers are little-endian, floats are IEEE 754. Nothing stands behind the last section. What
-//! the sections of a kind hold is drawn where they are parsed: `hnsw/stored.rs` and
-//! `coded/stored.rs`. A new meaning gets a new version; a version's bytes never change their
-//! meaning. Golden files of version 1 are in `tests/data`.
+//! the sections of a kind hold is drawn where they are parsed: `hnsw/stored.rs`,
+//! `coded/stored.rs`, `packed/stored.rs` and `spfresh/stored.rs`. A new meaning gets a new version; a
+//! version's bytes never change their meaning. Golden files of version 1 are in `tests/data`.
 
 use crate::base::checksum::crc32c_append;
 use crate::base::codec::Reader;
@@ -34,6 +34,8 @@ const NAME: &str = "vector segment";
 pub(super) enum Kind {
     Hnsw = 1,
     PqHnsw = 2,
+    Spfresh = 3,
+    Packed = 4,
 }
 
 /// Puts a segment together.
@@ -51,11 +53,11 @@ impl SegmentWriter {
         SegmentWriter { bytes, sections: 0 }
     }
 
-    /// Appends a section of numbers.
-    pub(super) fn section<const N: usize>(&mut self, numbers: impl Iterator<Item = [u8; N]>) {
+    /// Appends a section of numbers, or of longer pieces.
+    pub(super) fn section(&mut self, pieces: impl Iterator<Item = impl AsRef<[u8]>>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 12]);
-        self.bytes.extend(numbers.flatten());
+        pieces.for_each(|piece| self.bytes.extend_from_slice(piece.as_ref()));
         let len = (self.bytes.len() - start - 12) as u64;
         self.bytes[start..start + 8].copy_from_slice(&len.to_le_bytes());
         let sum = crc32c_append(0, &self.bytes[start..start + 8]);

@@ -100,3 +100,21 @@ fn a_cluster_may_vanish_and_return() {
         assert!(recall(&index, &oracle, &queries) >= 0.99);
     }
 }
+
+#[test]
+fn all_vectors_may_be_replaced_in_one_call() {
+    let set = clustered(24, 24, 3000);
+    let mut index = HnswIndex::new(HnswConfig::new(24, DistanceMetric::L2));
+    let ids: Vec<u64> = (0..1000).collect();
+    index.insert_many(&ids, &set.base[..1000 * 24], 2).unwrap();
+    let bytes = index.memory_bytes();
+    let queries: Vec<Vec<f32>> = set.queries().map(<[f32]>::to_vec).collect();
+    for round in [1, 2] {
+        let rows = &set.base[round * 1000 * 24..][..1000 * 24];
+        index.insert_many(&ids, rows, 2).unwrap();
+        let oracle = Oracle::of((0..).zip(rows.chunks(24).map(<[f32]>::to_vec)));
+        let found = recall(&index, &oracle, &queries);
+        assert!(found >= 0.99, "{found}");
+        assert!(index.memory_bytes() as f64 <= 1.05 * bytes as f64, "{}", index.memory_bytes());
+    }
+}

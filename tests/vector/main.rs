@@ -13,4 +13,5 @@ mod oracle;
 mod quantised;
 mod recall;
 mod refusals;
+mod spfresh;
 mod stored;

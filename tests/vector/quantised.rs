@@ -162,6 +162,51 @@ fn filters_ranges_and_exact_searches_keep_their_promises() {
     }
 }
 
+/// Filters that match little, of a set so large that a walk alone would meet none or bad ones.
+#[test]
+fn filters_of_every_share_find_the_nearest_that_match() {
+    let mut set = clustered(36, 16, 6000);
+    set.base.iter_mut().chain(&mut set.queries).for_each(|x| *x = (*x * 64.0).round());
+    let metric = DistanceMetric::L2;
+    let oracle = Oracle::of((0..).zip(set.rows().map(<[f32]>::to_vec)));
+    for (name, answer) in answers(&set, metric) {
+        for one_in in [2u64, 10, 100, 1000] {
+            let accept = |id: u64| id.wrapping_mul(0x9E37_79B9) >> 7 & 0xffff < 0x1_0000 / one_in;
+            let ids: Vec<u64> = (0..6000).filter(|id| accept(*id)).collect();
+            let mut found = 0.0;
+            for query in set.queries().take(25) {
+                for filter in [Filter::Where(&accept), Filter::Ids(&ids)] {
+                    let request = SearchRequest { filter, ..SearchRequest::new(query, K) };
+                    found += oracle.judge(metric, query, K, accept, &answer(&request).hits) / 50.0;
+                }
+            }
+            assert!(found >= 0.95, "{name}, 1 in {one_in}: {found}");
+        }
+    }
+}
+
+/// Vectors whose squares are far from what 16 bits hold, and queries far longer than any of them.
+#[test]
+fn packed_vectors_of_any_size_have_their_distances() {
+    for size in [1e-18f32, 1e-6, 1e6, 1e17] {
+        let mut set = clustered(37, 6, 200);
+        set.base.iter_mut().chain(&mut set.queries).for_each(|x| *x *= size);
+        let packed = PackedIndex::from_hnsw(built(&set, DistanceMetric::L2), 1).unwrap();
+        let truth = Oracle::of((0..).zip(set.rows().map(<[f32]>::to_vec)));
+        for far in [1.0f32, 1e15] {
+            let far = if size * far < 1e18 { far } else { 1.0 };
+            let query: Vec<f32> = set.queries[..6].iter().map(|x| x * far).collect();
+            let hits = packed.search(&query, 5, None).unwrap();
+            let truth = truth.nearest(DistanceMetric::L2, &query, 5, |_| true);
+            assert_eq!(hits.len(), 5);
+            for (hit, (distance, _)) in hits.iter().zip(truth) {
+                let off = (f64::from(hit.distance) / distance - 1.0).abs();
+                assert!(off < 0.05, "{size} {far}: {hit:?} where {distance} is right");
+            }
+        }
+    }
+}
+
 #[test]
 fn small_and_odd_indexes_work() {
     for count in [0, 1, 2, 40] {

@@ -2,8 +2,8 @@
 
 use arqondb::ErrorKind;
 use arqondb::engine::vector::{
-    CompactIndex, DistanceMetric, FlatIndex, HnswConfig, HnswIndex, PackedIndex, PqConfig,
-    PqHnswConfig, PqHnswIndex,
+    CompactIndex, DiskHnswIndex, DistanceMetric, FlatIndex, HnswConfig, HnswIndex, PackedIndex,
+    PqConfig, PqHnswConfig, PqHnswIndex, SpfreshIndex,
 };
 
 fn kind<T: std::fmt::Debug>(result: arqondb::Result<T>) -> ErrorKind {
@@ -124,4 +124,6 @@ fn indexes_may_be_shared() {
     is_shared::<PackedIndex>();
     is_shared::<CompactIndex>();
     is_shared::<FlatIndex>();
+    is_shared::<DiskHnswIndex>();
+    is_shared::<SpfreshIndex>();
 }

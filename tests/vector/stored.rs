@@ -5,7 +5,7 @@ use crate::data::{clustered, normals};
 use crate::recall::built;
 use arqondb::ErrorKind;
 use arqondb::engine::vector::{
-    DistanceMetric, Hit, HnswConfig, HnswIndex, PqConfig, PqHnswConfig, PqHnswIndex,
+    DistanceMetric, Hit, HnswConfig, HnswIndex, PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex,
 };
 use arqondb::env::Rng;
 use std::path::Path;
@@ -63,6 +63,52 @@ fn empty_and_untrained_indexes_come_back() {
     let back = PqHnswIndex::from_bytes(&index.to_bytes()).unwrap();
     assert!(!back.is_trained() && back.config() == &config);
     assert_eq!(back.search(&[1.0; 4], 1, None).unwrap()[0].id, 1);
+}
+
+#[test]
+fn a_packed_graph_comes_back_as_it_was() {
+    for metric in DistanceMetric::ALL {
+        for (count, dim) in [(0, 3), (1, 5), (300, 18)] {
+            let mut set = clustered(42, dim, 300);
+            set.base.truncate(count * dim);
+            let packed = PackedIndex::from_hnsw(built(&set, metric), 1).unwrap();
+            let bytes = packed.to_bytes();
+            let back = PackedIndex::from_bytes(&bytes).unwrap();
+            assert!(back.to_bytes() == bytes && back.config() == packed.config());
+            for query in queries(dim) {
+                let expected = packed.search(&query, 7, None).unwrap();
+                assert_eq!(back.search(&query, 7, None).unwrap(), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_packed_graph_notices_damage_and_survives_forgery() {
+    let set = clustered(43, 6, 60);
+    let bytes = PackedIndex::from_hnsw(built(&set, DistanceMetric::L2), 1).unwrap().to_bytes();
+    let mut rng = Rng::new(3);
+    let mut refused = 0;
+    for _ in 0..2000 {
+        let at = rng.below(bytes.len() as u64) as usize;
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << rng.below(8);
+        let noticed = is_noticed(PackedIndex::from_bytes(&damaged), |i| i.to_bytes() == bytes);
+        assert!(noticed, "byte {at}");
+        assert!(PackedIndex::from_bytes(&bytes[..at]).is_err(), "cut at {at}");
+        let mut forged = bytes.clone();
+        let at = at.max(20);
+        forged[at] = [0, 1, 0x7f, 0xff, rng.next_u64() as u8][rng.below(5) as usize];
+        seal(&mut forged);
+        match PackedIndex::from_bytes(&forged) {
+            Ok(index) => drop(index.search(&set.queries[..6], 20, Some(30)).unwrap()),
+            Err(e) => {
+                assert!(matches!(e.kind(), ErrorKind::Corruption | ErrorKind::Unsupported), "{e}");
+                refused += 1;
+            }
+        }
+    }
+    assert!((50..1950).contains(&refused), "{refused} refused");
 }
 
 /// The index of the golden files: made of few whole numbers, so that every machine makes the same.

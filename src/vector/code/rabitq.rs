@@ -110,7 +110,8 @@ impl RabitCodes {
         let error = if self.metric == DistanceMetric::L2 { 2.0 * off } else { off };
         let mut row = self.pack(&codes);
         for factor in [add, mul, error] {
-            row.extend_from_slice(&factor.to_le_bytes());
+            // As the machine has them: they are read in place.
+            row.extend_from_slice(&factor.to_ne_bytes());
         }
         row
     }

@@ -66,6 +66,7 @@ pub(in crate::vector) struct Part {
 /// A query, as it is compared with codes.
 #[derive(Debug, Default)]
 pub(in crate::vector) struct SpectralQuery {
+    metric: DistanceMetric,
     table: Vec<f32>,
     base: f32,
     /// How far the query is from the mean; its own length under the inner product.
@@ -135,23 +136,21 @@ impl SpectralModel {
         self.directions.chunks_exact(self.dim).map(|direction| dot(vector, direction)).collect()
     }
 
-    /// Appends a row for a prepared vector.
-    pub(in crate::vector) fn encode(&self, vector: &[f32], out: &mut Vec<u8>) {
+    /// Appends a row for a prepared vector. Gives the length of what the code does not tell of it,
+    /// in units of the model.
+    pub(in crate::vector) fn encode(&self, vector: &[f32], out: &mut Vec<u8>) -> f32 {
         let apart = self.apart(vector);
         let squared: f32 = apart.iter().map(|x| x * x).sum();
-        self.encode_apart(&apart, squared, out);
-    }
-
-    fn encode_apart(&self, apart: &[f32], squared: f32, out: &mut Vec<u8>) {
-        let turned = self.turned(apart);
+        let turned = self.turned(&apart);
         let mut rest = turned.as_slice();
-        let mut product = 0.0;
+        let (mut product, mut code_squared) = (0.0, 0.0);
         let mut distances = Vec::new();
         for part in &self.parts {
             let (point, after) = rest.split_at(part.dim);
             rest = after;
             let code = part.nearest(point, &mut distances);
             product += part.product(point, code);
+            code_squared += part.squared(code);
             out.push(code);
         }
         // A code that says nothing of its vector is taken as it is.
@@ -159,17 +158,30 @@ impl SpectralModel {
         for factor in [squared, stretch] {
             out.extend_from_slice(&from_f32(factor.min(HALF_MAX)).to_le_bytes());
         }
+        // |o - f v|^2, where f <o, v> is |o|^2.
+        (stretch * stretch * code_squared - squared).max(0.0).sqrt()
     }
 
     /// Makes a prepared query ready for [`SpectralModel::estimate`].
     pub(in crate::vector) fn prepare(&self, query: &[f32], out: &mut SpectralQuery) {
-        let is_product = self.metric == DistanceMetric::InnerProduct;
-        let apart: Vec<f32> = match is_product {
-            true => query.iter().map(|q| q / self.unit).collect(),
-            false => self.apart(query),
+        self.prepare_for(self.metric, query, out);
+    }
+
+    /// Makes a query ready for [`SpectralModel::estimate`] that gives distances under another metric
+    /// than the model's: under L2 and cosine it may be of any length.
+    pub(in crate::vector) fn prepare_for(
+        &self,
+        metric: DistanceMetric,
+        query: &[f32],
+        out: &mut SpectralQuery,
+    ) {
+        let apart: Vec<f32> = match metric {
+            DistanceMetric::InnerProduct => query.iter().map(|q| q / self.unit).collect(),
+            _ => self.apart(query),
         };
         let squared: f32 = apart.iter().map(|x| x * x).sum();
         let turned = self.turned(&apart);
+        out.metric = metric;
         out.table.clear();
         out.table.resize(CENTROIDS * self.parts.len(), 0.0);
         let mut rest = turned.as_slice();
@@ -180,7 +192,7 @@ impl SpectralModel {
         }
         out.length = squared.sqrt() * self.unit;
         let unit_squared = self.unit * self.unit;
-        out.base = match self.metric {
+        out.base = match metric {
             DistanceMetric::L2 => squared * unit_squared,
             DistanceMetric::Cosine => 0.5 * squared * unit_squared,
             DistanceMetric::InnerProduct => {
@@ -204,7 +216,7 @@ impl SpectralModel {
         let unit_squared = self.unit * self.unit;
         query.base
             + unit_squared
-                * match self.metric {
+                * match query.metric {
                     DistanceMetric::L2 => squared - 2.0 * stretch * sum,
                     DistanceMetric::Cosine => 0.5 * squared - stretch * sum,
                     DistanceMetric::InnerProduct => -stretch * sum,
@@ -244,6 +256,12 @@ impl Part {
     fn product(&self, point: &[f32], code: u8) -> f32 {
         let center = self.columns.chunks_exact(CENTROIDS).map(|column| column[usize::from(code)]);
         self.scale * point.iter().zip(center).map(|(x, c)| x * f32::from(c)).sum::<f32>()
+    }
+
+    /// The squared length of a centroid.
+    fn squared(&self, code: u8) -> f32 {
+        let center = self.columns.chunks_exact(CENTROIDS).map(|column| column[usize::from(code)]);
+        self.scale * self.scale * center.map(|c| f32::from(c) * f32::from(c)).sum::<f32>()
     }
 
     /// The inner product of a point and each centroid. REQUIRES: `out` is zero.

@@ -59,6 +59,7 @@ impl ByteCodes {
         let mut row: Vec<u8> = codes.iter().map(|code| (*code as u8) ^ 0x80).collect();
         row.resize(self.dim.next_multiple_of(4), 0x80);
         for factor in [scale, rest, length(vector)] {
+            // As the machine has them: they are read in place.
             row.extend_from_slice(&factor.to_ne_bytes());
         }
         self.rows.push(&row);

@@ -3,7 +3,7 @@
 use crate::base::{Error, Result};
 use crate::vector::beam::{Scratch, Scratches, distance_of, key, slot_of};
 use crate::vector::code::rabitq::{RabitCodes, RabitQuery};
-use crate::vector::filter::{Filter, SearchRequest};
+use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{HnswConfig, HnswIndex};
 use crate::vector::kernel::{Kernels, kernels};
@@ -15,6 +15,10 @@ use crate::vector::rows::Rows;
 const DOORS: usize = 8;
 /// Vectors fetched at once.
 const FETCHED_AT_ONCE: usize = 16;
+/// Estimates that a walk makes for each candidate it keeps, roughly.
+const ESTIMATES_PER_EF: usize = 12;
+/// How many times a filter can be asked in the time of one estimate, roughly.
+const QUESTIONS_PER_ESTIMATE: usize = 8;
 /// Seed of the rotation.
 const SEED: u64 = 0x636f_6d70;
 /// Fills up a list of links.
@@ -125,7 +129,7 @@ impl CompactIndex {
             };
             let mut compared = Compared { query: &query, hits: Vec::new(), floats: Vec::new() };
             if !request.exact && !is_few {
-                self.walk(&ready, ef, request, scratch);
+                self.find(&ready, ef, request, scratch);
                 self.compare(&ready, request, &mut compared, fetch, scratch)?;
             }
             let limit = request.distance_max.unwrap_or(f32::INFINITY);
@@ -142,10 +146,50 @@ impl CompactIndex {
         })
     }
 
-    /// Fills `scratch.found` with the nearest nodes that match, by their codes.
+    /// Fills `scratch.found` with the `ef` nearest nodes that match, by their codes: by a walk, the
+    /// wider the fewer match, or by the codes of all that match if that is less.
+    fn find(
+        &self,
+        query: &RabitQuery,
+        ef: usize,
+        request: &SearchRequest<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let matches = request.filter.estimated_matches(self.len(), |at| self.ids[at]);
+        let is_asked = matches!(request.filter, Filter::Where(_));
+        let questions = if is_asked { self.len() / QUESTIONS_PER_ESTIMATE } else { 0 };
+        let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
+        let is_filtered = !matches!(request.filter, Filter::All);
+        if !is_filtered || width.saturating_mul(ESTIMATES_PER_EF) < matches + questions {
+            return self.walk(query, width.max(ef), ef, request, scratch);
+        }
+        scratch.found.reset(ef);
+        let mut look_at = |rank: usize| {
+            let estimate = self.codes.estimate(self.kernels, query, rank as u32);
+            scratch.stats.estimates += 1;
+            scratch.found.offer(key(estimate, rank as u32));
+        };
+        match request.filter {
+            Filter::Ids(ids) => {
+                let rank = |id: &u64| self.ids.binary_search(id).ok();
+                let mut ranks: Vec<usize> = ids.iter().filter_map(rank).collect();
+                ranks.sort_unstable();
+                ranks.dedup();
+                ranks.into_iter().for_each(&mut look_at);
+            }
+            filter => {
+                let takes = filter.test();
+                (0..self.len()).filter(|rank| takes(self.ids[*rank])).for_each(&mut look_at);
+            }
+        }
+    }
+
+    /// Fills `scratch.found` with the `ef` nearest nodes that match of those that a walk with a beam
+    /// of `width` meets.
     fn walk(
         &self,
         query: &RabitQuery,
+        width: usize,
         ef: usize,
         request: &SearchRequest<'_>,
         scratch: &mut Scratch,
@@ -153,7 +197,7 @@ impl CompactIndex {
         let takes = request.filter.test();
         let is_filtered = !matches!(request.filter, Filter::All);
         scratch.seen.begin(self.len());
-        scratch.beam.reset(ef);
+        scratch.beam.reset(width);
         scratch.found.reset(ef);
         scratch.fresh.clear();
         scratch.fresh.extend(self.doors.iter().filter(|door| scratch.seen.insert(**door)));

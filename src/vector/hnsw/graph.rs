@@ -162,12 +162,21 @@ impl Graph {
         fill(self.upper.row_mut(height.upper + u32::from(level) - 1), links);
     }
 
-    /// Makes room for `more` nodes.
-    pub(super) fn reserve(&mut self, more: usize) -> Result<()> {
-        let more = more.saturating_sub(self.free.len());
-        if self.slot_count() + more >= SLOTS_MAX {
+    /// Whether `more` nodes have numbers left.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] if not.
+    pub(super) fn check_room(&self, more: usize) -> Result<()> {
+        if self.slot_count() + more.saturating_sub(self.free.len()) >= SLOTS_MAX {
             return Err(Error::new(ErrorKind::Refused, "a graph holds at most 2^31 vectors"));
         }
+        Ok(())
+    }
+
+    /// Makes room for `more` nodes. REQUIRES: there is room.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let more = more.saturating_sub(self.free.len());
         self.vectors.reserve(more);
         self.links.reserve(more);
         self.slots.reserve(more);
@@ -175,7 +184,6 @@ impl Graph {
         self.heights.reserve(more);
         self.pinned.reserve(more);
         self.states.reserve(more);
-        Ok(())
     }
 
     /// Gives a vector a slot without links. REQUIRES: room was reserved, the id is not in use.

@@ -110,15 +110,19 @@ impl HnswIndex {
         if let Some(refused) = refused.into_iter().flatten().next() {
             return Err(refused);
         }
-        self.graph.reserve(rows.len())?;
+        self.graph.check_room(rows.len())?;
+        for (id, _) in &rows {
+            self.graph.bury(*id);
+        }
+        // Replaced ones leave before the new ones come, who would find the dead in their place.
+        self.repair_if_due(threads);
+        self.graph.reserve(rows.len());
         let mut slots = Vec::with_capacity(rows.len());
         for (id, row) in rows {
-            self.graph.bury(id);
             let prepared = metric.prepare(row, dim)?;
             slots.push(self.graph.place(id, &prepared));
         }
         self.graph.link_all(&slots, threads, &self.scratches);
-        self.repair_if_due(threads);
         Ok(())
     }
 

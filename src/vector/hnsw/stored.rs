@@ -66,7 +66,8 @@ impl Graph {
         let rows: usize = levels.bytes.iter().map(|level| usize::from(*level)).sum();
         upper.numbers::<4>(rows * config.m)?;
 
-        graph.reserve(slots)?;
+        graph.check_room(slots)?;
+        graph.reserve(slots);
         graph.ids = ids.iter().map(|id| u64::from_le_bytes(*id)).collect();
         graph.read_states(states)?;
         graph.read_heights(levels)?;

@@ -9,9 +9,8 @@ use crate::vector::code::rotation::Rotation;
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{Graph, HnswConfig, HnswIndex};
-use crate::vector::kernel::{Kernels, SCAN_WIDTH, kernels};
-use crate::vector::measure::Measure;
-use crate::vector::metric::DistanceMetric;
+use crate::vector::kernel::{Kernels, SCAN_WIDTH, half, kernels};
+use crate::vector::measure::{Measure, ScaledQuery};
 use crate::vector::parallel;
 use crate::vector::rows::Rows;
 use std::sync::{Mutex, PoisonError};
@@ -19,7 +18,11 @@ use std::sync::{Mutex, PoisonError};
 /// Rows made at once before they are written.
 const ROWS_AT_ONCE: usize = 4096;
 /// Nodes from which the walk begins at the nearest.
-const DOORS: usize = 8;
+pub(super) const DOORS: usize = 8;
+/// Vectors that can be compared with in the time of a hop, roughly.
+const DISTANCES_PER_HOP: usize = 4;
+/// How many times a filter can be asked in the time of one distance, roughly.
+const QUESTIONS_PER_DISTANCE: usize = 8;
 /// Seed of the rotation.
 const SEED: u64 = 0x7061_636b;
 
@@ -43,7 +46,7 @@ const SEED: u64 = 0x7061_636b;
 /// ```
 #[derive(Debug)]
 pub struct PackedIndex {
-    config: HnswConfig,
+    pub(super) config: HnswConfig,
     measure: Measure,
     pub(super) kernels: &'static Kernels,
     pub(super) layout: Layout,
@@ -51,9 +54,9 @@ pub struct PackedIndex {
     pub(super) doors: Vec<u32>,
     rotation: Rotation,
     /// In ascending order: a node's number is the rank of its id.
-    ids: Vec<u64>,
+    pub(super) ids: Vec<u64>,
     /// By what vectors were multiplied, a power of two, so that 16 bits hold them well.
-    scale: f32,
+    pub(super) scale: f32,
     walks: Mutex<Vec<Walk>>,
 }
 
@@ -74,25 +77,37 @@ impl PackedIndex {
         }
         index.repair(threads);
         let graph = &index.graph;
-        let layout = Layout::new(config.dim);
-        let rotation = Rotation::new(layout.code_dim, SEED);
         let slots = 0..graph.slot_count() as u32;
         let mut live: Vec<u32> = slots.filter(|slot| graph.is_live(*slot)).collect();
         live.sort_unstable_by_key(|slot| graph.ids[*slot as usize]);
-        let mut packed = PackedIndex {
-            config,
-            measure: graph.measure,
-            kernels: kernels(),
-            layout,
-            rows: Rows::new(layout.stride),
-            doors: doors(graph, &live),
-            rotation,
-            ids: live.iter().map(|slot| graph.ids[*slot as usize]).collect(),
-            scale: scale(graph, &live),
-            walks: Mutex::default(),
-        };
+        let rows = Rows::new(Layout::new(config.dim).stride);
+        let ids = live.iter().map(|slot| graph.ids[*slot as usize]).collect();
+        let (doors, scale) = (doors(graph, &live), scale(graph, &live));
+        let mut packed = PackedIndex::of(config, rows, doors, ids, scale);
         packed.fill(graph, &live, threads);
         Ok(packed)
+    }
+
+    pub(super) fn of(
+        config: HnswConfig,
+        rows: Rows<u8>,
+        doors: Vec<u32>,
+        ids: Vec<u64>,
+        scale: f32,
+    ) -> PackedIndex {
+        let layout = Layout::new(config.dim);
+        PackedIndex {
+            config,
+            measure: Measure::new(config.metric),
+            kernels: kernels(),
+            layout,
+            rows,
+            doors,
+            rotation: Rotation::new(layout.code_dim, SEED),
+            ids,
+            scale,
+            walks: Mutex::default(),
+        }
     }
 
     fn fill(&mut self, graph: &Graph, live: &[u32], threads: usize) {
@@ -159,7 +174,7 @@ impl PackedIndex {
     ///
     /// As [`HnswIndex::search`].
     pub fn answer(&self, request: &SearchRequest<'_>) -> Result<Answer> {
-        let mut query = self.measure.metric.prepare(request.query, self.config.dim)?;
+        let query = self.measure.metric.prepare(request.query, self.config.dim)?;
         let ef = request.width(self.config.ef_search)?;
         // A poisoned list means that a push or a pop panicked, which leaves it whole.
         let kept = self.walks.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -167,8 +182,7 @@ impl PackedIndex {
         walk.stats = Default::default();
         self.rotation.apply(&query, &mut walk.rotated);
         walk.tables.fill(&walk.rotated);
-        query.iter_mut().for_each(|value| *value *= self.scale);
-        walk.query = query;
+        walk.query.set(&query, self.scale);
         let mut hits = self.by_best_way(&mut walk, ef, request);
         if let Some(limit) = request.distance_max {
             hits.retain(|hit| hit.distance <= limit);
@@ -181,13 +195,16 @@ impl PackedIndex {
 
     /// By a walk, by wider ones if it finds too few, and in the end by comparing with all.
     fn by_best_way(&self, walk: &mut Walk, ef: usize, request: &SearchRequest<'_>) -> Vec<Hit> {
-        let is_few = match request.filter {
-            Filter::Ids(ids) => ids.len() * ids.len() <= ef * self.len() * 2,
-            _ => false,
-        };
+        let matches = request.filter.estimated_matches(self.len(), |at| self.ids[at]);
+        let is_asked = matches!(request.filter, Filter::Where(_));
+        let questions = if is_asked { self.len() / QUESTIONS_PER_DISTANCE } else { 0 };
+        let is_filtered = !matches!(request.filter, Filter::All);
+        let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
+        let is_few = is_filtered && matches + questions <= width.saturating_mul(DISTANCES_PER_HOP);
         if request.exact || is_few {
             return self.exact(walk, request);
         }
+        let ef = if is_filtered { width.max(ef) } else { ef };
         let takes = request.filter.test();
         let accept = |slot: u32| takes(self.ids[slot as usize]);
         let wanted = request.k.min(self.len());
@@ -208,8 +225,7 @@ impl PackedIndex {
                 return hits;
             }
             (k, ef) = (wanted.min(k * 4), (ef * 4).min(EF_MAX));
-            // Each hop costs about as much as comparing with four vectors.
-            if walk.stats.hops as usize + ef > self.len() / 4 {
+            if walk.stats.hops as usize + ef > self.len() / DISTANCES_PER_HOP {
                 return self.exact(walk, request);
             }
         }
@@ -248,15 +264,10 @@ impl PackedIndex {
         walk.found.keys().iter().map(hit).collect()
     }
 
-    /// The distance of a query and a node. Both are scaled, so their product is by the square.
+    /// The distance of a query and a node.
     #[inline(always)]
-    pub(super) fn distance(&self, query: &[f32], slot: u32) -> f32 {
-        let vector = self.layout.vector(&self.rows, slot);
-        let sum = match self.config.metric {
-            DistanceMetric::L2 => (self.kernels.l2_f16)(query, vector),
-            _ => (self.kernels.dot_f16)(query, vector),
-        };
-        self.measure.distance(sum / (self.scale * self.scale))
+    pub(super) fn distance(&self, query: &ScaledQuery, slot: u32) -> f32 {
+        query.distance(self.measure, self.layout.vector(&self.rows, slot))
     }
 
     /// Bytes of memory that its rows and ids take.
@@ -275,12 +286,6 @@ fn doors(graph: &Graph, live: &[u32]) -> Vec<u32> {
 
 /// The power of two that brings the largest number to between 512 and 1024.
 fn scale(graph: &Graph, live: &[u32]) -> f32 {
-    const BITS_MAX: i32 = 40;
     let largest_of = |slot: &u32| graph.vector(*slot).iter().fold(0.0f32, |m, x| m.max(x.abs()));
-    let largest = live.iter().map(largest_of).fold(0.0f32, f32::max);
-    if largest == 0.0 {
-        return 1.0;
-    }
-    let bits = 9 - largest.log2().floor() as i32;
-    2.0f32.powi(bits.clamp(-BITS_MAX, BITS_MAX))
+    half::scale(live.iter().map(largest_of).fold(0.0f32, f32::max))
 }

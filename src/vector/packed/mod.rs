@@ -11,12 +11,13 @@
 //! - `lists`: which 32 neighbours a node has.
 //! - `query`: the tables that a query makes of itself.
 //! - `walk`: from row to row.
-//! - `index`: [`PackedIndex`].
+//! - `index`: [`PackedIndex`]; `stored`: as bytes.
 
 mod index;
 mod lists;
 mod query;
 mod row;
+mod stored;
 mod walk;
 
 pub use index::PackedIndex;

@@ -90,10 +90,40 @@ impl Layout {
 
     /// Writes a node's neighbours.
     pub(super) fn put_links(&self, rows: &mut Rows<u8>, slot: u32, part: &Neighbours) {
-        rows.row_mut(slot)[self.codes..self.add].copy_from_slice(&part.codes);
-        rows.part_mut(slot, self.add, SCAN_WIDTH).copy_from_slice(&part.add);
-        rows.part_mut(slot, self.mul, SCAN_WIDTH).copy_from_slice(&part.mul);
-        rows.part_mut(slot, self.links, SCAN_WIDTH).copy_from_slice(&part.links);
+        self.put_parts(rows, slot, &part.codes, (&part.add, &part.mul), &part.links);
+    }
+
+    /// Writes a whole node. REQUIRES: each part is as long as it should be.
+    pub(super) fn put(
+        &self,
+        rows: &mut Rows<u8>,
+        slot: u32,
+        vector: &[u16],
+        codes: &[u8],
+        factors: (&[f32], &[f32]),
+        links: &[u32],
+    ) {
+        rows.part_mut(slot, 0, self.dim).copy_from_slice(vector);
+        self.put_parts(rows, slot, codes, factors, links);
+    }
+
+    fn put_parts(
+        &self,
+        rows: &mut Rows<u8>,
+        slot: u32,
+        codes: &[u8],
+        (add, mul): (&[f32], &[f32]),
+        links: &[u32],
+    ) {
+        rows.row_mut(slot)[self.codes..self.add].copy_from_slice(codes);
+        rows.part_mut(slot, self.add, SCAN_WIDTH).copy_from_slice(add);
+        rows.part_mut(slot, self.mul, SCAN_WIDTH).copy_from_slice(mul);
+        rows.part_mut(slot, self.links, SCAN_WIDTH).copy_from_slice(links);
+    }
+
+    /// Bytes of the codes of a node's neighbours.
+    pub(super) fn code_bytes(&self) -> usize {
+        self.add - self.codes
     }
 }
 

@@ -6,12 +6,13 @@ use super::row::NONE;
 use crate::vector::beam::{Beam, Key, Seen, distance_of, key, slot_of};
 use crate::vector::hit::{Hit, SearchStats};
 use crate::vector::kernel::SCAN_WIDTH;
+use crate::vector::measure::ScaledQuery;
 
 /// What a walk needs, and the next one again.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The query, as large as the rows' vectors are.
-    pub(super) query: Vec<f32>,
+    pub(super) query: ScaledQuery,
     pub(super) rotated: Vec<f32>,
     pub(super) tables: QueryTables,
     /// Nodes to go to, by their estimates. One that was estimated from several nodes stands in it

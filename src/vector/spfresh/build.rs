@@ -1,0 +1,136 @@
+//! From many vectors at once.
+
+use super::bisect::{groups, mean};
+use super::config::SpfreshConfig;
+use super::index::{Held, SpfreshIndex};
+use super::postings::Postings;
+use crate::base::{Error, ErrorKind, Result};
+use crate::vector::code::spectral::{SpectralModel, SpectralQuery};
+use crate::vector::hnsw::HnswIndex;
+use crate::vector::kernel::kernels;
+use crate::vector::measure::Measure;
+use crate::vector::parallel;
+
+/// Ten entries that a posting may have stand for so many of a group at first: groups that turn out
+/// too large are split, and smaller ones stay.
+const GROUP_OF_TEN: usize = 13;
+/// Rounds in which each vector goes to the nearest centroid, and those to the means of theirs.
+const ROUNDS: usize = 5;
+/// Candidates for the nearest.
+const EF: usize = 24;
+/// Pairs of vectors whose estimates are compared with their distances.
+const PROBES: usize = 2048;
+
+impl SpfreshIndex {
+    /// An index of these vectors, `dim` floats for each id, on up to `threads` threads: learns codes
+    /// from them and writes their postings. No two ids may be equal.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] if a setting is out of bounds or a vector has no distances,
+    /// [`ErrorKind::Refused`] if there is no vector to learn from, and those of writing.
+    pub fn build(
+        config: SpfreshConfig,
+        ids: &[u64],
+        vectors: &[f32],
+        threads: usize,
+        postings: &mut dyn Postings,
+    ) -> Result<SpfreshIndex> {
+        config.check()?;
+        let rows = prepared(&config, ids, vectors, threads)?;
+        if rows.is_empty() {
+            return Err(Error::new(ErrorKind::Refused, "there is no vector to learn codes from"));
+        }
+        let vector = |row: usize| rows[row].as_slice();
+        let (metric, dim) = (config.metric, config.dim);
+        let bytes = config.code_bytes();
+        let model = SpectralModel::train(metric, dim, bytes, rows.len(), vector, threads);
+        let mut index = SpfreshIndex::with(config, model);
+        let most = (index.entries_max() * GROUP_OF_TEN / 10).max(1);
+        let groups = groups(rows.len(), most, vector, threads);
+        let mut groups = groups;
+        for round in 0.. {
+            index.place_centroids(&groups, &rows, threads)?;
+            if round == ROUNDS {
+                break;
+            }
+            // Cutting in two again and again leaves many on the wrong side of an early cut.
+            let nearest = parallel::map(threads, rows.len(), |row| index.near(&rows[row], 1, EF));
+            let mut moved = vec![Vec::new(); groups.len()];
+            for (row, hits) in nearest.into_iter().enumerate() {
+                if let Some(hit) = hits?.first() {
+                    moved[hit.id as usize].push(row);
+                }
+            }
+            moved.retain(|group: &Vec<usize>| !group.is_empty());
+            groups = moved;
+        }
+        index.measure_error(&groups, &rows);
+        index.put_all(ids, &rows, threads, postings)?;
+        for number in index.posting_numbers() {
+            index.held.entry(number).or_default().changes = 0;
+            index.set_entries(number, index.entries_of(number));
+        }
+        Ok(index)
+    }
+
+    /// Opens a posting around the mean of each group, in place of all there were.
+    fn place_centroids(
+        &mut self,
+        groups: &[Vec<usize>],
+        rows: &[Vec<f32>],
+        threads: usize,
+    ) -> Result<()> {
+        let centroid = |i: usize| mean(groups[i].iter().map(|row| rows[*row].as_slice()));
+        let centroids = parallel::map(threads, groups.len(), centroid).concat();
+        let numbers: Vec<u64> = (0..groups.len() as u64).collect();
+        self.centroids = HnswIndex::new(*self.centroids.config());
+        self.centroids.insert_many(&numbers, &centroids, threads)?;
+        self.next = numbers.len() as u64;
+        self.held = numbers.iter().map(|number| (*number, Held::default())).collect();
+        Ok(())
+    }
+
+    /// How far off estimates are, by pairs of vectors of a group.
+    fn measure_error(&mut self, groups: &[Vec<usize>], rows: &[Vec<f32>]) {
+        let measure = Measure::new(self.config.metric);
+        let mut query = SpectralQuery::default();
+        let (mut squares, mut rests, mut count) = (0.0f64, 0.0f64, 0u32);
+        let mut row = Vec::new();
+        for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 8).max(1)) {
+            self.model.prepare(&rows[group[0]], &mut query);
+            for other in group.iter().take(8) {
+                row.clear();
+                rests += f64::from(self.model.encode(&rows[*other], &mut row));
+                let estimate = self.model.estimate(kernels(), &query, &row);
+                let off = estimate - measure.pair(&rows[group[0]], &rows[*other]);
+                let off = f64::from(off / query.length.max(f32::MIN_POSITIVE));
+                squares += off * off;
+                count += 1;
+            }
+        }
+        let error = (squares / f64::from(count.max(1))).sqrt() as f32;
+        self.error = if error.is_finite() { error } else { 0.0 };
+        self.rest_at_first = (rests / f64::from(count.max(1))) as f32;
+        self.rest = self.rest_at_first;
+    }
+}
+
+/// Vectors as they are compared.
+pub(super) fn prepared(
+    config: &SpfreshConfig,
+    ids: &[u64],
+    vectors: &[f32],
+    threads: usize,
+) -> Result<Vec<Vec<f32>>> {
+    if Some(vectors.len()) != ids.len().checked_mul(config.dim) {
+        let (floats, count, dim) = (vectors.len(), ids.len(), config.dim);
+        return Err(Error::invalid(format!("{floats} floats are not {count} vectors of {dim}")));
+    }
+    let rows = parallel::map(threads, ids.len(), |i| {
+        let row = &vectors[i * config.dim..][..config.dim];
+        let prepared = config.metric.prepare(row, config.dim);
+        prepared.map_err(|e| e.context(format!("vector {}", ids[i])))
+    });
+    rows.into_iter().collect()
+}
