@@ -73,6 +73,18 @@ impl Pool {
         pool
     }
 
+    /// A pool of one thread that makes way for the others, as most of [`Pool::background`] do.
+    pub fn yielding(name: &str) -> Pool {
+        let pool = Pool::manual();
+        pool.start(name, 0, yield_to_others, Takes::All);
+        pool
+    }
+
+    /// Whether it has threads of its own.
+    pub fn has_threads(&self) -> bool {
+        !lock(&self._threads.handles).is_empty()
+    }
+
     /// Starts a thread. A machine that cannot runs the pool with fewer; with none at all jobs wait
     /// for [`Pool::run_one`].
     fn start(&self, name: &str, i: usize, begin: fn(), takes: Takes) -> bool {
@@ -147,7 +159,7 @@ impl Pool {
 
     /// Waits until no job waits or runs. On a pool without threads it runs them.
     pub fn wait_idle(&self) {
-        if lock(&self._threads.handles).is_empty() {
+        if !self.has_threads() {
             while self.run_one() {}
             return;
         }

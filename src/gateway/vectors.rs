@@ -7,10 +7,11 @@ use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::scatter::Gathered;
 use crate::op::route::{SlotRange, slot_of};
-use crate::op::vector::search::HITS_MAX;
+use crate::op::vector::search::{HITS_MAX, VectorHit};
+use crate::op::vector::text::RANKED_MIN;
 use crate::op::vector::{
-    ANSWER_BYTES_MAX, Checked, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector, VectorAnswer,
-    VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
+    ANSWER_BYTES_MAX, Checked, FETCH_MAX, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector,
+    VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
 };
 use crate::op::{Request, Response};
 use std::collections::BTreeMap;
@@ -150,6 +151,9 @@ impl<C: ShardCalls> Gateway<C> {
         let take = if search.k == 0 { HITS_MAX as usize - skip } else { search.k as usize };
         search.k = if search.k == 0 { 0 } else { search.k.saturating_add(search.offset) };
         search.offset = 0;
+        if search.text.is_some() {
+            return self.search_all_for_words(search, skip, take, deadline).await;
+        }
         let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
         let parts = answers.into_iter().map(|answer| match answer {
             VectorAnswer::Found(found) => Ok(found),
@@ -160,6 +164,50 @@ impl<C: ShardCalls> Gateway<C> {
             hit.payload.as_ref().map_or(0, |payload| payload.len())
                 + hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len())
         }))?;
+        Ok(found)
+    }
+
+    /// As [`search_all`](Self::search_all), for words too: all shards tell what they have of them, and
+    /// what is ranked is ranked by the sums.
+    async fn search_all_for_words(
+        &self,
+        mut search: VectorSearch,
+        skip: usize,
+        take: usize,
+        deadline: Instant,
+    ) -> Result<VectorsFound> {
+        let (with_payload, with_vector) = (search.with_payload, search.with_vector);
+        (search.with_payload, search.with_vector) = (false, false);
+        if let Some(text) = &mut search.text {
+            text.is_part = true;
+        }
+        let (index, ranked) = (search.index.clone(), search.k.max(RANKED_MIN) as usize);
+        let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
+        let parts = answers.into_iter().map(|answer| match answer {
+            VectorAnswer::Found(found) => Ok(found),
+            _ => Err(unfitting("a search")),
+        });
+        let mut found = VectorsFound::ranked(parts.collect::<Result<_>>()?, ranked, skip, take);
+        if !with_payload && !with_vector {
+            return Ok(found);
+        }
+        let mut hits = Vec::with_capacity(found.hits.len());
+        for some in found.hits.chunks(FETCH_MAX) {
+            let ids = some.iter().map(|hit| VectorId::new(hit.id)).collect();
+            let call = VectorCall::Get { index: index.clone(), ids };
+            let stored = first_of_each(self.ask_all(call, deadline).await?, some.len())?;
+            // One without is gone by now.
+            for (hit, stored) in some.iter().zip(stored) {
+                let Some(stored) = stored else { continue };
+                hits.push(VectorHit {
+                    payload: (with_payload && !stored.payload.is_empty()).then_some(stored.payload),
+                    vector: with_vector.then_some(stored.vector),
+                    ..hit.clone()
+                });
+            }
+        }
+        found.cost.fetched += found.hits.len() as u64;
+        found.hits = hits;
         Ok(found)
     }
 

@@ -153,6 +153,8 @@ impl Client {
             score_min: search.score_min,
             offset: search.offset,
             near_id,
+            text: search.text.as_ref().map(|text| text.text.clone()).unwrap_or_default(),
+            text_field: search.text.map(|text| text.field).unwrap_or_default(),
             with_payload: search.with_payload,
             with_vector: search.with_vector,
             read_options: self.freshness().map(consistency::ask),
@@ -165,6 +167,8 @@ impl Client {
             distance: result.distance,
             payload: (!result.payload.is_empty()).then(|| result.payload.into_bytes().into()),
             vector: with_vector.then(|| Floats::of(&result.vector)),
+            score: result.score,
+            text: None,
         };
         let cost = answer.cost.unwrap_or_default();
         Ok(VectorAnswer::Found(VectorsFound {
@@ -174,10 +178,12 @@ impl Client {
                 estimates: cost.estimates,
                 hops: cost.hops,
                 fetched: cost.fetched,
+                pages: cost.pages,
                 matches: cost.matches,
                 micros: cost.micros,
                 exact: cost.exact,
             },
+            text: None,
         }))
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::base::{Error, Result};
 use crate::op::kv::Write;
-use crate::op::vector::search::{SearchCost, VectorHit};
+use crate::op::vector::search::VectorHit;
 use crate::op::vector::{
     FETCH_MAX, Filter, Floats, IndexInfo, IndexKind, IndexSpec, Metric, Quantisation, StoredVector,
-    VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound,
+    TextQuery, VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::op::{Request, Response};
 use crate::rpc::answer::unfitting;
@@ -175,6 +175,13 @@ pub fn search(r: pb::VectorSearchRequest) -> Result<Request> {
         "" => None,
         text => Some(Filter::parse(text)?),
     };
+    let text = match (r.text, r.text_field) {
+        (text, field) if text.is_empty() && field.is_empty() => None,
+        (text, field) if text.is_empty() || field.is_empty() => {
+            return Err(Error::invalid("text and text_field are given together, or neither is"));
+        }
+        (text, field) => Some(TextQuery { field, text, is_part: false }),
+    };
     Ok(request(VectorCall::Search(VectorSearch {
         index: r.index_name,
         query,
@@ -183,6 +190,7 @@ pub fn search(r: pb::VectorSearchRequest) -> Result<Request> {
         ef: r.ef_search,
         exact: r.exact,
         filter,
+        text,
         distance_max: r.distance_max,
         score_min: r.score_min,
         without: None,
@@ -308,7 +316,7 @@ pub fn got(several: bool, response: Response) -> Result<pb::VectorGetResponse> {
 
 /// Of a VectorSearch.
 pub fn found(response: Response) -> Result<pb::VectorSearchResponse> {
-    let VectorAnswer::Found(VectorsFound { hits, cost }) = answer(response, "a search")? else {
+    let VectorAnswer::Found(VectorsFound { hits, cost, .. }) = answer(response, "a search")? else {
         return Err(wrong("a search"));
     };
     let result = |hit: VectorHit| pb::VectorResult {
@@ -316,9 +324,18 @@ pub fn found(response: Response) -> Result<pb::VectorSearchResponse> {
         distance: hit.distance,
         payload: hit.payload.map(|payload| text(&payload)).unwrap_or_default(),
         vector: hit.vector.map(|vector| vector.to_vec()).unwrap_or_default(),
+        score: hit.score,
     };
-    let SearchCost { distances, estimates, hops, fetched, matches, micros, exact } = cost;
-    let cost = pb::VectorSearchCost { distances, estimates, hops, fetched, matches, micros, exact };
+    let cost = pb::VectorSearchCost {
+        distances: cost.distances,
+        estimates: cost.estimates,
+        hops: cost.hops,
+        fetched: cost.fetched,
+        matches: cost.matches,
+        micros: cost.micros,
+        exact: cost.exact,
+        pages: cost.pages,
+    };
     let results = hits.into_iter().map(result).collect();
     Ok(pb::VectorSearchResponse { results, cost: Some(cost) })
 }

@@ -79,4 +79,4 @@ pub use hnsw::{HnswConfig, HnswIndex};
 pub use metric::{DIM_MAX, DistanceMetric};
 pub use packed::PackedIndex;
 pub use spfresh::{FetchLive, Postings, SpfreshConfig, SpfreshIndex};
-pub use text::{Fused, TextHit, TextIndex, fuse_by_rank, words};
+pub use text::{Fused, TextHit, TextIndex, TextMatched, TextMatches, fuse_by_rank, words};

@@ -4,7 +4,7 @@ use crate::world::World;
 use arqondb::base::ErrorKind;
 use arqondb::op::kv::Write;
 use arqondb::op::vector::{
-    Filter, Floats, IndexSpec, Metric, VectorAnswer, VectorCall, VectorId, VectorQuery,
+    Filter, Floats, IndexSpec, Metric, TextQuery, VectorAnswer, VectorCall, VectorId, VectorQuery,
     VectorSearch,
 };
 use arqondb::op::{KvOps, Request, Response};
@@ -17,12 +17,17 @@ fn vector(n: u64) -> Vec<f32> {
     (0..DIM).map(|at| (n * (2 * at + 3) % 23) as f32 - 11.5).collect()
 }
 
+/// Some words: how many texts have one differs from shard to shard.
+fn body(id: u64) -> String {
+    (0..1 + id % 5).map(|at| format!("w{} ", (id * (at + 7) % 61) / (1 + id % 3))).collect()
+}
+
 fn put(id: u64) -> Request {
     let write = Write::PutVector {
         index: NAME.into(),
         id: VectorId::new(id),
         vector: Floats::of(&vector(id)),
-        payload: format!("{{\"n\": {id}}}").into(),
+        payload: format!("{{\"n\": {id}, \"body\": \"{}\"}}", body(id)).into(),
     };
     Request::Write { writes: vec![write], id: None }
 }
@@ -69,6 +74,10 @@ async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
     one.execute(delete).unwrap();
 
     let other = world.gateway();
+    let words = |n: u64| {
+        let text = format!("w{} w{} W7", n % 9, n % 20);
+        Some(TextQuery { field: "body".into(), text, is_part: false })
+    };
     for n in 0..30u64 {
         let base = VectorSearch { exact: true, ..VectorSearch::new(NAME, &vector(n * 31 + 5), 10) };
         let near = VectorQuery::Stored(VectorId::new(n));
@@ -78,7 +87,9 @@ async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
             VectorSearch { offset: 7, k: 5, ..base.clone() },
             VectorSearch { filter, k: 30, ..base.clone() },
             VectorSearch { distance_max: Some(300.0), k: 0, ..base.clone() },
-            VectorSearch { query: near, ..base },
+            VectorSearch { query: near, ..base.clone() },
+            VectorSearch { text: words(n), ..base.clone() },
+            VectorSearch { text: words(n), k: 20, offset: 3, with_payload: true, ..base },
         ] {
             let expected = one.search_vectors(asked.clone()).unwrap();
             let expected: Vec<(u64, f32)> =

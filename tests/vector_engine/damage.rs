@@ -135,3 +135,36 @@ fn a_restart_reads_files_and_not_all_records() {
     assert!(info.waiting < 64, "they are linked already: {info:?}");
     compare(&db, &model, Metric::L2, &mut rng, "opened");
 }
+
+/// A page shows that it is damaged only when it is read: the segment is given up then, and the answer
+/// is whole all the same.
+#[test]
+fn a_damaged_page_costs_time_and_no_answer() {
+    let mut rng = Rng::new(7);
+    let disk = SimDisk::new();
+    let model = filled(&disk, IndexKind::DiskHnsw, &mut rng);
+    let segments: Vec<(PathBuf, u64)> =
+        files(&disk).into_iter().filter(|(path, _)| path.extension().is_some()).collect();
+    let (path, len) = segments.iter().max_by_key(|(_, len)| *len).unwrap();
+    assert!(len % 4096 == 0 && *len >= 6 * 4096, "{segments:?}");
+    let mut found_late = 0;
+    for round in 0..40 {
+        // The last page names ids, which only filters ask for.
+        let at = 4096 + rng.below(len - 2 * 4096);
+        let copy = disk.crash(arqondb::env::sim_disk::Crash::Process);
+        copy.damage(path, at, 1 << rng.below(8)).unwrap();
+        let db = open(&copy);
+        let before = info(&db).rebuilt;
+        compare(&db, &model, Metric::L2, &mut rng, &format!("{at} in round {round}"));
+        let after = info(&db).rebuilt;
+        assert!(after > 0, "{at}");
+        found_late += u64::from(before == 0);
+        db.settle_vectors();
+        compare(&db, &model, Metric::L2, &mut rng, &format!("{at}, settled"));
+        drop(db);
+        let db = open(&copy);
+        assert_eq!(info(&db).rebuilt, 0);
+        compare(&db, &model, Metric::L2, &mut rng, &format!("{at}, opened again"));
+    }
+    assert!(found_late > 5, "{found_late}");
+}

@@ -72,6 +72,27 @@ async fn the_promised_sample_works() {
     };
     let answer = stub.vector_search(filtered).await.unwrap().into_inner();
     assert_eq!((answer.results.len(), answer.cost.unwrap().matches), (10, 10));
+    let words = pb::VectorSearchRequest {
+        text: "ninety-seven".into(),
+        text_field: "name".into(),
+        ..search.clone()
+    };
+    let put = pb::VectorPutRequest {
+        index_name: "embeddings".into(),
+        vector_id: 97,
+        vector: vector(97),
+        payload: r#"{"id": 97, "name": "Ninety seven"}"#.into(),
+        request_id: None,
+    };
+    stub.vector_put(put).await.unwrap();
+    let answer = stub.vector_search(words.clone()).await.unwrap().into_inner();
+    let named = answer.results.iter().position(|result| result.id == 97).unwrap();
+    assert!(named <= 1 && answer.results[named].payload.contains("Ninety"), "{answer:?}");
+    let scores: Vec<f32> = answer.results.iter().map(|result| -result.score.unwrap()).collect();
+    assert!(scores.is_sorted() && scores.len() == 10);
+    let alone = pb::VectorSearchRequest { text_field: String::new(), ..words };
+    let refused = stub.vector_search(alone).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
     let got = pb::VectorGetRequest {
         index_name: "embeddings".into(),
         vector_id: 7,

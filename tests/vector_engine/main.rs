@@ -9,4 +9,5 @@ mod grpc;
 mod model;
 mod refusals;
 mod searches;
+mod words;
 mod world;

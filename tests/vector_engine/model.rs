@@ -2,9 +2,9 @@
 
 use crate::world::{self, Model, NAME, compare, create, delete, info, open, put, spec, vector};
 use arqondb::base::CfId;
-use arqondb::env::{Rng, SimDisk};
+use arqondb::env::{Disk, Rng, SimDisk};
 use arqondb::op::vector::{
-    IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
+    IndexInfo, IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
 };
 use std::path::Path;
 
@@ -15,6 +15,8 @@ struct Seen {
     dead: u64,
     reopened: u64,
     rebuilt: u64,
+    /// What wide searches missed, and of how many.
+    missed: (usize, usize),
 }
 
 fn run(spec: IndexSpec, seed: u64, steps: u64, ids: u64) -> Seen {
@@ -58,7 +60,10 @@ fn run(spec: IndexSpec, seed: u64, steps: u64, ids: u64) -> Seen {
                 let copied = arqondb::Db::open_with(&copy, options).unwrap();
                 compare(&copied, &model, metric, &mut rng, "a copy");
             }
-            94..97 => compare(&db, &model, metric, &mut rng, &format!("step {step}")),
+            94..97 => {
+                let some = compare(&db, &model, metric, &mut rng, &format!("step {step}"));
+                seen.missed = (seen.missed.0 + some.0, seen.missed.1 + some.1);
+            }
             _ => {
                 let ids = [VectorId::new(rng.below(ids)), VectorId::new(1 << 60)];
                 let call = VectorCall::Get { index: NAME.into(), ids: ids.to_vec() };
@@ -105,5 +110,54 @@ fn packed_and_compact_forms_find_what_the_model_holds() {
         let spec = IndexSpec { kind: IndexKind::Hnsw, quantisation, ..spec(Metric::L2) };
         let seen = run(spec, seed, 1_500, 300);
         assert!(seen.segments > 0 && seen.reopened > 10 && seen.rebuilt == 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_packed_segment_is_opened_as_it_was_sealed() {
+    let mut rng = Rng::new(12);
+    let disk = SimDisk::new();
+    let spec = IndexSpec { quantisation: Quantisation::Packed, ..spec(Metric::L2) };
+    let spec = IndexSpec { kind: IndexKind::Hnsw, ..spec };
+    let db = open(&disk);
+    create(&db, spec);
+    let mut model = Model::new();
+    for number in 0..300 {
+        let (id, vector) = (rng.below(250), vector(&mut rng));
+        db.execute(put(id, &vector, number)).unwrap();
+        model.insert(id, (vector, number));
+    }
+    db.settle_vectors();
+    let files = || -> Vec<String> {
+        let folder = Path::new(world::DIR).join("shard-1/vectors/1");
+        let names = disk.list(&folder).unwrap().into_iter().map(|entry| entry.name);
+        names.filter(|name| name.ends_with(".seg")).collect()
+    };
+    let (before, files_before) = (info(&db), files());
+    assert!(before.segments > 0 && before.sealed >= 64, "{before:?}");
+    drop(db);
+    let db = open(&disk);
+    let after = info(&db);
+    let sealed = |info: &IndexInfo| (info.sealed, info.segments, info.rebuilt);
+    assert_eq!(sealed(&after), sealed(&before));
+    // As plain graphs they would take half of it.
+    let near = before.memory_bytes.abs_diff(after.memory_bytes);
+    assert!(near * 4 < before.memory_bytes, "{before:?} {after:?}");
+    compare(&db, &model, Metric::L2, &mut rng, "opened");
+    db.settle_vectors();
+    assert_eq!(sealed(&info(&db)), sealed(&after));
+    let files_after = files();
+    assert!(files_before.iter().all(|file| files_after.contains(file)), "one was made anew");
+}
+
+#[test]
+fn a_graph_on_disk_finds_what_the_model_holds() {
+    for (seed, metric) in [(8, Metric::L2), (9, Metric::InnerProduct)] {
+        let spec = IndexSpec { kind: IndexKind::DiskHnsw, ..spec(metric) };
+        let seen = run(spec, seed, 1_500, 300);
+        assert!(seen.segments > 1 && seen.dead > 4 && seen.reopened > 10, "{seen:?}");
+        assert_eq!(seen.rebuilt, 0, "{seen:?}");
+        let (missed, asked) = seen.missed;
+        assert!(asked > 1_000 && missed * 50 <= asked, "{seen:?}");
     }
 }

@@ -64,6 +64,18 @@ fn indexes_that_are_not_there_or_cannot_be_are_refused() {
         (IndexSpec { m: 1, ..base.clone() }, ErrorKind::InvalidArgument),
         (IndexSpec { num_sub: 3, ..base.clone() }, ErrorKind::InvalidArgument),
         (IndexSpec { m: 40, quantisation: packed, ..base.clone() }, ErrorKind::InvalidArgument),
+        (
+            IndexSpec { kind: IndexKind::DiskHnsw, quantisation: packed, ..base.clone() },
+            ErrorKind::InvalidArgument,
+        ),
+        (
+            IndexSpec { kind: IndexKind::DiskHnsw, dim: 5_000, ..base.clone() },
+            ErrorKind::InvalidArgument,
+        ),
+        (
+            IndexSpec { kind: IndexKind::DiskHnsw, m: 32, ..base.clone() },
+            ErrorKind::InvalidArgument,
+        ),
         (IndexSpec { kind: IndexKind::Spfresh, ..base.clone() }, ErrorKind::Unsupported),
     ] {
         let error = db.vectors(VectorCall::Create(wrong.clone())).unwrap_err();

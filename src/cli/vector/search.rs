@@ -142,6 +142,7 @@ fn as_json(query: u64, found: &VectorsFound) -> serde_json::Value {
         "distances_estimated": cost.estimates,
         "hops": cost.hops,
         "fetched": cost.fetched,
+        "pages": cost.pages,
         "matches": cost.matches,
         "exact": cost.exact,
     });

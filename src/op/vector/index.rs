@@ -6,8 +6,10 @@ use crate::op::vector::search::EF_MAX;
 /// The longest name of an index, in bytes.
 pub const INDEX_NAME_BYTES_MAX: usize = 255;
 
-/// The most links of a node whose neighbours' codes stand beside it.
+/// The most links of a node whose neighbours' codes stand beside it, or that lies in pages.
 const PACKED_M_MAX: u32 = 31;
+/// The most floats of a vector on disk.
+const DISK_DIM_MAX: u32 = 4_096;
 
 /// How the distance of two vectors is measured; smaller is closer. The numbers are on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -176,13 +178,27 @@ impl IndexSpec {
             let message = format!("num_sub is {parts}, which does not divide dim, {dim}");
             return Err(Error::invalid(message));
         }
-        if let IndexKind::DiskHnsw | IndexKind::Spfresh = spec.kind {
-            let message = format!("indexes of kind {} cannot be created yet", spec.kind.name());
+        if spec.kind == IndexKind::Spfresh {
+            let message = "indexes of kind spfresh cannot be created yet; disk_hnsw keeps vectors \
+                           on disk too";
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if spec.quantisation != Quantisation::None && spec.kind == IndexKind::PqHnsw {
-            let message = "an index of kind pq_hnsw has codes of its own: leave quantisation out";
+        let has_codes = matches!(spec.kind, IndexKind::PqHnsw | IndexKind::DiskHnsw);
+        if spec.quantisation != Quantisation::None && has_codes {
+            let kind = spec.kind.name();
+            let message =
+                format!("an index of kind {kind} has codes of its own: leave quantisation out");
             return Err(Error::invalid(message));
+        }
+        if spec.kind == IndexKind::DiskHnsw {
+            for (name, value, most) in
+                [("m", spec.m, PACKED_M_MAX), ("dim", spec.dim, DISK_DIM_MAX)]
+            {
+                if value > most {
+                    let message = format!("{name} is {value}; with disk_hnsw at most {most}");
+                    return Err(Error::invalid(message));
+                }
+            }
         }
         if spec.quantisation == Quantisation::Packed && spec.m > PACKED_M_MAX {
             let message = format!("m is {}; with packed it may be {PACKED_M_MAX} at most", spec.m);

@@ -7,7 +7,7 @@
 //! In reading order:
 //! - this file: ids, floats, [`VectorCall`] and [`VectorAnswer`].
 //! - [`index`]: how an index is made, and what is told of it.
-//! - [`search`]: what is searched for, and what is found.
+//! - [`search`]: what is searched for, and what is found; [`text`]: words beside vectors.
 //! - [`filter`]: what of payloads a search may ask; [`filter_text`]: how that is written.
 //!
 //! Vectors are written by [`Write`](crate::op::kv::Write)s, beside keys and in one batch with them.
@@ -16,10 +16,12 @@ pub mod filter;
 pub mod filter_text;
 pub mod index;
 pub mod search;
+pub mod text;
 
 pub use filter::{Filter, Scalar};
 pub use index::{IndexInfo, IndexKind, IndexSpec, Metric, Quantisation};
 pub use search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
+pub use text::TextQuery;
 
 use crate::base::IndexId;
 use bytes::Bytes;

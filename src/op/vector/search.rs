@@ -1,5 +1,6 @@
 //! What is searched for among vectors, and what is found.
 
+use crate::op::vector::text::{TextMatch, TextQuery, TextStats};
 use crate::op::vector::{Filter, Floats, VectorId};
 use bytes::Bytes;
 
@@ -34,6 +35,9 @@ pub struct VectorSearch {
     pub exact: bool,
     /// Which vectors may be found.
     pub filter: Option<Filter>,
+    /// Words to look for as well: hits then stand by both, see
+    /// [`VectorsFound::ranked`].
+    pub text: Option<TextQuery>,
     /// Only hits at this distance or nearer.
     pub distance_max: Option<f32>,
     /// Only hits with this score or a higher one: under cosine the similarity, under the inner
@@ -58,6 +62,7 @@ impl VectorSearch {
             ef: 0,
             exact: false,
             filter: None,
+            text: None,
             distance_max: None,
             score_min: None,
             without: None,
@@ -78,9 +83,18 @@ pub struct VectorHit {
     pub payload: Option<Bytes>,
     /// Its numbers, if they were asked for.
     pub vector: Option<Floats>,
+    /// Of a search for words: what it stands by; larger is better.
+    pub score: Option<f32>,
+    /// Of a part of such a search: what it has of the words.
+    pub text: Option<TextMatch>,
 }
 
 impl VectorHit {
+    /// A hit alone.
+    pub fn new(id: u64, distance: f32) -> VectorHit {
+        VectorHit { id, distance, payload: None, vector: None, score: None, text: None }
+    }
+
     /// The order of answers: by distance, then by id.
     pub fn order(&self, other: &VectorHit) -> std::cmp::Ordering {
         self.distance.total_cmp(&other.distance).then(self.id.cmp(&other.id))
@@ -98,6 +112,8 @@ pub struct SearchCost {
     pub hops: u64,
     /// Vectors fetched from their records.
     pub fetched: u64,
+    /// Pages of 4 KiB read of segments on disk.
+    pub pages: u64,
     /// Vectors that match the filter; all of them without one.
     pub matches: u64,
     /// Microseconds.
@@ -113,6 +129,8 @@ pub struct VectorsFound {
     pub hits: Vec<VectorHit>,
     /// What the search cost.
     pub cost: SearchCost,
+    /// Of a part of a search for words: what there is of them.
+    pub text: Option<TextStats>,
 }
 
 impl VectorsFound {
@@ -127,6 +145,7 @@ impl VectorsFound {
             sum.estimates += cost.estimates;
             sum.hops += cost.hops;
             sum.fetched += cost.fetched;
+            sum.pages += cost.pages;
             sum.matches += cost.matches;
             sum.micros = sum.micros.max(cost.micros);
             sum.exact &= cost.exact;

@@ -334,7 +334,7 @@ mod tests {
     use crate::op::route::SLOTS;
     use crate::op::txn::{Holds, Locked, Txn, TxnCall, TxnValue, TxnWrite};
     use crate::op::vector::{
-        Filter, Floats, IndexSpec, Metric, VectorCall, VectorQuery, VectorSearch,
+        Filter, Floats, IndexSpec, Metric, TextQuery, VectorCall, VectorQuery, VectorSearch,
     };
 
     fn call(text: &str) -> RedisCall {
@@ -443,6 +443,11 @@ mod tests {
             exact: true,
             with_vector: true,
             offset: 300,
+            text: Some(TextQuery {
+                field: "body".into(),
+                text: "some words".into(),
+                is_part: true,
+            }),
             ..VectorSearch::new(index(), &[0.25, 4.0], 10)
         };
         let stored = VectorSearch {

@@ -234,6 +234,7 @@ mod tests {
     use crate::op::Reply;
     use crate::op::kv::{RequestId, Watched};
     use crate::op::txn::{Lock, Locked, Txn, TxnAnswer, TxnCommitted, TxnUnfinished, TxnWrite};
+    use crate::op::vector::text::{TextMatch, TextStats};
     use crate::op::vector::{
         Checked, Floats, IndexInfo, IndexSpec, Metric, SearchCost, StoredVector, VectorAnswer,
         VectorHit, VectorsFound,
@@ -271,7 +272,13 @@ mod tests {
             rebuilt: 9,
         };
         let stored = StoredVector { id: 7, vector: floats.clone(), payload: payload.clone() };
-        let hit = VectorHit { id: 7, distance: 0.5, payload: Some(payload), vector: Some(floats) };
+        let hit = VectorHit {
+            payload: Some(payload),
+            vector: Some(floats),
+            score: Some(0.25),
+            text: Some(TextMatch { words: 300, times: vec![0, 2] }),
+            ..VectorHit::new(7, 0.5)
+        };
         let all = [
             vectors(VectorAnswer::Index(Box::new(info.clone()))),
             vectors(VectorAnswer::Indexes(vec![info])),
@@ -281,6 +288,7 @@ mod tests {
             vectors(VectorAnswer::Found(VectorsFound {
                 hits: vec![hit],
                 cost: SearchCost { distances: 1, micros: 300, exact: true, ..Default::default() },
+                text: Some(TextStats { texts: 4, words: 1 << 40, having: vec![3, 300] }),
             })),
             vectors(VectorAnswer::Checked(Checked { stored: 1, missing: 2, surplus: 300 })),
         ];

@@ -22,6 +22,7 @@ use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{IndexId, Result};
 use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, Filter, Scalar};
 use crate::op::vector::search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
+use crate::op::vector::text::{TextMatch, TextQuery, TextStats};
 use crate::op::vector::{
     Checked, Floats, IndexInfo, StoredVector, VectorAnswer, VectorCall, VectorId,
 };
@@ -153,6 +154,11 @@ fn put_search(out: &mut Vec<u8>, search: &VectorSearch) {
     put_optional(out, search.distance_max, put_f32);
     put_optional(out, search.score_min, put_f32);
     put_optional(out, search.without, put_u64);
+    put_optional(out, search.text.as_ref(), |out, TextQuery { field, text, is_part }| {
+        put_bytes(out, field.as_bytes());
+        put_bytes(out, text.as_bytes());
+        out.push((*is_part).into());
+    });
 }
 
 fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
@@ -180,6 +186,10 @@ fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
         distance_max: read_optional(cut, read_f32)?,
         score_min: read_optional(cut, read_f32)?,
         without: read_optional(cut, Cut::u64)?,
+        text: read_optional(cut, |cut| {
+            let (field, text) = (cut.text()?.to_string(), cut.text()?.to_string());
+            Ok(TextQuery { field, text, is_part: cut.bool()? })
+        })?,
     })
 }
 
@@ -300,12 +310,18 @@ pub(super) fn put_answer(out: &mut Vec<u8>, answer: &VectorAnswer) {
             out.push(6);
             put_varint(out, found.hits.len() as u64);
             found.hits.iter().for_each(|hit| put_hit(out, hit));
-            let SearchCost { distances, estimates, hops, fetched, matches, micros, exact } =
-                found.cost;
-            for number in [distances, estimates, hops, fetched, matches, micros] {
+            let cost = found.cost;
+            let SearchCost { distances, estimates, hops, fetched, pages, matches, micros, exact } =
+                cost;
+            for number in [distances, estimates, hops, fetched, pages, matches, micros] {
                 put_varint(out, number);
             }
             out.push(exact.into());
+            put_optional(out, found.text.as_ref(), |out, text| {
+                let TextStats { texts, words, having } = text;
+                [*texts, *words, having.len() as u64].iter().for_each(|n| put_varint(out, *n));
+                having.iter().for_each(|having| put_varint(out, *having));
+            });
         }
         VectorAnswer::Checked(Checked { stored, missing, surplus }) => {
             out.push(7);
@@ -332,10 +348,15 @@ pub(super) fn read_answer(cut: &mut Cut<'_>) -> Result<VectorAnswer> {
                 estimates: cut.varint()?,
                 hops: cut.varint()?,
                 fetched: cut.varint()?,
+                pages: cut.varint()?,
                 matches: cut.varint()?,
                 micros: cut.varint()?,
                 exact: cut.bool()?,
             },
+            text: read_optional(cut, |cut| {
+                let (texts, words) = (cut.varint()?, cut.varint()?);
+                Ok(TextStats { texts, words, having: many(cut, 1, Cut::varint)? })
+            })?,
         }),
         7 => VectorAnswer::Checked(Checked {
             stored: cut.varint()?,
@@ -400,6 +421,12 @@ fn put_hit(out: &mut Vec<u8>, hit: &VectorHit) {
     put_f32(out, hit.distance);
     put_optional(out, hit.payload.as_ref(), |out, payload| put_bytes(out, payload));
     put_optional(out, hit.vector.as_ref(), put_floats);
+    put_optional(out, hit.score, put_f32);
+    put_optional(out, hit.text.as_ref(), |out, text| {
+        put_varint(out, text.words.into());
+        put_varint(out, text.times.len() as u64);
+        text.times.iter().for_each(|times| put_varint(out, (*times).into()));
+    });
 }
 
 fn read_hit(cut: &mut Cut<'_>) -> Result<VectorHit> {
@@ -408,5 +435,9 @@ fn read_hit(cut: &mut Cut<'_>) -> Result<VectorHit> {
         distance: read_f32(cut)?,
         payload: read_optional(cut, Cut::bytes)?,
         vector: read_optional(cut, read_floats)?,
+        score: read_optional(cut, read_f32)?,
+        text: read_optional(cut, |cut| {
+            Ok(TextMatch { words: cut.varint32()?, times: many(cut, 1, Cut::varint32)? })
+        })?,
     })
 }

@@ -79,6 +79,8 @@ struct Field {
     /// The values that a vector has.
     of: HashMap<u32, Vec<Scalar>>,
     bytes: usize,
+    /// Whether all vectors have been told.
+    is_whole: bool,
 }
 
 impl Field {
@@ -128,22 +130,30 @@ pub(super) struct Attributes {
     ids: Vec<u64>,
     free: Vec<u32>,
     live: Bits,
-    /// Whether all vectors have been told.
+    /// Whether changes are followed.
     begun: bool,
+    /// Whether all vectors have been told.
+    is_whole: bool,
     fields: BTreeMap<String, Field>,
 }
 
 impl Attributes {
-    /// Whether all vectors have been told, so that changes must be.
+    /// Whether changes must be told.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
+    }
+
+    /// Whether all fields of a filter are indexed.
+    pub(super) fn can_answer(&self, filter: &Filter) -> bool {
+        self.is_whole && self.missing(filter).is_empty()
     }
 
     /// The fields of a filter that are not indexed yet.
     pub(super) fn missing(&self, filter: &Filter) -> Vec<String> {
         let mut missing = Vec::new();
         filter.visit_fields(&mut |field| {
-            if !self.fields.contains_key(field) && !missing.iter().any(|known| known == field) {
+            let is_there = self.fields.get(field).is_some_and(|field| field.is_whole);
+            if !is_there && !missing.iter().any(|known| known == field) {
                 missing.push(field.to_string());
             }
         });
@@ -155,11 +165,27 @@ impl Attributes {
         self.fields.len()
     }
 
-    /// Begins with fields: [`Attributes::set_fields`] is then called for every vector.
+    /// Begins with fields, whose changes are to be told from now on: [`Attributes::set_fields`] is
+    /// then called for every vector, and [`Attributes::end`].
     pub(super) fn begin(&mut self, fields: &[String]) {
         self.begun = true;
         for field in fields {
             self.fields.entry(field.clone()).or_default();
+        }
+    }
+
+    /// All vectors were told of for these fields, or it failed, and they are forgotten.
+    pub(super) fn end(&mut self, fields: &[String], is_whole: bool) {
+        for name in fields {
+            if !is_whole {
+                self.fields.remove(name);
+            } else if let Some(field) = self.fields.get_mut(name) {
+                field.is_whole = true;
+            }
+        }
+        self.is_whole |= is_whole;
+        if !self.is_whole {
+            *self = Attributes::default();
         }
     }
 
@@ -367,6 +393,7 @@ mod tests {
             for (id, payload) in &model {
                 attributes.set_fields(*id, payload.to_string().as_bytes(), &missing);
             }
+            attributes.end(&missing, true);
             for filter in &filters {
                 if !attributes.missing(filter).is_empty() {
                     continue;

@@ -1,13 +1,13 @@
 //! Requests about vectors, to writes and answers.
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
+use crate::lsm::ReadOptions;
 use crate::lsm::batch::{Counts, WriteBatch};
 use crate::lsm::key::Meta;
-use crate::lsm::{IterOptions, ReadOptions};
 use crate::op::Response;
 use crate::op::kv::Write;
 use crate::op::vector::{
-    Checked, FETCH_MAX, Floats, IndexSpec, NamedIndex, PAGE_DEFAULT, PAGE_MAX, PAYLOAD_BYTES_MAX,
+    FETCH_MAX, Floats, IndexSpec, NamedIndex, PAGE_DEFAULT, PAGE_MAX, PAYLOAD_BYTES_MAX,
     VectorAnswer, VectorCall, VectorId, no_such_index,
 };
 use crate::shard::Shard;
@@ -15,15 +15,13 @@ use crate::shard::commit::Ticket;
 use crate::shard::latch::{self, Stripe};
 use crate::shard::shard::Answer;
 use crate::shard::transaction::Transaction;
+use crate::shard::vectors::form::{graph_config, metric, pq_config};
 use crate::shard::vectors::index::VectorIndex;
 use crate::shard::vectors::limits::AnswerRoom;
-use crate::shard::vectors::record::{self, Key};
-use crate::shard::vectors::segment::{graph_config, metric, pq_config};
+use crate::shard::vectors::record;
 use crate::shard::vectors::stored::stored_vectors;
 use bytes::Bytes;
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A write of a vector whose index was found.
 pub(crate) struct Resolved {
@@ -133,7 +131,9 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
             let index = vectors.get(&search.index)?;
             VectorAnswer::Found(index.search(&shard.engine, &search, &vectors.clock)?)
         }
-        VectorCall::Verify { index } => verify(shard, &index)?,
+        VectorCall::Verify { index } => {
+            VectorAnswer::Checked(shard.vectors.get(&index)?.verify(&shard.engine)?)
+        }
     };
     Ok(settled(answer))
 }
@@ -223,37 +223,6 @@ fn page(shard: &Arc<Shard>, name: &str, after: Option<u64>, limit: u32) -> Resul
     let index = shard.vectors.get(name)?;
     let (vectors, next) = stored_vectors(&shard.engine, index.id, after, limit)?;
     Ok(VectorAnswer::Page { vectors, next })
-}
-
-/// Compares an index with its records. What is written meanwhile may be told as missing or surplus.
-fn verify(shard: &Arc<Shard>, name: &str) -> Result<VectorAnswer> {
-    let index = shard.vectors.get(name)?;
-    let mut state = index.write();
-    let options = IterOptions {
-        prefix: record::prefix(index.id).to_vec(),
-        fill_cache: false,
-        ..IterOptions::default()
-    };
-    let mut iter = shard.engine.iter(CfId::VECTORS, options)?;
-    let (mut checked, mut there) = (Checked::default(), HashSet::new());
-    iter.first()?;
-    while iter.valid() {
-        if let Some(Key::Vector(_, id)) = record::parse_key(iter.key()) {
-            checked.stored += 1;
-            // One that is newer here than where it is searched is on its way.
-            let seq = state.seq_of(id);
-            checked.missing += u64::from(seq.is_none_or(|seq| seq > iter.seq().0));
-            there.insert(id);
-        }
-        iter.next()?;
-    }
-    checked.surplus = state.ids().iter().filter(|id| !there.contains(id)).count() as u64;
-    if checked.missing + checked.surplus > 0 {
-        shard.vectors.walk(&index, &mut state)?;
-        index.rebuilt.fetch_add(1, Ordering::Relaxed);
-        index.measure(&state);
-    }
-    Ok(VectorAnswer::Checked(checked))
 }
 
 impl Shard {

@@ -1,66 +1,100 @@
-//! Indexing the fields of payloads when a filter first asks for them.
+//! Indexing the fields of payloads when a search first asks for them: those that filters look at,
+//! and those whose words are looked for.
+//!
+//! A field is followed at every change from before the walk that indexes it, and asked only behind
+//! it. The walk takes records in slices, so that others search and write meanwhile.
 
-use crate::base::{CfId, Error, ErrorKind, Result};
-use crate::lsm::{Engine, IterOptions};
+use crate::base::{Error, ErrorKind, Result};
+use crate::lsm::Engine;
 use crate::op::vector::Filter;
-use crate::shard::vectors::attributes::Attributes;
-use crate::shard::vectors::index::VectorIndex;
-use crate::shard::vectors::record::{self, Key};
+use crate::shard::vectors::index::{State, VectorIndex, lock};
+use crate::shard::vectors::slices::Told;
 
 /// Fields of an index that filters may ask for: each is followed at every change from then on.
 const FIELDS_MAX: usize = 64;
+/// Fields whose words are indexed: each takes about as much memory as its texts.
+const TEXTS_MAX: usize = 8;
 
 impl VectorIndex {
     /// Sees to it that all fields of a filter are indexed. The first time costs a walk of all
-    /// records, during which this index is not searched.
+    /// records.
+    ///
+    /// # Errors
+    /// `Refused` for too many fields; what reading records gives.
     pub(super) fn index_fields(&self, engine: &Engine, filter: &Filter) -> Result<()> {
-        {
-            let state = self.read();
-            if state.attributes.has_begun() && state.attributes.missing(filter).is_empty() {
-                return Ok(());
-            }
-        }
-        let mut state = self.write();
-        let missing = state.attributes.missing(filter);
-        if state.attributes.has_begun() && missing.is_empty() {
+        if self.read().attributes.can_answer(filter) {
             return Ok(());
         }
-        if state.attributes.count() + missing.len() > FIELDS_MAX {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!(
-                    "filters have asked for {} fields of this index and may ask for {FIELDS_MAX}; put \
-                     what is filtered by into fewer fields",
-                    state.attributes.count() + missing.len()
-                ),
-            ));
-        }
-        // What is written meanwhile is queued, and is taken in after this: set twice, it is the
-        // same.
-        let options = IterOptions {
-            prefix: record::prefix(self.id).to_vec(),
-            fill_cache: false,
-            ..IterOptions::default()
-        };
-        let attributes = &mut state.attributes;
-        let walk = || -> Result<()> {
-            let mut iter = engine.iter(CfId::VECTORS, options)?;
-            attributes.begin(&missing);
-            iter.first()?;
-            while iter.valid() {
-                if let Some(Key::Vector(_, id)) = record::parse_key(iter.key()) {
-                    attributes.set_fields(id, record::payload(iter.value()), &missing);
-                }
-                iter.next()?;
+        // Whoever comes second finds it done.
+        let _one = lock(&self.indexing);
+        let missing = {
+            let mut state = self.write();
+            if state.attributes.can_answer(filter) {
+                return Ok(());
             }
-            Ok(())
+            let missing = state.attributes.missing(filter);
+            let count = state.attributes.count() + missing.len();
+            if count > FIELDS_MAX {
+                return Err(too_many("filters have asked for", count, FIELDS_MAX));
+            }
+            state.attributes.begin(&missing);
+            missing
         };
-        let walked = walk();
-        if walked.is_err() {
-            // Half of the fields would be taken for all of them.
-            state.attributes = Attributes::default();
-        }
-        self.measure(&state);
+        let walked = self.tell_all(engine, &mut |state, told| {
+            state.attributes.set_fields(told.id, &told.payload, &missing);
+        });
+        self.write().attributes.end(&missing, walked.is_ok());
         walked
     }
+
+    /// Sees to it that the words of a field are indexed. The first time costs a walk of all records.
+    ///
+    /// # Errors
+    /// As [`VectorIndex::index_fields`].
+    pub(super) fn index_text(&self, engine: &Engine, field: &str) -> Result<()> {
+        if self.read().texts.has(field) {
+            return Ok(());
+        }
+        let _one = lock(&self.indexing);
+        {
+            let mut state = self.write();
+            if state.texts.has(field) {
+                return Ok(());
+            }
+            let count = state.texts.count() + 1;
+            if count > TEXTS_MAX {
+                return Err(too_many("texts were looked for in", count, TEXTS_MAX));
+            }
+            state.texts.begin(field);
+        }
+        let walked = self.tell_all(engine, &mut |state, told| {
+            state.texts.set_field(told.id, &told.payload, field);
+        });
+        self.write().texts.end(field, walked.is_ok());
+        walked
+    }
+
+    /// Tells of all payloads. What changed since it began is told as what it is now by those who
+    /// take the change in.
+    fn tell_all(&self, engine: &Engine, tell: &mut dyn FnMut(&mut State, &Told)) -> Result<()> {
+        self.in_slices(engine, true, &mut |state, slice| {
+            for told in slice {
+                // Another by now: that one was told, or is about to be.
+                if state.seq_of(told.id) == Some(told.seq) {
+                    tell(state, told);
+                }
+            }
+            self.measure(state);
+        })
+    }
+}
+
+fn too_many(what: &str, count: usize, most: usize) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{what} {count} fields of this index, which may have {most} such; put what is asked for \
+             into fewer fields"
+        ),
+    )
 }

@@ -11,9 +11,11 @@
 use crate::base::{IndexId, LogIndex, Result};
 use crate::op::vector::{IndexInfo, IndexSpec};
 use crate::shard::vectors::attributes::Attributes;
+use crate::shard::vectors::form::{Form, graph_config, metric};
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::record;
-use crate::shard::vectors::segment::{Row, Segment, graph_config, metric, seq_in};
+use crate::shard::vectors::segment::{Row, Segment, seq_in};
+use crate::shard::vectors::texts::Texts;
 use crate::vector::{FlatIndex, HnswIndex};
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -61,6 +63,7 @@ pub(super) struct State {
     /// The file that the graph was last kept in, and its rows.
     pub(super) kept: Option<(u64, Arc<Vec<Row>>, u64)>,
     pub(super) attributes: Attributes,
+    pub(super) texts: Texts,
     /// The number of the next file.
     pub(super) next_file: u64,
     limits: VectorLimits,
@@ -78,6 +81,8 @@ pub(super) struct VectorIndex {
     queued: AtomicUsize,
     queued_bytes: AtomicU64,
     state: RwLock<State>,
+    /// Held by whoever indexes a field.
+    pub(super) indexing: Mutex<()>,
     pub(super) dropped: AtomicBool,
     /// Its end has been placed in the log: nothing is put into it any more.
     leaving: AtomicBool,
@@ -109,6 +114,7 @@ impl State {
             segments: Vec::new(),
             kept: None,
             attributes: Attributes::default(),
+            texts: Texts::default(),
             next_file: 1,
             limits,
         })
@@ -150,6 +156,7 @@ impl State {
         if self.attributes.has_begun() {
             self.attributes.set(change.id, record::payload(value));
         }
+        self.texts.set(change.id, record::payload(value));
     }
 
     /// Forgets an id.
@@ -171,6 +178,7 @@ impl State {
             self.bury(id);
         }
         self.attributes.remove(id);
+        self.texts.remove(id);
     }
 
     /// Marks an id of a segment.
@@ -197,7 +205,7 @@ impl State {
         self.next_file += 1;
         self.segments.push(Segment {
             number,
-            form: Arc::new(super::segment::Form::Hnsw(graph)),
+            form: Arc::new(Form::Hnsw(graph)),
             rows: Arc::new(rows),
             dead: Default::default(),
             file_bytes: None,
@@ -261,7 +269,8 @@ impl State {
         let ids = self.seqs.len() * 24 + self.order.len() * 8 + kept;
         let tail = self.tail.memory_bytes() + self.given.len() * 4 * self.fresh.config().dim;
         let graphs = tail + self.fresh.memory_bytes();
-        (graphs + segments + ids + self.attributes.memory_bytes()) as u64
+        let fields = self.attributes.memory_bytes() + self.texts.memory_bytes();
+        (graphs + segments + ids + fields) as u64
     }
 }
 
@@ -282,6 +291,7 @@ impl VectorIndex {
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicU64::new(0),
             state: RwLock::new(state),
+            indexing: Mutex::default(),
             dropped: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             searches: AtomicU64::new(0),

@@ -6,11 +6,12 @@
 //! in as if it had just been written.
 
 use crate::base::{CfId, IndexId, Result};
-use crate::lsm::{IterOptions, ReadOptions};
+use crate::lsm::{Engine, IterOptions, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
+use crate::shard::vectors::form::{Form, is_plain};
 use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
 use crate::shard::vectors::record::{self, Key};
-use crate::shard::vectors::segment::{self, Form, Segment, is_plain};
+use crate::shard::vectors::segment::{self, Segment};
 use crate::shard::vectors::state_file;
 use crate::shard::vectors::stored::stored_indexes;
 use crate::shard::vectors::{Registry, Vectors};
@@ -87,7 +88,7 @@ impl Vectors {
             Some(stored) => {
                 let replayed = replayed.into_iter().flatten();
                 for id in stored.loose.iter().chain(replayed) {
-                    self.look_up(index, &mut state, *id)?;
+                    index.look_up(&self.engine, &mut state, *id)?;
                 }
                 *lock(&index.saved) = stored.covered;
             }
@@ -133,24 +134,11 @@ impl Vectors {
             return Ok(());
         }
         let mut graph = stored.graph(&path, &index.spec)?;
-        dead.iter().for_each(|id| _ = graph.remove(*id));
+        state.fresh_dead = dead.iter().filter(|id| graph.remove(**id)).count();
         let live = stored.rows.iter().filter(|(id, _)| !dead.contains(id));
         state.seqs.extend(live.copied());
         state.fresh = graph;
         state.kept = Some((file.number, Arc::new(stored.rows), stored.file_bytes));
-        Ok(())
-    }
-
-    /// Takes in what the records say of one vector.
-    fn look_up(&self, index: &VectorIndex, state: &mut State, id: u64) -> Result<()> {
-        let key = record::vector_key(index.id, VectorId::new(id));
-        match self.engine.get(CfId::VECTORS, &key, &ReadOptions::default())? {
-            Some(found) => {
-                let change = Change { id, seq: found.seq.0, value: Some(found.value) };
-                state.apply(&change, &index.spec);
-            }
-            None => state.remove(id, &index.spec),
-        }
         Ok(())
     }
 
@@ -179,5 +167,37 @@ impl Vectors {
         let gone: Vec<u64> = state.ids().into_iter().filter(|id| !there.contains(id)).collect();
         gone.into_iter().for_each(|id| state.remove(id, &index.spec));
         Ok(())
+    }
+}
+
+impl VectorIndex {
+    /// Takes in what the records say of one vector.
+    pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
+        let key = record::vector_key(self.id, VectorId::new(id));
+        match engine.get(CfId::VECTORS, &key, &ReadOptions::default())? {
+            Some(found) => {
+                let change = Change { id, seq: found.seq.0, value: Some(found.value) };
+                state.apply(&change, &self.spec);
+            }
+            None => state.remove(id, &self.spec),
+        }
+        Ok(())
+    }
+
+    /// Gives up segments that turned out to be damaged, and takes their vectors in from the records.
+    ///
+    /// # Errors
+    /// What reading records gives.
+    pub(super) fn give_up(&self, engine: &Engine, numbers: &[u64]) -> Result<()> {
+        let mut state = self.write();
+        let (damaged, whole): (Vec<Segment>, Vec<Segment>) = std::mem::take(&mut state.segments)
+            .into_iter()
+            .partition(|segment| numbers.contains(&segment.number));
+        state.segments = whole;
+        self.rebuilt.fetch_add(damaged.len() as u64, Ordering::Relaxed);
+        let mut ids = damaged.iter().flat_map(|segment| segment.live_rows().map(|(id, _)| id));
+        let taken = ids.try_for_each(|id| self.look_up(engine, &mut state, id));
+        self.measure(&state);
+        taken
     }
 }

@@ -10,9 +10,10 @@
 //! - `stored`: what records say, without an index.
 //! - `evaluate`: requests, to writes and answers.
 //! - `limits`: [`VectorLimits`].
-//! - `index`: one index in memory; `attributes`, `fields`: which of its vectors match a filter.
-//! - `search`: a search over all its parts.
-//! - `segment`, `state_file`: what is sealed, and the files.
+//! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
+//!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
+//! - `search`: a search over all its parts; `hybrid`: one for words as well.
+//! - `form`: what searches a sealed part; `segment`, `state_file`: the files.
 //! - `work`: what the background does: linking, sealing, making anew, writing down.
 //! - `control`: one job at a time, and its end.
 //! - `load`: from files and records to an index.
@@ -27,14 +28,18 @@ mod attributes;
 mod control;
 mod evaluate;
 mod fields;
+mod form;
+mod hybrid;
 mod index;
 mod limits;
 mod load;
 mod record;
 mod search;
 mod segment;
+mod slices;
 mod state_file;
 mod stored;
+mod texts;
 mod work;
 
 pub use limits::VectorLimits;
@@ -43,7 +48,7 @@ pub use stored::{stored_indexes, stored_vectors};
 pub(crate) use evaluate::{Resolved, execute, put, resolve, still_there, stripes};
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, LogIndex, Result};
-use crate::env::RealClock;
+use crate::env::{Pool, RealClock};
 use crate::lsm::batch::BatchView;
 use crate::lsm::key::{Kind, split_value};
 use crate::lsm::{Engine, Pressure};
@@ -55,7 +60,7 @@ use record::Key;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// The indexes of a shard.
 pub(crate) struct Vectors {
@@ -72,6 +77,8 @@ pub(crate) struct Vectors {
     /// Whether the background has something to do.
     due: AtomicBool,
     control: Arc<Control>,
+    /// Where it works, once there is something to do.
+    pool: OnceLock<Pool>,
     /// Indexes that were dropped, until their files are gone.
     doomed: Mutex<Vec<Arc<VectorIndex>>>,
     limits: Mutex<VectorLimits>,
@@ -102,6 +109,7 @@ impl Vectors {
             replayed: Mutex::new(Some(Replayed::new())),
             due: AtomicBool::new(false),
             control: Arc::default(),
+            pool: OnceLock::new(),
             doomed: Mutex::default(),
             limits: Mutex::default(),
             pinned: Mutex::default(),

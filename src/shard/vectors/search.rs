@@ -13,10 +13,12 @@ use crate::op::vector::{
     Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::shard::vectors::attributes::Matching;
+use crate::shard::vectors::form::metric;
+use crate::shard::vectors::hybrid;
 use crate::shard::vectors::index::{State, VectorIndex};
 use crate::shard::vectors::limits::AnswerRoom;
 use crate::shard::vectors::record;
-use crate::shard::vectors::segment::{Segment, metric};
+use crate::shard::vectors::segment::Segment;
 use crate::vector::{Answer, Filter, Hit, SearchRequest};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -24,14 +26,17 @@ use std::sync::atomic::Ordering;
 /// Distances that a walk computes for each candidate it keeps, roughly.
 const DISTANCES_PER_EF: u64 = 12;
 
+/// Searches that are made, if hits of those before were deleted before they were read.
+const TRIES: usize = 3;
+
 /// What a search comes to, once it was looked at.
-struct Plan {
-    query: Vec<f32>,
-    take: usize,
+pub(super) struct Plan {
+    pub(super) query: Vec<f32>,
+    pub(super) take: usize,
     skip: usize,
     ef: usize,
-    distance_max: Option<f32>,
-    without: Option<u64>,
+    pub(super) distance_max: Option<f32>,
+    pub(super) without: Option<u64>,
     exact: bool,
 }
 
@@ -49,29 +54,77 @@ impl VectorIndex {
     ) -> Result<VectorsFound> {
         let began = clock.monotonic_ns();
         self.searches.fetch_add(1, Ordering::Relaxed);
-        let plan = self.plan(engine, search)?;
+        let mut plan = self.plan(engine, search)?;
         if let Some(filter) = &search.filter {
             self.index_fields(engine, filter)?;
         }
-        let state = self.read();
-        let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
-        let mut found = self.run(engine, &state, &plan, matching.as_ref())?;
-        drop(state);
-        found.hits.drain(..plan.skip.min(found.hits.len()));
-        found.hits.truncate(plan.take);
-        if search.with_payload || search.with_vector {
-            let mut room = AnswerRoom::default();
-            for hit in &mut found.hits {
-                found.cost.fetched += 1;
-                let Some(stored) = self.stored(engine, hit.id)? else { continue };
-                room.take(&stored)?;
-                hit.payload =
-                    (search.with_payload && !stored.payload.is_empty()).then_some(stored.payload);
-                hit.vector = search.with_vector.then_some(stored.vector);
+        if let Some(text) = &search.text {
+            hybrid::check(search, text)?;
+            self.index_text(engine, &text.field)?;
+            (plan.skip, plan.take) = (0, hybrid::ranked(search));
+        }
+        let mut found = VectorsFound::default();
+        for _ in 0..TRIES {
+            found = self.find(engine, search, &plan)?;
+            if search.text.as_ref().is_some_and(|text| !text.is_part) {
+                let (skip, take) = (search.offset as usize, search.k as usize);
+                found = VectorsFound::ranked(vec![found], plan.take, skip, take);
+            } else if search.text.is_none() {
+                found.hits.drain(..plan.skip.min(found.hits.len()));
+                found.hits.truncate(plan.take);
+            }
+            // What was deleted since is looked for no more: others take its place.
+            if self.add_stored(engine, search, &mut found)? {
+                break;
             }
         }
         found.cost.micros = (clock.monotonic_ns() - began) / 1000;
         Ok(found)
+    }
+
+    /// What all parts have, the nearest first.
+    fn find(&self, engine: &Engine, search: &VectorSearch, plan: &Plan) -> Result<VectorsFound> {
+        loop {
+            let state = self.read();
+            let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
+            let mut damaged = Vec::new();
+            let mut found = self.run(engine, &state, plan, matching.as_ref(), &mut damaged)?;
+            if damaged.is_empty() {
+                if let Some(text) = &search.text {
+                    let matching = matching.as_ref();
+                    self.add_by_words(engine, &state, plan, text, matching, &mut found)?;
+                }
+                return Ok(found);
+            }
+            drop(matching);
+            drop(state);
+            self.give_up(engine, &damaged)?;
+        }
+    }
+
+    /// Adds what is wanted of records, and drops hits that have none any more; whether all have.
+    fn add_stored(
+        &self,
+        engine: &Engine,
+        search: &VectorSearch,
+        found: &mut VectorsFound,
+    ) -> Result<bool> {
+        if !search.with_payload && !search.with_vector {
+            return Ok(true);
+        }
+        let (mut room, mut hits) = (AnswerRoom::default(), Vec::with_capacity(found.hits.len()));
+        let before = found.hits.len();
+        for mut hit in found.hits.drain(..) {
+            found.cost.fetched += 1;
+            let Some(stored) = self.stored(engine, hit.id)? else { continue };
+            room.take(&stored)?;
+            hit.payload =
+                (search.with_payload && !stored.payload.is_empty()).then_some(stored.payload);
+            hit.vector = search.with_vector.then_some(stored.vector);
+            hits.push(hit);
+        }
+        found.hits = hits;
+        Ok(found.hits.len() == before)
     }
 
     /// A vector as it is stored.
@@ -138,6 +191,7 @@ impl VectorIndex {
         state: &State,
         plan: &Plan,
         matching: Option<&Matching<'_>>,
+        damaged: &mut Vec<u64>,
     ) -> Result<VectorsFound> {
         let all = state.len();
         let matches = matching.map_or(all, Matching::count);
@@ -192,27 +246,32 @@ impl VectorIndex {
             } else {
                 Filter::Where(&is_live)
             };
-            let answer = segment.form.answer(&SearchRequest { filter, ..base }, &mut fetch)?;
-            whole.add(answer);
+            // Of what is on disk those are read that are nearest by their codes, however few match.
+            let exact = plan.exact || (is_few && !segment.form.is_on_disk());
+            let request = SearchRequest { filter, exact, ..base };
+            match segment.form.answer(&request, &mut fetch) {
+                Ok(answer) => whole.add(answer),
+                Err(e) if segment.form.is_on_disk() && e.kind() == ErrorKind::Corruption => {
+                    damaged.push(segment.number);
+                }
+                Err(e) => return Err(e),
+            }
             whole.fetched += fetched;
         }
         let mut hits = whole.hits;
         hits.retain(|hit| Some(hit.id) != plan.without && !gone.contains(&hit.id));
         hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
         hits.truncate(plan.take + plan.skip);
-        let hit = |hit: Hit| VectorHit {
-            id: hit.id,
-            distance: hit.distance,
-            payload: None,
-            vector: None,
-        };
+        let hit = |hit: Hit| VectorHit::new(hit.id, hit.distance);
         Ok(VectorsFound {
+            text: None,
             hits: hits.into_iter().map(hit).collect(),
             cost: SearchCost {
                 distances: whole.distances,
                 estimates: whole.estimates,
                 hops: whole.hops,
                 fetched: whole.fetched,
+                pages: whole.pages,
                 matches: matches as u64,
                 micros: 0,
                 exact: whole.exact,
@@ -221,7 +280,7 @@ impl VectorIndex {
     }
 
     /// Appends the floats of a vector's record; of one that is gone by now, any numbers, and false.
-    fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<bool> {
+    pub(super) fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<bool> {
         let key = record::vector_key(self.id, VectorId::new(id));
         let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
         match &found {
@@ -240,6 +299,7 @@ struct Gathered {
     estimates: u64,
     hops: u64,
     fetched: u64,
+    pages: u64,
     exact: bool,
 }
 
@@ -249,6 +309,7 @@ impl Gathered {
         self.distances += answer.stats.distances;
         self.estimates += answer.stats.estimates;
         self.hops += answer.stats.hops;
+        self.pages += answer.stats.pages_read;
         self.exact &= answer.stats.exact;
     }
 }

@@ -4,7 +4,8 @@
 //! header, 44 bytes
 //!   0   8   magic "ArqonVSg"
 //!   8   2   version, 1
-//!   10  1   what the index bytes are: 1 a graph, 2 a graph with product codes
+//!   10  1   what the index bytes are: 1 a graph, 2 a graph with product codes, 3 the length of a
+//!           graph (u64), the graph, and its packed form, 4 a graph in pages
 //!   11  1   0
 //!   12  8   index
 //!   20  8   number of rows, n
@@ -14,7 +15,8 @@
 //! rows, n * 16
 //!   0   8   id; ids rise
 //!   8   8   sequence number of the record that the vector is of
-//! index bytes: with checksums of their own, see `vector/segment.rs`
+//! zeros, for kind 4: up to a multiple of 4,096
+//! index bytes: with checksums of their own, see `vector/segment.rs` and `vector/disk`
 //! ```
 //! All integers are little-endian. Nothing stands behind the index bytes. A file is written whole,
 //! synced, and then named by the index's `STATE`; one that no `STATE` names counts for nothing.
@@ -23,11 +25,12 @@ use crate::base::checksum::crc32c_append;
 use crate::base::codec::Reader;
 use crate::base::{Error, IndexId, Result};
 use crate::env::Disk;
+use crate::env::File;
 use crate::env::disk::read_exact_at;
-use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
+use crate::op::vector::{IndexSpec, Quantisation};
+use crate::shard::vectors::form::{Form, graph_config, metric, takes_pages};
 use crate::vector::{
-    Answer, CompactIndex, DistanceMetric, Fetch, HnswConfig, HnswIndex, PackedIndex, PqConfig,
-    PqHnswIndex, SearchRequest,
+    DiskHnswIndex, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages, PqHnswIndex,
 };
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -37,17 +40,13 @@ const MAGIC: &[u8; 8] = b"ArqonVSg";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 44;
 const ROW_BYTES: usize = 16;
-/// Vectors from which an index of kind `auto` takes product codes.
-const AUTO_PQ_ROWS: usize = 100_000;
-
-/// What searches a segment.
-#[derive(Debug)]
-pub(super) enum Form {
-    Hnsw(HnswIndex),
-    Pq(Box<PqHnswIndex>),
-    Packed(PackedIndex),
-    Compact(CompactIndex),
-}
+/// Bytes of pages that are written at once.
+const WRITTEN_AT_ONCE: usize = 1 << 20;
+/// What the index bytes are; a number is never given to another.
+pub(super) const GRAPH: u8 = 1;
+pub(super) const WITH_CODES: u8 = 2;
+pub(super) const PACKED: u8 = 3;
+pub(super) const IN_PAGES: u8 = 4;
 
 /// A vector's id, and the sequence number of the record that it is of.
 pub(super) type Row = (u64, u64);
@@ -100,111 +99,6 @@ pub(super) fn seq_in(rows: &[Row], id: u64) -> Option<u64> {
     rows.binary_search_by_key(&id, |row| row.0).ok().map(|at| rows[at].1)
 }
 
-/// The graph's settings.
-pub(super) fn graph_config(spec: &IndexSpec) -> HnswConfig {
-    HnswConfig {
-        m: spec.m as usize,
-        ef_construction: spec.ef_construction as usize,
-        ef_search: spec.ef_search as usize,
-        ..HnswConfig::new(spec.dim as usize, metric(spec.metric))
-    }
-}
-
-/// The settings of product codes.
-pub(super) fn pq_config(spec: &IndexSpec) -> PqConfig {
-    let config = PqConfig::new(spec.dim as usize, metric(spec.metric));
-    match spec.num_sub {
-        0 => config,
-        num_sub => PqConfig { num_sub: num_sub as usize, ..config },
-    }
-}
-
-pub(super) fn metric(metric: Metric) -> DistanceMetric {
-    match metric {
-        Metric::L2 => DistanceMetric::L2,
-        Metric::Cosine => DistanceMetric::Cosine,
-        Metric::InnerProduct => DistanceMetric::InnerProduct,
-    }
-}
-
-/// Whether a graph of so many vectors takes another form when it is sealed.
-pub(super) fn is_plain(spec: &IndexSpec, rows: usize) -> bool {
-    spec.quantisation == Quantisation::None && !takes_codes(spec, rows)
-}
-
-fn takes_codes(spec: &IndexSpec, rows: usize) -> bool {
-    match spec.kind {
-        IndexKind::PqHnsw => true,
-        IndexKind::Auto => rows >= AUTO_PQ_ROWS,
-        IndexKind::Hnsw | IndexKind::DiskHnsw | IndexKind::Spfresh => false,
-    }
-}
-
-impl Form {
-    /// The form that the settings ask for of a graph, and the bytes to keep it in. Costs a copy of
-    /// the graph's memory, and for other forms than a plain graph the making of them.
-    pub(super) fn of_graph(
-        graph: HnswIndex,
-        spec: &IndexSpec,
-        threads: usize,
-    ) -> Result<(Form, u8, Vec<u8>)> {
-        if graph.is_empty() {
-            let bytes = graph.to_bytes();
-            return Ok((Form::Hnsw(graph), 1, bytes));
-        }
-        if spec.quantisation == Quantisation::None && takes_codes(spec, graph.len()) {
-            let index = PqHnswIndex::from_hnsw(graph, pq_config(spec), spec.rerank_k as usize)?;
-            let bytes = index.to_bytes();
-            return Ok((Form::Pq(Box::new(index)), 2, bytes));
-        }
-        let bytes = graph.to_bytes();
-        Ok((Form::packed(graph, spec, threads)?, 1, bytes))
-    }
-
-    /// A graph in the form of the settings' quantisation.
-    fn packed(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
-        Ok(match spec.quantisation {
-            Quantisation::None => Form::Hnsw(graph),
-            Quantisation::Packed => Form::Packed(PackedIndex::from_hnsw(graph, threads)?),
-            Quantisation::Compact4 => Form::Compact(CompactIndex::from_hnsw(graph, 4, threads)?),
-            Quantisation::Compact8 => Form::Compact(CompactIndex::from_hnsw(graph, 8, threads)?),
-        })
-    }
-
-    /// Answers a request; `fetch` brings vectors that are not in memory.
-    pub(super) fn answer(
-        &self,
-        request: &SearchRequest<'_>,
-        fetch: &mut Fetch<'_>,
-    ) -> Result<Answer> {
-        match self {
-            Form::Hnsw(index) => index.answer(request),
-            Form::Pq(index) => index.answer(request),
-            Form::Packed(index) => index.answer(request),
-            Form::Compact(index) => index.answer(request, fetch),
-        }
-    }
-
-    /// Bytes of memory that it takes.
-    pub(super) fn memory_bytes(&self) -> usize {
-        match self {
-            Form::Hnsw(index) => index.memory_bytes(),
-            Form::Pq(index) => index.memory_bytes(),
-            Form::Packed(index) => index.memory_bytes(),
-            Form::Compact(index) => index.memory_bytes(),
-        }
-    }
-
-    /// The bytes of its graph, if it is in memory.
-    pub(super) fn graph_bytes(&self) -> Option<Vec<u8>> {
-        match self {
-            Form::Hnsw(index) => Some(index.to_bytes()),
-            // What its codes are of is the same; they are trained anew.
-            Form::Pq(_) | Form::Packed(_) | Form::Compact(_) => None,
-        }
-    }
-}
-
 /// The path of a segment's file.
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number}.seg"))
@@ -221,20 +115,8 @@ pub(super) fn write(
     rows: &[Row],
     (kind, bytes): (u8, &[u8]),
 ) -> Result<u64> {
-    let mut head = MAGIC.to_vec();
-    head.extend_from_slice(&VERSION.to_le_bytes());
-    head.extend_from_slice(&[kind, 0]);
-    head.extend_from_slice(&index.0.to_le_bytes());
-    head.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-    head.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
-    for (id, seq) in rows {
-        table.extend_from_slice(&id.to_le_bytes());
-        table.extend_from_slice(&seq.to_le_bytes());
-    }
-    head.extend_from_slice(&crc32c_append(0, &table).to_le_bytes());
-    let sum = crc32c_append(0, &head);
-    head.extend_from_slice(&sum.to_le_bytes());
+    let table = table(rows);
+    let head = header(kind, index, &table, bytes.len() as u64);
     let file = disk.create(path)?;
     file.write_at(&head, 0)?;
     file.write_at(&table, HEADER_BYTES as u64)?;
@@ -243,16 +125,74 @@ pub(super) fn write(
     Ok((HEADER_BYTES + table.len() + bytes.len()) as u64)
 }
 
-/// What a segment's file holds.
+/// As [`write`], of pages that `put` gives one by one.
+pub(super) fn write_pages(
+    disk: &dyn Disk,
+    path: &Path,
+    index: IndexId,
+    rows: &[Row],
+    put: impl FnOnce(&mut PageSink<'_>) -> Result<()>,
+) -> Result<u64> {
+    let table = table(rows);
+    let file = disk.create(path)?;
+    let from = pages_at(rows.len() as u64);
+    let (mut at, mut buffer) = (from, Vec::with_capacity(WRITTEN_AT_ONCE));
+    put(&mut |page| {
+        buffer.extend_from_slice(page);
+        if buffer.len() >= WRITTEN_AT_ONCE {
+            file.write_at(&buffer, at)?;
+            at += buffer.len() as u64;
+            buffer.clear();
+        }
+        Ok(())
+    })?;
+    file.write_at(&buffer, at)?;
+    let len = at + buffer.len() as u64;
+    file.write_at(&table, HEADER_BYTES as u64)?;
+    file.write_at(&header(IN_PAGES, index, &table, len - from), 0)?;
+    file.sync_data()?;
+    Ok(len)
+}
+
+/// Where the pages begin behind so many rows.
+fn pages_at(rows: u64) -> u64 {
+    (HEADER_BYTES as u64 + rows * ROW_BYTES as u64).next_multiple_of(PAGE_BYTES as u64)
+}
+
+fn table(rows: &[Row]) -> Vec<u8> {
+    let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
+    for (id, seq) in rows {
+        table.extend_from_slice(&id.to_le_bytes());
+        table.extend_from_slice(&seq.to_le_bytes());
+    }
+    table
+}
+
+fn header(kind: u8, index: IndexId, table: &[u8], bytes: u64) -> Vec<u8> {
+    let mut head = MAGIC.to_vec();
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&[kind, 0]);
+    head.extend_from_slice(&index.0.to_le_bytes());
+    head.extend_from_slice(&((table.len() / ROW_BYTES) as u64).to_le_bytes());
+    head.extend_from_slice(&bytes.to_le_bytes());
+    head.extend_from_slice(&crc32c_append(0, table).to_le_bytes());
+    let sum = crc32c_append(0, &head);
+    head.extend_from_slice(&sum.to_le_bytes());
+    head
+}
+
+/// A segment's file, its rows read.
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) rows: Vec<Row>,
     kind: u8,
-    bytes: Vec<u8>,
+    file: Arc<dyn File>,
+    /// Where the index bytes are.
+    at: u64,
     pub(super) file_bytes: u64,
 }
 
-/// Reads a segment's file.
+/// Opens a segment's file.
 ///
 /// # Errors
 /// `Corruption` with the place if it is not what was written for this index; what the disk answers.
@@ -284,12 +224,16 @@ pub(super) fn read(disk: &dyn Disk, path: &Path, index: IndexId) -> Result<Store
         let found = format!("version {version} of index {of}");
         return Err(wrong(8, &format!("version {VERSION} of index {index}"), found));
     }
-    let table_bytes = count.checked_mul(ROW_BYTES as u64);
-    let whole = table_bytes.and_then(|t| t.checked_add(bytes)?.checked_add(HEADER_BYTES as u64));
-    if whole != Some(len) {
+    let fits = count <= len / ROW_BYTES as u64;
+    let at = match kind {
+        _ if !fits => 0,
+        IN_PAGES => pages_at(count),
+        _ => HEADER_BYTES as u64 + count * ROW_BYTES as u64,
+    };
+    if !fits || at.checked_add(bytes) != Some(len) {
         return Err(wrong(20, "lengths that make up the file", format!("{count} and {bytes}")));
     }
-    let mut table = vec![0; len as usize - HEADER_BYTES - bytes as usize];
+    let mut table = vec![0; count as usize * ROW_BYTES];
     read_exact_at(&*file, path, &mut table, HEADER_BYTES as u64)?;
     let found = crc32c_append(0, &table);
     if found != table_sum {
@@ -304,24 +248,29 @@ pub(super) fn read(disk: &dyn Disk, path: &Path, index: IndexId) -> Result<Store
     if !rows.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(wrong(HEADER_BYTES as u64, "ids that rise", "others".into()));
     }
-    let mut index_bytes = vec![0; bytes as usize];
-    read_exact_at(&*file, path, &mut index_bytes, len - bytes)?;
-    Ok(Stored { rows, kind, bytes: index_bytes, file_bytes: len })
+    Ok(Stored { rows, kind, file, at, file_bytes: len })
 }
 
 impl Stored {
     /// The graph alone.
     ///
     /// # Errors
-    /// `Corruption` if it is damaged, or not one of these settings and rows.
+    /// `Corruption` if it is damaged, or not one of these settings and rows; what the disk answers.
     pub(super) fn graph(&self, path: &Path, spec: &IndexSpec) -> Result<HnswIndex> {
         let graph = match self.kind {
-            1 => HnswIndex::from_bytes(&self.bytes),
-            2 => PqHnswIndex::from_bytes(&self.bytes).map(PqHnswIndex::into_hnsw),
+            GRAPH => HnswIndex::from_bytes(&self.bytes(path, self.at, self.file_bytes)?),
+            WITH_CODES => PqHnswIndex::from_bytes(&self.bytes(path, self.at, self.file_bytes)?)
+                .map(PqHnswIndex::into_hnsw),
+            PACKED => {
+                let packed_at = self.packed_at(path)?;
+                HnswIndex::from_bytes(&self.bytes(path, self.at + 8, packed_at)?)
+            }
             kind => Err(Error::corruption(path, 10, "a kind of index", kind.to_string())),
         }?;
-        self.check(path, spec, &graph)?;
-        Ok(graph)
+        let is_of_spec = *graph.config() == graph_config(spec);
+        let has_rows =
+            graph.len() == self.rows.len() && self.rows.iter().all(|(id, _)| graph.contains(*id));
+        if is_of_spec && has_rows { Ok(graph) } else { Err(foreign(path)) }
     }
 
     /// What searches it as it is: a form that is not kept in files is made in the background.
@@ -329,22 +278,80 @@ impl Stored {
     /// # Errors
     /// As [`Stored::graph`].
     pub(super) fn form(&self, path: &Path, spec: &IndexSpec) -> Result<Form> {
-        if self.kind == 2 && spec.quantisation == Quantisation::None {
-            let index = PqHnswIndex::from_bytes(&self.bytes)?;
-            let same = index.config().hnsw == graph_config(spec) && index.len() == self.rows.len();
-            return match same {
-                true => Ok(Form::Pq(Box::new(index))),
-                false => Err(foreign(path)),
-            };
+        match self.kind {
+            WITH_CODES if spec.quantisation == Quantisation::None => {
+                let bytes = self.bytes(path, self.at, self.file_bytes)?;
+                let index = PqHnswIndex::from_bytes(&bytes)?;
+                let is_it = index.config().hnsw == graph_config(spec);
+                let form = Form::Pq(Box::new(index));
+                if is_it && form.len() == self.rows.len() { Ok(form) } else { Err(foreign(path)) }
+            }
+            PACKED if spec.quantisation == Quantisation::Packed => {
+                let bytes = self.bytes(path, self.packed_at(path)?, self.file_bytes)?;
+                let index = PackedIndex::from_bytes(&bytes)?;
+                let is_it = *index.config() == graph_config(spec);
+                let form = Form::Packed(index);
+                if is_it && form.len() == self.rows.len() { Ok(form) } else { Err(foreign(path)) }
+            }
+            IN_PAGES if takes_pages(spec) => {
+                let count = (self.file_bytes - self.at) / PAGE_BYTES as u64;
+                let file = self.file.clone();
+                let pages = SegmentPages { file, path: path.to_path_buf(), at: self.at, count };
+                let index = DiskHnswIndex::open(&pages)?;
+                let is_it =
+                    index.dim() == spec.dim as usize && index.metric() == metric(spec.metric);
+                let form = Form::Disk(Box::new(index), pages);
+                let is_it = is_it && form.len() == self.rows.len();
+                if is_it { Ok(form) } else { Err(foreign(path)) }
+            }
+            _ => Ok(Form::Hnsw(self.graph(path, spec)?)),
         }
-        Ok(Form::Hnsw(self.graph(path, spec)?))
     }
 
-    fn check(&self, path: &Path, spec: &IndexSpec, graph: &HnswIndex) -> Result<()> {
-        let is_of_spec = *graph.config() == graph_config(spec);
-        let has_rows =
-            graph.len() == self.rows.len() && self.rows.iter().all(|(id, _)| graph.contains(*id));
-        if is_of_spec && has_rows { Ok(()) } else { Err(foreign(path)) }
+    /// Where the packed form begins, behind the graph.
+    fn packed_at(&self, path: &Path) -> Result<u64> {
+        let mut len = [0; 8];
+        read_exact_at(&*self.file, path, &mut len, self.at)?;
+        let len = u64::from_le_bytes(len);
+        let at = self.at.checked_add(8).and_then(|at| at.checked_add(len));
+        at.filter(|at| *at <= self.file_bytes).ok_or_else(|| {
+            Error::corruption(path, self.at, "the length of a graph", len.to_string())
+        })
+    }
+
+    fn bytes(&self, path: &Path, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; to.saturating_sub(from) as usize];
+        read_exact_at(&*self.file, path, &mut bytes, from)?;
+        Ok(bytes)
+    }
+}
+
+/// The pages of a segment's file.
+#[derive(Debug)]
+pub(super) struct SegmentPages {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    at: u64,
+    count: u64,
+}
+
+impl Pages for SegmentPages {
+    fn count(&self) -> u64 {
+        self.count
+    }
+
+    fn read(&self, pages: &[u64], out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        out.resize(pages.len() * PAGE_BYTES, 0);
+        let mut rest = out.as_mut_slice();
+        // Those that lie side by side are one read.
+        for run in pages.chunk_by(|a, b| a + 1 == *b) {
+            let (part, others) = rest.split_at_mut(run.len() * PAGE_BYTES);
+            let at = self.at + run[0] * PAGE_BYTES as u64;
+            read_exact_at(&*self.file, &self.path, part, at)?;
+            rest = others;
+        }
+        Ok(())
     }
 }
 

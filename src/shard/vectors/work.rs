@@ -1,11 +1,12 @@
-//! What the background does, one piece at a time, so that flushes and compactions have their turns.
+//! What the background does, one piece at a time.
 
-use crate::base::{CfId, LogIndex, Result, Seq};
-use crate::env::Clock;
+use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
+use crate::env::{Clock, Pool};
 use crate::lsm::ReadOptions;
-use crate::op::vector::VectorId;
+use crate::op::vector::{IndexSpec, VectorId};
+use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, takes_pages};
 use crate::shard::vectors::index::{VectorIndex, lock};
-use crate::shard::vectors::segment::{self, Form, Row, Segment, is_plain};
+use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::state_file::{self, FileState, IndexState};
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::HnswIndex;
@@ -21,6 +22,8 @@ const LINKED_BETWEEN_SEARCHES: usize = 32;
 const ALIKE: usize = 4;
 /// The most vectors of a segment that is made of others.
 const MADE_MAX: usize = 4 << 20;
+/// Bytes of its graph, for one that lies on disk afterwards.
+const MADE_BYTES_MAX: usize = 512 << 20;
 /// One of so many vectors of a segment may be dead before it is made anew.
 const NODES_PER_DEAD: usize = 5;
 /// Turns of the upkeep without a change after which nothing is being written.
@@ -78,13 +81,23 @@ impl Vectors {
         *pinned = bytes;
     }
 
+    /// Where the background works: on a thread of its own, because a piece may take minutes in which
+    /// compactions would wait. Where those are turned by hand, beside them.
+    fn pool(&self) -> &Pool {
+        let beside = self.engine.pool();
+        match beside.has_threads() {
+            true => self.pool.get_or_init(|| Pool::yielding("arqon-vectors")),
+            false => beside,
+        }
+    }
+
     #[cold]
     fn queue(self: &Arc<Self>) {
         if !self.control.may_queue() {
             return;
         }
         let (control, vectors) = (self.control.clone(), Arc::downgrade(self));
-        self.engine.pool().spawn(move || {
+        self.pool().spawn(move || {
             if !control.begin() {
                 return;
             }
@@ -168,7 +181,7 @@ impl Vectors {
         {
             return Some(Piece::Make(vec![stale.number]));
         }
-        if let Some(alike) = alike(&state.segments) {
+        if let Some(alike) = alike(&state.segments, made_max(&index.spec)) {
             return Some(Piece::Make(alike));
         }
         let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
@@ -218,32 +231,39 @@ impl Vectors {
         if is_plain(&index.spec, segment.rows.len())
             && let Some(bytes) = segment.form.graph_bytes()
         {
-            let file_bytes = self.write_file(index, number, &segment.rows, (1, &bytes))?;
+            let file_bytes = self.write_file(index, number, &segment.rows, &bytes)?;
             if let Some(segment) = index.write().segments.iter_mut().find(|s| s.number == number) {
                 segment.file_bytes = Some(file_bytes);
                 segment.is_final = true;
             }
             return self.save(index);
         }
+        let (disk, path) = (self.engine.place().0, segment::path(&index.dir, number));
         let graph = match segment.form.graph_bytes() {
             Some(bytes) => HnswIndex::from_bytes(&bytes)?,
+            None => segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?,
+        };
+        let (form, file) = match segment.file_bytes {
+            // It was opened from its file, which holds the graph: all that this form is made of.
+            Some(file_bytes) if Form::is_made_of_graphs(&index.spec) => {
+                (Form::of_graph(graph, &index.spec, self.threads())?, (number, file_bytes))
+            }
+            // The file that there is stays until another is named in its place.
+            Some(_) => {
+                let number = Vectors::number_for_file(index);
+                let (form, bytes) = self.write_form(index, number, graph, &segment.rows)?;
+                (form, (number, bytes))
+            }
             None => {
-                let (disk, path) = (self.engine.place().0, segment::path(&index.dir, number));
-                segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?
+                let (form, bytes) = self.write_form(index, number, graph, &segment.rows)?;
+                (form, (number, bytes))
             }
         };
-        let (form, kind, bytes) = Form::of_graph(graph, &index.spec, self.threads())?;
-        let file_bytes = match segment.file_bytes {
-            // It was opened from its file.
-            Some(file_bytes) => file_bytes,
-            None => self.write_file(index, number, &segment.rows, (kind, &bytes))?,
-        };
-        drop(bytes);
         {
             let mut state = index.write();
             if let Some(segment) = state.segments.iter_mut().find(|s| s.number == number) {
                 segment.form = Arc::new(form);
-                segment.file_bytes = Some(file_bytes);
+                (segment.number, segment.file_bytes) = (file.0, Some(file.1));
                 segment.is_final = true;
             }
             index.measure(&state);
@@ -251,26 +271,30 @@ impl Vectors {
         self.save(index)
     }
 
+    fn number_for_file(index: &VectorIndex) -> u64 {
+        let mut state = index.write();
+        state.next_file += 1;
+        state.next_file - 1
+    }
+
     /// Makes one segment of some: the graph of the largest, mended, and the vectors of the others.
     fn make(&self, index: &VectorIndex, numbers: &[u64]) -> Result<()> {
-        let (mut parts, number) = {
-            let mut state = index.write();
-            let is_one = |s: &&Segment| numbers.contains(&s.number);
-            let parts: Vec<Segment> = state.segments.iter().filter(is_one).cloned().collect();
-            let number = state.next_file;
-            state.next_file += 1;
-            (parts, number)
-        };
+        let number = Vectors::number_for_file(index);
+        let is_one = |s: &&Segment| numbers.contains(&s.number);
+        let mut parts: Vec<Segment> =
+            index.read().segments.iter().filter(is_one).cloned().collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.live()));
-        let Some((base, others)) = parts.split_first() else { return Ok(()) };
-        let (disk, path) = (self.engine.place().0, segment::path(&index.dir, base.number));
-        let mut graph = match base.form.graph_bytes() {
-            Some(bytes) => HnswIndex::from_bytes(&bytes)?,
-            None => segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?,
-        };
-        base.dead.iter().for_each(|id| _ = graph.remove(*id));
-        graph.repair(self.threads());
-        let mut rows: Vec<Row> = base.live_rows().collect();
+        let mut graph = HnswIndex::new(graph_config(&index.spec));
+        let (mut rows, mut others) = (Vec::<Row>::new(), parts.as_slice());
+        if let Some((base, rest)) = parts.split_first()
+            && let Some(mended) = self.graph_of(index, base)?
+        {
+            graph = mended;
+            base.dead.iter().for_each(|id| _ = graph.remove(*id));
+            graph.repair(self.threads());
+            rows.extend(base.live_rows());
+            others = rest;
+        }
         for part in others {
             self.insert_rows(index, part, &mut graph, &mut rows)?;
         }
@@ -278,9 +302,7 @@ impl Vectors {
         let made = if rows.is_empty() {
             None
         } else {
-            let (form, kind, bytes) = Form::of_graph(graph, &index.spec, self.threads())?;
-            let file_bytes = self.write_file(index, number, &rows, (kind, &bytes))?;
-            Some((form, file_bytes))
+            Some(self.write_form(index, number, graph, &rows)?)
         };
         {
             let mut state = index.write();
@@ -307,6 +329,26 @@ impl Vectors {
         self.save(index)
     }
 
+    /// The graph of a segment; `None` if there is none to go on with: then its records are.
+    fn graph_of(&self, index: &VectorIndex, segment: &Segment) -> Result<Option<HnswIndex>> {
+        if segment.form.is_on_disk() {
+            return Ok(None);
+        }
+        if let Some(bytes) = segment.form.graph_bytes() {
+            return HnswIndex::from_bytes(&bytes).map(Some);
+        }
+        let (disk, path) = (self.engine.place().0, segment::path(&index.dir, segment.number));
+        let stored = segment::read(&**disk, &path, index.id);
+        match stored.and_then(|stored| stored.graph(&path, &index.spec)) {
+            Ok(graph) => Ok(Some(graph)),
+            Err(e) if e.kind() == ErrorKind::Corruption => {
+                index.rebuilt.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Inserts the vectors of a segment into a graph, from their records. One that is another by now
     /// is left out: the change is on its way.
     fn insert_rows(
@@ -329,10 +371,7 @@ impl Vectors {
             }
             graph.insert_many(&ids, &floats, self.threads())?;
             if self.control.is_closed() || index.is_dropped() {
-                return Err(crate::base::Error::new(
-                    crate::base::ErrorKind::Unavailable,
-                    "the index is being closed",
-                ));
+                return Err(Error::new(ErrorKind::Unavailable, "the index is being closed"));
             }
         }
         Ok(())
@@ -340,32 +379,47 @@ impl Vectors {
 
     /// Writes the graph that grows down.
     fn keep(&self, index: &VectorIndex) -> Result<()> {
-        let number = {
-            let mut state = index.write();
-            state.next_file += 1;
-            state.next_file - 1
-        };
+        let number = Vectors::number_for_file(index);
         let (rows, bytes) = {
             let state = index.read();
             (state.fresh_rows(), state.fresh.to_bytes())
         };
-        let file_bytes = self.write_file(index, number, &rows, (1, &bytes))?;
+        let file_bytes = self.write_file(index, number, &rows, &bytes)?;
         index.write().kept = Some((number, Arc::new(rows), file_bytes));
         self.save(index)
     }
 
+    /// Writes the file of a graph.
     fn write_file(
         &self,
         index: &VectorIndex,
         number: u64,
         rows: &[Row],
-        bytes: (u8, &[u8]),
+        bytes: &[u8],
     ) -> Result<u64> {
+        let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
+        segment::write(disk, &path, index.id, rows, (GRAPH, bytes))
+    }
+
+    /// Brings a graph to the form that the settings ask for, and writes its file.
+    fn write_form(
+        &self,
+        index: &VectorIndex,
+        number: u64,
+        graph: HnswIndex,
+        rows: &[Row],
+    ) -> Result<(Form, u64)> {
+        let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
+        let place = Place { disk, path: &path, index: index.id };
+        Form::write(graph, &index.spec, self.threads(), rows, place)
+    }
+
+    fn begin_file(&self, index: &VectorIndex) -> Result<&dyn crate::env::Disk> {
         let disk = self.engine.place().0;
         disk.create_dir_all(&index.dir)?;
         // What is in it must not be durable before its records are.
         self.engine.sync_log(LogIndex(self.noted.load(Ordering::Acquire)))?;
-        segment::write(&**disk, &segment::path(&index.dir, number), index.id, rows, bytes)
+        Ok(&**disk)
     }
 
     /// Writes down which files there are and which of their vectors count, and removes the others.
@@ -425,7 +479,7 @@ impl Vectors {
         let segments: Vec<Segment> = index.read().segments.clone();
         for segment in segments.iter().filter(|segment| segment.file_bytes.is_none()) {
             let Some(bytes) = segment.form.graph_bytes() else { continue };
-            let written = self.write_file(index, segment.number, &segment.rows, (1, &bytes));
+            let written = self.write_file(index, segment.number, &segment.rows, &bytes);
             // One that cannot be written is built again.
             let Ok(file_bytes) = written else { continue };
             let mut state = index.write();
@@ -458,15 +512,24 @@ impl Vectors {
     }
 }
 
+/// The most vectors of a segment that is made of others: while it is made, it is in memory, also of
+/// those indexes that are to take little of it.
+fn made_max(spec: &IndexSpec) -> usize {
+    match takes_pages(spec) {
+        true => MADE_BYTES_MAX / (4 * spec.dim as usize + 12 * spec.m as usize + 64),
+        false => MADE_MAX,
+    }
+}
+
 /// Segments of about one size, if there are as many as are made one.
-fn alike(segments: &[Segment]) -> Option<Vec<u64>> {
+fn alike(segments: &[Segment], most: usize) -> Option<Vec<u64>> {
     let mut by_size: Vec<&Segment> = segments.iter().collect();
     by_size.sort_by_key(|segment| segment.live());
     for (at, smallest) in by_size.iter().enumerate() {
         let like = by_size[at..].iter().take_while(|s| s.live() < 2 * smallest.live().max(16));
         let like: Vec<&&Segment> = like.collect();
         let rows: usize = like.iter().map(|segment| segment.live()).sum();
-        if like.len() >= ALIKE && rows <= MADE_MAX {
+        if like.len() >= ALIKE && rows <= most {
             return Some(like.iter().map(|segment| segment.number).collect());
         }
     }

@@ -172,14 +172,24 @@ impl TextIndex {
         if k == 0 || k > EF_MAX {
             return Err(Error::invalid(format!("k is {k}; it may be from 1 to {EF_MAX}")));
         }
-        let mut asked: Vec<u32> =
-            words(query).iter().filter_map(|word| self.terms.get(word).copied()).collect();
+        let found = self.matches(query, k, filter);
+        Ok(found.hits.iter().map(|hit| TextHit { id: hit.id, score: hit.score }).collect())
+    }
+
+    /// As [`TextIndex::search`], with all that scores are made of, for those who rate texts of
+    /// several indexes together.
+    pub fn matches(&self, query: &str, k: usize, filter: Filter<'_>) -> TextMatches {
+        let mut asked = words(query);
         asked.sort_unstable();
         asked.dedup();
+        let lists: Vec<Option<&List>> = asked
+            .iter()
+            .map(|word| self.terms.get(word).map(|term| &self.lists[*term as usize]))
+            .collect();
         let count = self.len() as f32;
         let mean = self.words as f32 / count.max(1.0);
         let mut scores: HashMap<u32, f32> = HashMap::new();
-        for list in asked.iter().map(|term| &self.lists[*term as usize]) {
+        for list in lists.iter().flatten() {
             let live = list.live as f32;
             let rarity = (1.0 + (count - live + 0.5) / (live + 0.5)).ln();
             for (slot, times) in &list.entries {
@@ -193,15 +203,54 @@ impl TextIndex {
             }
         }
         let takes = filter.test();
-        let mut hits: Vec<TextHit> = scores
-            .into_iter()
-            .map(|(slot, score)| TextHit { id: self.texts[slot as usize].id, score })
-            .filter(|hit| takes(hit.id))
-            .collect();
-        hits.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-        hits.truncate(k);
-        Ok(hits)
+        let id_of = |slot: u32| self.texts[slot as usize].id;
+        let mut best: Vec<(u32, f32)> =
+            scores.into_iter().filter(|(slot, _)| takes(id_of(*slot))).collect();
+        best.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(id_of(a.0).cmp(&id_of(b.0))));
+        best.truncate(k);
+        let times = |list: &Option<&List>, slot: u32| {
+            let entries = list.map_or(&[][..], |list| &list.entries);
+            entries.binary_search_by_key(&slot, |entry| entry.0).map_or(0, |at| entries[at].1)
+        };
+        let hit = |(slot, score): (u32, f32)| TextMatched {
+            id: id_of(slot),
+            score,
+            words: self.texts[slot as usize].words,
+            times: lists.iter().map(|list| times(list, slot)).collect(),
+        };
+        TextMatches {
+            texts: self.len() as u64,
+            words: self.words,
+            having: lists.iter().map(|list| list.map_or(0, |list| list.live.into())).collect(),
+            hits: best.into_iter().map(hit).collect(),
+        }
     }
+}
+
+/// A text that was found, and what its score is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextMatched {
+    /// The id it was inserted under.
+    pub id: u64,
+    /// How well it fits; larger is better.
+    pub score: f32,
+    /// Words in it.
+    pub words: u32,
+    /// How often it has each of the different words of the query, these in their order.
+    pub times: Vec<u32>,
+}
+
+/// Texts that were found, and what of all texts scores are made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextMatches {
+    /// Texts in the index.
+    pub texts: u64,
+    /// Words in all of them.
+    pub words: u64,
+    /// How many texts have each of the different words of the query, these in their order.
+    pub having: Vec<u64>,
+    /// By score, then by id.
+    pub hits: Vec<TextMatched>,
 }
 
 #[cfg(test)]

@@ -10,5 +10,5 @@ mod index;
 mod tokens;
 
 pub use fuse::{Fused, fuse_by_rank};
-pub use index::{TextHit, TextIndex};
+pub use index::{TextHit, TextIndex, TextMatched, TextMatches};
 pub use tokens::words;

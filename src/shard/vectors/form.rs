@@ -1,0 +1,185 @@
+//! What searches a sealed segment, and which form the settings ask for.
+
+use crate::base::{IndexId, Result};
+use crate::env::Disk;
+use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
+use crate::shard::vectors::segment::{
+    self, GRAPH, PACKED, Row, SegmentPages, WITH_CODES, write, write_pages,
+};
+use crate::vector::{
+    Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, HnswConfig,
+    HnswIndex, PackedIndex, PageSink, PqConfig, PqHnswIndex, SearchRequest,
+};
+use std::path::Path;
+
+/// Vectors from which an index of kind `auto` takes product codes.
+const AUTO_PQ_ROWS: usize = 100_000;
+
+/// What searches a segment.
+#[derive(Debug)]
+pub(super) enum Form {
+    Hnsw(HnswIndex),
+    Pq(Box<PqHnswIndex>),
+    Packed(PackedIndex),
+    Compact(CompactIndex),
+    /// With the pages of its file.
+    Disk(Box<DiskHnswIndex>, SegmentPages),
+}
+
+/// The graph's settings.
+pub(super) fn graph_config(spec: &IndexSpec) -> HnswConfig {
+    HnswConfig {
+        m: spec.m as usize,
+        ef_construction: spec.ef_construction as usize,
+        ef_search: spec.ef_search as usize,
+        ..HnswConfig::new(spec.dim as usize, metric(spec.metric))
+    }
+}
+
+/// The settings of product codes.
+pub(super) fn pq_config(spec: &IndexSpec) -> PqConfig {
+    let config = PqConfig::new(spec.dim as usize, metric(spec.metric));
+    match spec.num_sub {
+        0 => config,
+        num_sub => PqConfig { num_sub: num_sub as usize, ..config },
+    }
+}
+
+pub(super) fn metric(metric: Metric) -> DistanceMetric {
+    match metric {
+        Metric::L2 => DistanceMetric::L2,
+        Metric::Cosine => DistanceMetric::Cosine,
+        Metric::InnerProduct => DistanceMetric::InnerProduct,
+    }
+}
+
+/// Whether a graph of so many vectors keeps its form when it is sealed.
+pub(super) fn is_plain(spec: &IndexSpec, rows: usize) -> bool {
+    spec.quantisation == Quantisation::None && !takes_codes(spec, rows) && !takes_pages(spec)
+}
+
+/// Whether what is sealed lies on disk.
+pub(super) fn takes_pages(spec: &IndexSpec) -> bool {
+    spec.kind == IndexKind::DiskHnsw
+}
+
+fn takes_codes(spec: &IndexSpec, rows: usize) -> bool {
+    match spec.kind {
+        IndexKind::PqHnsw => true,
+        IndexKind::Auto => rows >= AUTO_PQ_ROWS,
+        IndexKind::Hnsw | IndexKind::DiskHnsw | IndexKind::Spfresh => false,
+    }
+}
+
+/// The name of a file to be written.
+pub(super) struct Place<'a> {
+    pub(super) disk: &'a dyn Disk,
+    pub(super) path: &'a Path,
+    pub(super) index: IndexId,
+}
+
+impl Form {
+    /// Brings a graph to the form that the settings ask for, and writes its file; gives that form and
+    /// the file's length. Costs a copy of the graph's memory, and for other forms than a plain graph
+    /// the making of them.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(super) fn write(
+        graph: HnswIndex,
+        spec: &IndexSpec,
+        threads: usize,
+        rows: &[Row],
+        Place { disk, path, index }: Place<'_>,
+    ) -> Result<(Form, u64)> {
+        if takes_pages(spec) {
+            let config = DiskHnswConfig::default();
+            let put = |sink: &mut PageSink<'_>| DiskHnswIndex::write(graph, &config, threads, sink);
+            let file_bytes = write_pages(disk, path, index, rows, put)?;
+            let form = segment::read(disk, path, index)?.form(path, spec)?;
+            return Ok((form, file_bytes));
+        }
+        let put = |kind: u8, bytes: &[u8]| write(disk, path, index, rows, (kind, bytes));
+        if spec.quantisation == Quantisation::None && takes_codes(spec, graph.len()) {
+            let made = PqHnswIndex::from_hnsw(graph, pq_config(spec), spec.rerank_k as usize)?;
+            let file_bytes = put(WITH_CODES, &made.to_bytes())?;
+            return Ok((Form::Pq(Box::new(made)), file_bytes));
+        }
+        let bytes = graph.to_bytes();
+        let form = Form::of_graph(graph, spec, threads)?;
+        let file_bytes = match &form {
+            Form::Packed(made) => {
+                let len = (bytes.len() as u64).to_le_bytes();
+                put(PACKED, &[&len[..], &bytes, &made.to_bytes()].concat())?
+            }
+            _ => put(GRAPH, &bytes)?,
+        };
+        Ok((form, file_bytes))
+    }
+
+    /// Whether the form is made of a graph whenever it is opened: files hold the graph alone.
+    pub(super) fn is_made_of_graphs(spec: &IndexSpec) -> bool {
+        matches!(spec.quantisation, Quantisation::Compact4 | Quantisation::Compact8)
+    }
+
+    /// A graph in the form of the settings' quantisation.
+    pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
+        Ok(match spec.quantisation {
+            Quantisation::None => Form::Hnsw(graph),
+            Quantisation::Packed => Form::Packed(PackedIndex::from_hnsw(graph, threads)?),
+            Quantisation::Compact4 => Form::Compact(CompactIndex::from_hnsw(graph, 4, threads)?),
+            Quantisation::Compact8 => Form::Compact(CompactIndex::from_hnsw(graph, 8, threads)?),
+        })
+    }
+
+    /// Answers a request; `fetch` brings vectors that are not in memory.
+    pub(super) fn answer(
+        &self,
+        request: &SearchRequest<'_>,
+        fetch: &mut Fetch<'_>,
+    ) -> Result<Answer> {
+        match self {
+            Form::Hnsw(index) => index.answer(request),
+            Form::Pq(index) => index.answer(request),
+            Form::Packed(index) => index.answer(request),
+            Form::Compact(index) => index.answer(request, fetch),
+            Form::Disk(index, pages) => index.answer(request, pages),
+        }
+    }
+
+    /// Vectors in it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Form::Hnsw(index) => index.len(),
+            Form::Pq(index) => index.len(),
+            Form::Packed(index) => index.len(),
+            Form::Compact(index) => index.len(),
+            Form::Disk(index, _) => index.len(),
+        }
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Form::Hnsw(index) => index.memory_bytes(),
+            Form::Pq(index) => index.memory_bytes(),
+            Form::Packed(index) => index.memory_bytes(),
+            Form::Compact(index) => index.memory_bytes(),
+            Form::Disk(index, _) => index.memory_bytes(),
+        }
+    }
+
+    /// The bytes of its graph, if it is in memory.
+    pub(super) fn graph_bytes(&self) -> Option<Vec<u8>> {
+        match self {
+            Form::Hnsw(index) => Some(index.to_bytes()),
+            // What its codes are of is the same; they are trained anew.
+            Form::Pq(_) | Form::Packed(_) | Form::Compact(_) | Form::Disk(..) => None,
+        }
+    }
+
+    /// Whether searches read it from disk, so that damage shows only then.
+    pub(super) fn is_on_disk(&self) -> bool {
+        matches!(self, Form::Disk(..))
+    }
+}

@@ -1,0 +1,99 @@
+//! Walks of all records of an index that let others search and write meanwhile.
+
+use crate::base::{CfId, Result};
+use crate::lsm::{Engine, IterOptions, ReadOptions};
+use crate::op::vector::{Checked, VectorId};
+use crate::shard::vectors::index::{State, VectorIndex};
+use crate::shard::vectors::record::{self, Key};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::Ordering;
+
+/// Records that are taken at once, and bytes of payloads.
+const SLICE: usize = 256;
+const SLICE_BYTES: usize = 1 << 20;
+
+/// A record: its vector's id, its sequence number and, if it is wanted, its payload.
+pub(super) struct Told {
+    pub(super) id: u64,
+    pub(super) seq: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+impl VectorIndex {
+    /// Tells of all records that there are when it begins, some at a time; only while `take` looks at
+    /// some is the index held.
+    ///
+    /// # Errors
+    /// What reading records gives.
+    pub(super) fn in_slices(
+        &self,
+        engine: &Engine,
+        with_payload: bool,
+        take: &mut dyn FnMut(&mut State, &[Told]),
+    ) -> Result<()> {
+        let options = IterOptions {
+            prefix: record::prefix(self.id).to_vec(),
+            fill_cache: false,
+            ..IterOptions::default()
+        };
+        let mut iter = engine.iter(CfId::VECTORS, options)?;
+        iter.first()?;
+        while iter.valid() {
+            let (mut slice, mut bytes) = (Vec::with_capacity(SLICE), 0);
+            while iter.valid() && slice.len() < SLICE && bytes < SLICE_BYTES {
+                if let Some(Key::Vector(_, id)) = record::parse_key(iter.key()) {
+                    let payload = if with_payload { record::payload(iter.value()) } else { &[] };
+                    bytes += payload.len();
+                    slice.push(Told { id, seq: iter.seq().0, payload: payload.to_vec() });
+                }
+                iter.next()?;
+            }
+            take(&mut self.write(), &slice);
+        }
+        Ok(())
+    }
+
+    /// Compares what finds the vectors with their records, and takes in anew what does not agree.
+    /// What is written meanwhile may be told as missing or surplus.
+    ///
+    /// # Errors
+    /// What reading records gives.
+    pub(super) fn verify(&self, engine: &Engine) -> Result<Checked> {
+        let (mut checked, mut there) = (Checked::default(), HashSet::new());
+        let mut suspects = BTreeSet::new();
+        self.in_slices(engine, false, &mut |state, slice| {
+            for told in slice {
+                checked.stored += 1;
+                there.insert(told.id);
+                if state.seq_of(told.id) != Some(told.seq) {
+                    suspects.insert(told.id);
+                }
+            }
+        })?;
+        suspects.extend(self.read().ids().into_iter().filter(|id| !there.contains(id)));
+        let suspects: Vec<u64> = suspects.into_iter().collect();
+        for some in suspects.chunks(SLICE) {
+            // By now most of what was on its way is there.
+            let mut state = self.write();
+            for id in some {
+                let key = record::vector_key(self.id, VectorId::new(*id));
+                let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+                match (found.map(|found| found.seq.0), state.seq_of(*id)) {
+                    (Some(seq), Some(known)) if seq == known => continue,
+                    // It may still be on its way.
+                    (Some(seq), Some(known)) if seq > known => {}
+                    (Some(_), _) => checked.missing += 1,
+                    (None, Some(_)) => checked.surplus += 1,
+                    (None, None) => continue,
+                }
+                state.remove(*id, &self.spec);
+                self.look_up(engine, &mut state, *id)?;
+            }
+            self.measure(&state);
+        }
+        if checked.missing + checked.surplus > 0 {
+            self.rebuilt.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(checked)
+    }
+}
