@@ -227,10 +227,8 @@ mod tests {
     #[test]
     fn answers_become_replies() {
         let hit = |id, payload: Option<&'static [u8]>| VectorHit {
-            id,
-            distance: 0.5,
             payload: payload.map(Bytes::from_static),
-            vector: None,
+            ..VectorHit::new(id, 0.5)
         };
         let hits = vec![hit(7, Some(b"{}")), hit(8, None)];
         let found = VectorAnswer::Found(VectorsFound { hits, ..VectorsFound::default() });

@@ -18,9 +18,8 @@ pub fn words(text: &str) -> Vec<String> {
         match character {
             '\'' | '\u{2019}' if !word.is_empty() => {}
             c if c.is_alphanumeric() => {
-                if word.len() + c.len_utf8() <= WORD_BYTES_MAX {
-                    word.extend(c.to_lowercase());
-                }
+                let has_room = word.len() + c.len_utf8() <= WORD_BYTES_MAX;
+                word.extend(c.to_lowercase().filter(|_| has_room));
             }
             _ if !word.is_empty() => found.push(std::mem::take(&mut word)),
             _ => {}

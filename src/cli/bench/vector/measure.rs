@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_as_near_as_the_last_neighbour_counts_and_no_more_than_there_are() {
-        let hit = |id, distance| VectorHit { id, distance, payload: None, vector: None };
+        let hit = VectorHit::new;
         let truth = Truth(vec![vec![hit(1, 0.0), hit(2, 1.0)], vec![]]);
         let of = |found: &[VectorHit]| truth.hits(0, found);
         assert_eq!(of(&[hit(1, 0.0), hit(2, 1.0)]), (2, 2));
