@@ -1,4 +1,5 @@
 //! Nodes in one process: simulated disks, a simulated network, paused time.
+// tidy: sleeps because time is simulated
 
 use crate::raft::net::Net;
 use arqondb::base::{CfId, GroupId, Result, Seq};
