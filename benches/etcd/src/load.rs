@@ -47,7 +47,7 @@ impl Work {
             (Work::Put, _) => "put",
             (Work::Get, _) => "get",
             (Work::Local, System::Etcd) => "serializable",
-            (Work::Local, System::Arqon(_)) => "lease",
+            (Work::Local, System::Arqon(_) | System::Echo) => "lease",
         }
     }
 }
@@ -77,7 +77,9 @@ impl Client {
         let connection = Connection::open(address).await?;
         let (put, get) = match system {
             System::Etcd => ("/etcdserverpb.KV/Put", "/etcdserverpb.KV/Range"),
-            System::Arqon(_) => ("/arqondb.v1.ArqonDb/Put", "/arqondb.v1.ArqonDb/Get"),
+            System::Arqon(_) | System::Echo => {
+                ("/arqondb.v1.ArqonDb/Put", "/arqondb.v1.ArqonDb/Get")
+            }
         };
         let (put, get) = (connection.method(put), connection.method(get));
         Ok(Client { connection, system, put, get })
@@ -90,7 +92,7 @@ impl Client {
                 let message = EtcdPut { key, value };
                 _ = self.connection.call::<EtcdPutAnswer>(&self.put, &message).await?;
             }
-            System::Arqon(_) => {
+            System::Arqon(_) | System::Echo => {
                 let message = ArqonPut { key, value };
                 let answer: ArqonPutAnswer = self.connection.call(&self.put, &message).await?;
                 if !answer.applied {
@@ -109,7 +111,7 @@ impl Client {
                 let answer: EtcdRangeAnswer = self.connection.call(&self.get, &message).await?;
                 Ok(answer.kvs.first().ok_or("a key is not there")?.value.len())
             }
-            System::Arqon(_) => {
+            System::Arqon(_) | System::Echo => {
                 let read_options = local.then_some(ArqonReadOptions::LEASE);
                 let message = ArqonGet { key, read_options };
                 let answer: ArqonGetAnswer = self.connection.call(&self.get, &message).await?;

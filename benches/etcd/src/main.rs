@@ -2,10 +2,11 @@
 //! run, spoken to by the same client. See README.md in this folder.
 //!
 //! - [`servers`]: starting and ending them, and what they cost.
-//! - [`grpc`]: the client. [`messages`]: what both services are asked.
+//! - [`echo`]: a server that does nothing, to know the most there could be. [`grpc`]: the client. [`messages`]: what both services are asked.
 //! - [`load`]: clients that work for a time. [`report`]: the table.
 // tidy: sleeps because servers are given time to come to rest between measurements
 
+mod echo;
 mod grpc;
 mod load;
 mod messages;
@@ -16,6 +17,7 @@ use load::{Client, KEYS, Work};
 use report::Figure;
 use servers::{Programs, Servers, System};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -31,7 +33,8 @@ standard output.
 
   --arqon FILE    our program; default ../../target/release/arqon
   --etcd FILE     theirs; default etcd
-  --systems       of: etcd arqon-SHARDS; default etcd,arqon-1,arqon-16
+  --systems       of: etcd arqon-SHARDS, and echo, which does nothing but answer; default
+                  etcd,arqon-1,arqon-16
   --work          of: put get lease; default all (of etcd, serializable reads stand for lease)
   --clients       default 16,64,256
   --seconds N     each is measured for so long, after half a second; default 5
@@ -49,6 +52,8 @@ struct Args {
     rounds: usize,
     dir: PathBuf,
     idle: Option<Duration>,
+    /// Where to be a server that does nothing.
+    echo: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +63,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let done = parse(&words).and_then(|args| {
+        if let Some(address) = args.echo {
+            return echo::serve(address);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match args.idle {
             Some(time) => idle(&args, time),
@@ -83,6 +91,7 @@ fn parse(words: &[String]) -> Result<Args> {
         rounds: 2,
         dir: std::env::temp_dir(),
         idle: None,
+        echo: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -99,6 +108,7 @@ fn parse(words: &[String]) -> Result<Args> {
             "--seconds" => args.time = Duration::from_secs_f64(value.parse()?),
             "--rounds" => args.rounds = value.parse()?,
             "--dir" => args.dir = value.into(),
+            "--echo" => args.echo = Some(value.parse()?),
             "--idle" => args.idle = Some(Duration::from_secs_f64(value.parse()?)),
             _ => return Err(format!("{word} is not known; see --help").into()),
         }

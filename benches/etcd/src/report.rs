@@ -78,7 +78,7 @@ pub fn table(figures: &[Figure]) -> String {
         let server_us = mean(|f| f.server_us, system, work);
         let against = if work == Work::Local { Work::Get } else { work };
         let ratio = |ratio: f64| match system {
-            System::Arqon(_) if ratio.is_finite() => format!("{ratio:.2}x"),
+            System::Arqon(_) | System::Echo if ratio.is_finite() => format!("{ratio:.2}x"),
             _ => String::new(),
         };
         let faster = ratio(per_s / mean(|f| f.per_s, System::Etcd, against));
@@ -97,6 +97,7 @@ pub fn table(figures: &[Figure]) -> String {
 fn shards(system: System) -> u32 {
     match system {
         System::Etcd => 0,
+        System::Echo => u32::MAX,
         System::Arqon(shards) => shards,
     }
 }

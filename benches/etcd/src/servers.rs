@@ -16,6 +16,8 @@ pub enum System {
     Etcd,
     /// Ours, with so many shards.
     Arqon(u32),
+    /// Servers that do nothing, in our protocol.
+    Echo,
 }
 
 impl System {
@@ -23,8 +25,9 @@ impl System {
     pub fn named(name: &str) -> Result<System> {
         match name.strip_prefix("arqon-") {
             _ if name == "etcd" => Ok(System::Etcd),
+            _ if name == "echo" => Ok(System::Echo),
             Some(shards) => Ok(System::Arqon(shards.parse()?)),
-            None => Err(format!("there is no system {name}: etcd, or arqon-SHARDS").into()),
+            None => Err(format!("there is no system {name}: etcd, arqon-SHARDS, echo").into()),
         }
     }
 }
@@ -33,6 +36,7 @@ impl std::fmt::Display for System {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             System::Etcd => f.write_str("etcd"),
+            System::Echo => f.write_str("echo"),
             System::Arqon(shards) => write!(f, "arqon-{shards}"),
         }
     }
@@ -63,6 +67,7 @@ impl Servers {
         match system {
             System::Etcd => servers.start_etcd(&programs.etcd)?,
             System::Arqon(shards) => servers.start_arqon(&programs.arqon, shards)?,
+            System::Echo => servers.start_echo()?,
         }
         Ok(servers)
     }
@@ -71,8 +76,8 @@ impl Servers {
         let ports = free_ports(6)?;
         let peer = |n: usize| format!("http://{}", ports[3 + n]);
         let all: Vec<String> = (0..3).map(|n| format!("n{n}={}", peer(n))).collect();
-        for n in 0..3 {
-            let client = format!("http://{}", ports[n]);
+        for (n, port) in ports.iter().enumerate().take(3) {
+            let client = format!("http://{port}");
             let mut command = Command::new(etcd);
             command.arg("--name").arg(format!("n{n}"));
             command.arg("--data-dir").arg(self.dir().join(format!("n{n}")));
@@ -84,6 +89,17 @@ impl Servers {
             self.spawn(command, &format!("n{n}"))?;
         }
         self.doors = ports[..3].to_vec();
+        Ok(())
+    }
+
+    fn start_echo(&mut self) -> Result<()> {
+        let ports = free_ports(3)?;
+        for (n, port) in ports.iter().enumerate() {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("--echo").arg(port.to_string());
+            self.spawn(command, &format!("n{n}"))?;
+        }
+        self.doors = ports;
         Ok(())
     }
 
