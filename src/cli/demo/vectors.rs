@@ -65,8 +65,8 @@ fn unpack_from(bytes: &[u8]) -> Result<Embeddings<'_>> {
         return Err(damaged(8, &format!("checksum {:#x}", number(8)), format!("{sum:#x}")));
     }
     let [dim, packages, questions, text_len] = [12, 16, 20, 24].map(|at| number(at) as usize);
-    let rows_len = (packages as u64 + questions as u64) * (4 + dim as u64);
-    if dim == 0 || text.len() as u64 != text_len as u64 + rows_len {
+    let rows_len = (packages as u128 + questions as u128) * (4 + dim as u128);
+    if dim == 0 || text.len() as u128 != text_len as u128 + rows_len {
         let found = format!("{} bytes of text and vectors", text.len());
         return Err(damaged(12, &format!("{text_len} and {rows_len}"), found));
     }
