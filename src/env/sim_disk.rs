@@ -301,6 +301,10 @@ impl State {
             }
         }
         self.names = self.durable_names.clone();
+        // A folder that was removed is there again with what was removed of it and is.
+        for path in self.names.keys() {
+            self.dirs.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        }
         for inode in self.inodes.values_mut() {
             inode.lose_power(rng.as_mut());
         }

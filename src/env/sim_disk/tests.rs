@@ -27,6 +27,21 @@ fn power_loss_keeps_what_was_synced_and_only_names_made_durable() {
 }
 
 #[test]
+fn a_folder_is_there_again_with_a_file_whose_removal_power_loss_undid() {
+    let (disk, path) = dir();
+    disk.create(&path).unwrap();
+    disk.sync_dir(Path::new("/d")).unwrap();
+    disk.remove(&path).unwrap();
+    disk.remove_dir(Path::new("/d")).unwrap();
+    let disk = disk.crash(Crash::PowerLostClean);
+    let found = disk.list(Path::new("/d")).unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    disk.remove(&path).unwrap();
+    disk.remove_dir(Path::new("/d")).unwrap();
+    assert!(!disk.exists(Path::new("/d")));
+}
+
+#[test]
 fn unsynced_writes_are_kept_lost_or_torn_by_sector_on_a_seed() {
     let (disk, path) = dir();
     let file = disk.create(&path).unwrap();
