@@ -28,6 +28,9 @@ pub struct MemberOptions {
     pub labels: BTreeMap<String, String>,
     /// Memory of all shards, in bytes. Default: 256 MiB.
     pub memory_budget_bytes: u64,
+    /// Bytes after which a family's memtable of one shard is written as a table, 4 KiB or more.
+    /// `None`: as the memory budget allows.
+    pub write_buffer_bytes: Option<u64>,
     /// How tables are compressed. Default: LZ4.
     pub compression: Codec,
     /// Background threads for flushes and compactions. Default: 2.
@@ -69,6 +72,7 @@ impl MemberOptions {
             raft_addr: raft_addr.to_string(),
             labels: BTreeMap::new(),
             memory_budget_bytes: 256 << 20,
+            write_buffer_bytes: None,
             compression: Codec::default(),
             background_threads: 2,
             heartbeat: Duration::from_millis(500),

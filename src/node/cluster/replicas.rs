@@ -225,6 +225,9 @@ impl Inner {
             let mut options =
                 EngineOptions::new(dir).with_memtable_budget((7 * part / shards).max(4 << 20));
             options.table.codec = node.options.compression;
+            if let Some(bytes) = node.options.write_buffer_bytes {
+                options.write_buffer_bytes = bytes;
+            }
             let engine = Engine::open(
                 node.options.disk.clone(),
                 node.background.clone(),
