@@ -1,11 +1,12 @@
 //! Clients of a gateway: what they ask, and what they write down.
 // tidy: sleeps because time is simulated
 
+use crate::echo::EchoingShards;
 use crate::history::{Append, Count, Fate, History, Register, Seen, Token};
 use crate::time::Local;
 use arqondb::base::{CfId, Result, Seq};
 use arqondb::env::Rng;
-use arqondb::gateway::{Gateway, RemoteShards};
+use arqondb::gateway::{Gateway, ShardMap};
 use arqondb::op::kv::{Condition, Entry, Expiry, MergeOp, RedisCall, RequestId, Scan, Write};
 use arqondb::op::{KvOps, Reply, Request, Response, command};
 use arqondb::{Error, ErrorKind};
@@ -24,7 +25,7 @@ pub(crate) const SETS: [&str; 2] = ["set/", "{bag}/"];
 
 /// A client.
 pub(crate) struct Client {
-    pub(crate) door: Arc<Gateway<RemoteShards>>,
+    pub(crate) door: Arc<Gateway<EchoingShards>>,
     pub(crate) local: Arc<Local>,
     pub(crate) history: History,
     pub(crate) rng: Rng,
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) requests: u64,
     pub(crate) running: Arc<AtomicU64>,
+    /// The shards as they were when it last looked.
+    pub(crate) old_map: Option<Arc<ShardMap>>,
 }
 
 /// What an error says of the request. Errors that should not come at all end the simulation.
@@ -63,11 +66,11 @@ pub(crate) fn counter_key(n: usize) -> Bytes {
     Bytes::from(format!("counter-{n}"))
 }
 
-fn get(key: Bytes) -> Request {
+pub(crate) fn get(key: Bytes) -> Request {
     Request::Get { cf: CfId::DEFAULT, key }
 }
 
-fn put(key: Bytes, token: Token) -> Write {
+pub(crate) fn put(key: Bytes, token: Token) -> Write {
     let value = Bytes::from(token.to_string());
     Write::Put { cf: CfId::DEFAULT, key, value, expiry: Expiry::Never }
 }
@@ -83,7 +86,7 @@ pub(crate) fn tokens_of(entry: Option<&Entry>) -> Vec<Token> {
     text.split_terminator(';').map(|token| token.parse().unwrap()).collect()
 }
 
-fn entry_of(answer: Option<Result<Response>>) -> Result<Option<Entry>> {
+pub(crate) fn entry_of(answer: Option<Result<Response>>) -> Result<Option<Entry>> {
     match answer.unwrap()? {
         Response::Entry(entry) => Ok(entry),
         other => panic!("not an entry: {other:?}"),
@@ -96,7 +99,7 @@ impl Client {
             let rest = Duration::from_nanos(self.rng.below(self.rest_max));
             tokio::time::sleep(rest).await;
             let register = self.rng.below(REGISTERS) as usize;
-            match self.rng.below(125) {
+            match self.rng.below(133) {
                 0..20 => _ = self.read(register).await,
                 20..32 => self.write(register).await,
                 32..40 => self.write_and_read(register).await,
@@ -110,6 +113,7 @@ impl Client {
                 86..91 => self.insert().await,
                 91..94 => self.insert_and_scan().await,
                 94..119 => self.bank().await,
+                125..133 => self.ask_a_node(register).await,
                 _ => {
                     let set = usize::from(self.rng.one_in(3));
                     self.scan(set).await;
@@ -136,7 +140,7 @@ impl Client {
         self.settle_read(register, at, entry_of(answers.pop()))
     }
 
-    fn settle_read(
+    pub(crate) fn settle_read(
         &self,
         register: usize,
         at: usize,
@@ -168,7 +172,12 @@ impl Client {
         self.history.end(register, at, Register::Write(token), fate);
     }
 
-    fn settle_write(&self, register: usize, token: Token, answer: &Result<Response>) -> Fate {
+    pub(crate) fn settle_write(
+        &self,
+        register: usize,
+        token: Token,
+        answer: &Result<Response>,
+    ) -> Fate {
         match answer {
             Ok(Response::Committed { seq }) => {
                 self.history.note_seq(register, token, seq.0);

@@ -42,7 +42,7 @@ impl Faults {
             due
         };
         for site in over(&mut self.slow) {
-            world.hosts[site].sync_max = 4 * MS;
+            world.hosts[site].sync_max = world.shape.latency_min;
         }
         for site in over(&mut self.full) {
             if let Some(process) = &world.hosts[site].process {
@@ -88,7 +88,9 @@ impl Faults {
                 }
             }
             Fault::Pause => {
-                let site = pick(world, &keepers);
+                let asks = |kind| matches!(kind, Kind::Gateway(_));
+                let among = if world.rng.one_in(3) { world.sites(asks) } else { keepers };
+                let site = pick(world, &among);
                 world.pause(site, long);
             }
             Fault::Isolate | Fault::Halves | Fault::OneWay | Fault::Bridge => {
@@ -126,6 +128,27 @@ impl Faults {
                 world.set_calendar(site, off_ms);
             }
             Fault::Contest => self.contest(world, &nodes, long),
+            Fault::Blackout => self.blackout(world, &keepers),
+        }
+    }
+
+    /// Lets some hosts sync late, and then lose power.
+    fn blackout(&mut self, world: &mut World, keepers: &[usize]) {
+        let (ms, second) = beats(world);
+        let first = pick(world, keepers);
+        let others = if world.rng.one_in(3) { 3 } else { 8 };
+        for site in keepers.iter().copied() {
+            if site != first && !world.rng.one_in(others) {
+                continue;
+            }
+            world.hosts[site].sync_max = 100 * ms + world.rng.below(900 * ms);
+            self.slow.insert(site, world.now + 4 * second);
+            let at = world.now + 200 * ms + world.rng.below(2 * second);
+            let crash = match world.rng.below(2) {
+                0 => Crash::PowerLostClean,
+                _ => Crash::PowerLost(world.rng.next_u64()),
+            };
+            world.doom_at(site, at, crash, second);
         }
     }
 
@@ -136,15 +159,16 @@ impl Faults {
         if leaders.is_empty() {
             return;
         }
+        let (ms, second) = beats(world);
         let leader = pick(world, &leaders);
         match world.rng.below(3) {
             0 => {
-                let (up_at, silently) = (world.now + world.rng.below(SECOND), world.rng.one_in(2));
+                let (up_at, silently) = (world.now + world.rng.below(second), world.rng.one_in(2));
                 world.crash(leader, Crash::PowerLostClean, silently, up_at);
             }
             // It finds what was sent to it meanwhile.
             1 => {
-                let until = world.now + 700 * MS + world.rng.below(1_500 * MS);
+                let until = world.now + 700 * ms + world.rng.below(1_500 * ms);
                 world.pause(leader, until);
             }
             _ => {
@@ -170,18 +194,24 @@ impl Faults {
             match world.rng.below(4) {
                 0 => {
                     let changes = 1 + world.rng.below(6);
-                    world.doom(other, changes, Crash::PowerLostClean, true, 300 * MS);
+                    world.doom(other, changes, Crash::PowerLostClean, true, 300 * ms);
                 }
                 1 => {
-                    world.hosts[other].sync_max = 100 * MS + world.rng.below(600 * MS);
-                    self.slow.insert(other, world.now + 3 * SECOND);
-                    let at = world.now + 300 * MS + world.rng.below(1_200 * MS);
-                    world.doom_at(other, at, Crash::PowerLostClean, 300 * MS);
+                    world.hosts[other].sync_max = 100 * ms + world.rng.below(600 * ms);
+                    self.slow.insert(other, world.now + 3 * second);
+                    let at = world.now + 300 * ms + world.rng.below(1_200 * ms);
+                    world.doom_at(other, at, Crash::PowerLostClean, 300 * ms);
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// A millisecond and a second, as long as elections take.
+fn beats(world: &World) -> (u64, u64) {
+    let ms = world.shape.heartbeat.as_nanos() as u64 / 100;
+    (ms, 1_000 * ms)
 }
 
 fn pick(world: &mut World, among: &[usize]) -> usize {

@@ -24,7 +24,7 @@ pub(crate) struct Invariants {
     seqs: BTreeMap<(ShardId, u64), Seq>,
     pub(crate) applied: BTreeMap<ShardId, u64>,
     /// The catalog at a revision.
-    views: BTreeMap<u64, Vec<u8>>,
+    pub(crate) views: BTreeMap<u64, Vec<u8>>,
     /// How far the log of each replica went.
     logs: BTreeMap<(ShardId, u64), u64>,
     /// Snapshots that were taken over.

@@ -4,9 +4,9 @@
 //!
 //! In reading order:
 //! - `run`: one simulation. `shape`: what a seed makes of it. `world`: the hosts, and their one time.
-//! - `process`: a process; `time`: its clock; `net`: the network.
+//! - `process`: a process; `time`: its clock; `net`: the network; `echo`: calls that come twice.
 //! - `faults`: what befalls the cluster. `operator`: who moves replicas about.
-//! - `clients`, `bank`, `history`: what is asked, and what is answered. `check`, `linear`, `audit`,
+//! - `clients`, `direct`, `bank`, `subscribers`, `history`: what is asked, and what is answered. `check`, `linear`, `audit`,
 //!   `invariants`: whether that is right.
 //! - `trace`, `entropy`: the same seed does the same. `seeds`: many of them.
 
@@ -16,6 +16,8 @@ mod audit;
 mod bank;
 mod check;
 mod clients;
+mod direct;
+mod echo;
 mod entropy;
 mod faults;
 mod history;
@@ -27,6 +29,7 @@ mod process;
 mod run;
 mod seeds;
 mod shape;
+mod subscribers;
 mod time;
 mod trace;
 mod world;

@@ -13,7 +13,7 @@ git worktree add -q --detach "$tree" HEAD
 git -C "$tree" apply "$PWD/tests/sim/mutants/mutants.patch"
 # A folder of its own: cargo would take what is built here for what stands in this tree.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants
-program=$(cd "$tree" && cargo test --test sim --no-run --message-format=json \
+program=$(cd "$tree" && cargo test --profile sim --test sim --no-run --message-format=json \
   | sed -n 's/.*"executable":"\([^"]*\/sim-[^"]*\)".*/\1/p' | tail -1)
 all=$(sed -n 's/^| \([0-9][0-9]*\) |.*/\1/p' tests/sim/mutants/README.md)
 survived=0

@@ -1,6 +1,7 @@
 //! A network in memory: connections of bytes, as TCP's, whose ways take time, can be cut, and break.
 // tidy: sleeps because time is simulated
 
+use crate::shape::Shape;
 use crate::time::{Local, MS};
 use crate::trace::Trace;
 use arqondb::env::Rng;
@@ -19,9 +20,6 @@ use tokio::time::Sleep;
 
 /// Bytes that may be on one way of a connection.
 const ON_THE_WAY_MAX: usize = 1 << 20;
-/// Nothing arrives earlier than so long after it was sent: processes may be run one after the other
-/// for that long, and none misses what another has sent it meanwhile.
-pub(crate) const LATENCY_MIN: u64 = 4 * MS;
 /// What is lost in changing between two clocks.
 const ROUNDING: u64 = 1_000;
 
@@ -33,8 +31,13 @@ pub(crate) struct SimNet(Arc<Mutex<State>>);
 struct State {
     rng: Rng,
     trace: Trace,
+    /// Nothing arrives earlier than so long after it was sent: processes may be run one after the
+    /// other for that long, and none misses what another has sent it meanwhile.
+    latency_min: u64,
     /// The most that a way takes, beside spikes.
     latency_max: u64,
+    /// Whether connections stall for seconds now and then.
+    stalls: bool,
     cut: BTreeSet<(Site, Site)>,
     doors: BTreeMap<String, Waiting>,
     lanes: BTreeMap<u64, Lane>,
@@ -74,9 +77,13 @@ impl Lane {
 
 impl State {
     fn latency(&mut self) -> u64 {
-        let usual = LATENCY_MIN + self.rng.below(self.latency_max - LATENCY_MIN + 1);
+        let usual = self.latency_min + self.rng.below(self.latency_max - self.latency_min + 1);
         // Now and then something is sent again by whoever carries it.
-        if self.rng.one_in(300) { usual + self.rng.below(300 * MS) } else { usual }
+        match () {
+            () if self.stalls && self.rng.one_in(2_000) => usual + self.rng.below(4_000 * MS),
+            () if self.rng.one_in(300) => usual + self.rng.below(300 * MS),
+            () => usual,
+        }
     }
 
     fn lane(&mut self, from: Site, to: Site) -> u64 {
@@ -103,11 +110,13 @@ impl State {
 }
 
 impl SimNet {
-    pub(crate) fn new(rng: Rng, trace: Trace, latency_max: u64) -> SimNet {
+    pub(crate) fn new(rng: Rng, trace: Trace, shape: &Shape) -> SimNet {
         SimNet(Arc::new(Mutex::new(State {
             rng,
             trace,
-            latency_max: latency_max.max(LATENCY_MIN),
+            latency_min: shape.latency_min,
+            latency_max: shape.latency_max,
+            stalls: shape.stalls,
             cut: BTreeSet::new(),
             doors: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -177,11 +186,12 @@ impl SimNet {
     /// A host is there again: it knows nothing of the connections of before.
     pub(crate) fn revive(&self, site: Site, now: u64) {
         let mut state = self.state();
+        let soon = now + state.latency_min;
         for lane in state.lanes.values_mut().filter(|l| l.from == site || l.to == site) {
             if std::mem::take(&mut lane.lost) {
                 lane.queue.clear();
                 lane.refused = true;
-                lane.ended.get_or_insert(now + LATENCY_MIN);
+                lane.ended.get_or_insert(soon);
                 lane.wake();
             }
         }
@@ -190,6 +200,7 @@ impl SimNet {
     /// Breaks a share of the connections.
     pub(crate) fn reset_some(&self, now: u64) {
         let mut state = self.state();
+        let soon = now + state.latency_min;
         let ids: Vec<u64> = state.lanes.keys().copied().collect();
         for id in ids {
             if state.rng.one_in(4)
@@ -197,7 +208,7 @@ impl SimNet {
             {
                 lane.queue.clear();
                 lane.refused = true;
-                lane.ended.get_or_insert(now + LATENCY_MIN);
+                lane.ended.get_or_insert(soon);
                 lane.wake();
             }
         }
@@ -244,7 +255,7 @@ impl Net for Port {
                         None
                     } else {
                         let (there, back) = (state.lane(own, site), state.lane(site, own));
-                        let at = self.local.now() + LATENCY_MIN;
+                        let at = self.local.now() + state.latency_min;
                         if let Some(door) = state.doors.get_mut(address) {
                             door.queue.push_back((at, there, back));
                             door.waker.take().into_iter().for_each(Waker::wake);

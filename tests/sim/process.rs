@@ -2,7 +2,9 @@
 //! end of the network.
 // tidy: sleeps because time is simulated
 
+use crate::echo::EchoingShards;
 use crate::net::{SimDoor, SimNet};
+use crate::shape::Shape;
 use crate::time::Local;
 use arqondb::base::{ErrorKind, Result};
 use arqondb::catalog::ShardId;
@@ -13,10 +15,9 @@ use arqondb::meta::{Meta, MetaOptions};
 use arqondb::node::cluster::{Member, MemberOptions};
 use arqondb::raft::{Group, GroupOptions, ShardHandle};
 use arqondb::rpc::cluster::MetaClient;
-use arqondb::rpc::link::{Hello, LinkOptions, Role, listen};
+use arqondb::rpc::link::{Hello, Link, LinkOptions, Role, listen};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -40,6 +41,9 @@ pub(crate) struct Common {
     pub(crate) seeds: Seeds,
     pub(crate) metas: Vec<(u64, String)>,
     pub(crate) group: GroupOptions,
+    pub(crate) write_buffer_bytes: Option<u64>,
+    /// One in so many calls of shards comes twice.
+    pub(crate) echoes: u64,
 }
 
 impl Common {
@@ -58,14 +62,22 @@ impl Common {
         MetaClient::with(&self.meta_addresses(), hello, link, client).unwrap()
     }
 
+    /// Links to all metadata nodes. Called within a runtime.
+    pub(crate) fn links_to_metas(&self, local: &Arc<Local>) -> Vec<Link> {
+        let hello = Hello::nameless(Role::Tool, [0; 16]);
+        self.metas.iter().map(|(_, at)| Link::new(at, hello, self.link(local))).collect()
+    }
+
     /// A gateway. Called within a runtime.
     pub(crate) fn gateway(
         &self,
         local: &Arc<Local>,
         options: GatewayOptions,
-    ) -> Arc<Gateway<RemoteShards>> {
+    ) -> Arc<Gateway<EchoingShards>> {
         let options = GatewayOptions { seed: self.seeds.next_seed(), ..options };
-        Arc::new(Gateway::new(RemoteShards::new(self.client(local)), options))
+        let shards = RemoteShards::new(self.client(local));
+        let shards = EchoingShards::new(shards, self.seeds.next_seed(), self.echoes);
+        Arc::new(Gateway::new(shards, options))
     }
 }
 
@@ -156,6 +168,7 @@ impl Process {
         let address = format!("node-{number}:7380");
         let options = MemberOptions {
             memory_budget_bytes: 4 << 20,
+            write_buffer_bytes: common.write_buffer_bytes,
             group: common.group.clone(),
             disk: self.disk.shared(),
             clock: self.local.clone(),
@@ -237,13 +250,15 @@ impl Process {
     }
 
     /// Runs it until its clock shows the simulation's time `until`; with `sync`, what waits to be
-    /// synced is.
-    pub(crate) fn run_until(&self, until: u64, sync: bool) {
+    /// synced is; with `work`, some of what is to be done in the background.
+    pub(crate) fn run_until(&self, until: u64, sync: bool, work: bool) {
         let (syncs, background) = (&self.syncs, &self.background);
         let until = self.local.instant(until);
         self.runtime.as_ref().unwrap().block_on(async move {
             if sync {
                 syncs.wait_idle();
+            }
+            if work {
                 background.run_one();
             }
             tokio::time::sleep_until(until).await;
@@ -277,13 +292,13 @@ async fn serve<S: arqondb::rpc::link::LinkService>(door: SimDoor, part: S) {
 }
 
 /// Times of a group that simulations of networks with so much latency want.
-pub(crate) fn group_options(log_bytes: u64) -> GroupOptions {
+pub(crate) fn group_options(shape: &Shape) -> GroupOptions {
     GroupOptions {
-        heartbeat: Duration::from_millis(100),
-        election_min: Duration::from_millis(300),
-        election_max: Duration::from_millis(500),
-        log_bytes,
-        log_bytes_max: 3 * log_bytes,
+        heartbeat: shape.heartbeat,
+        election_min: 3 * shape.heartbeat,
+        election_max: 5 * shape.heartbeat,
+        log_bytes: shape.log_bytes,
+        log_bytes_max: 3 * shape.log_bytes,
         ..GroupOptions::default()
     }
 }

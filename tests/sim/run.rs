@@ -3,18 +3,20 @@
 
 use crate::check::{Ends, check};
 use crate::clients::{COUNTERS, Client, LISTS, REGISTERS, SETS};
+use crate::echo::EchoingShards;
 use crate::faults::Faults;
 use crate::history::History;
 use crate::invariants::{Invariants, told};
 use crate::operator::{self, Orders};
 use crate::process::{Common, Process};
 use crate::shape::Shape;
+use crate::subscribers::{self, Told};
 use crate::time::{MS, SECOND};
 use crate::trace::Trace;
 use crate::world::{Kind, World};
 use arqondb::base::CfId;
 use arqondb::env::Rng;
-use arqondb::gateway::{Consistency, Gateway, GatewayOptions, RemoteShards};
+use arqondb::gateway::{Consistency, Gateway, GatewayOptions};
 use arqondb::op::kv::{Expiry, Write};
 use arqondb::op::{KvOps, Request};
 use bytes::Bytes;
@@ -52,21 +54,25 @@ pub(crate) struct Report {
     /// Snapshots that replicas have taken over.
     pub(crate) installs: u64,
     pub(crate) looks: u64,
+    /// Changes of the catalog that subscribers were told.
+    pub(crate) heard: u64,
 }
 
 /// # Panics
 /// If anything is not as it should be.
 pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
-    let history = History::default();
+    let (history, told_of) = (History::default(), Told::default());
     let (stop, running) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let on_gateway = {
         let (history, stop, running) = (history.clone(), stop.clone(), running.clone());
+        let told_of = told_of.clone();
         let rng = Mutex::new(Rng::new(seed ^ 0xC11E));
         let shape = Shape::draw(&mut Rng::new(seed), length, calm);
         Box::new(move |process: &Process, number: usize, common: &Common| {
             let mut rng = rng.lock().unwrap().fork();
             let door = process.within(|| common.gateway(&process.local, options(&mut rng, number)));
             process.spawn(sweep(door.clone()));
+            subscribers::subscribe(process, common, &told_of, rng.fork());
             for _ in 0..shape.clients {
                 let client = Client {
                     door: door.clone(),
@@ -76,6 +82,7 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
                     rng: rng.fork(),
                     rest_max: shape.rest_max,
                     stop: stop.clone(),
+                    old_map: None,
                     requests: 0,
                     running: running.clone(),
                 };
@@ -87,6 +94,10 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
     let mut world = World::new(seed, (length, calm), trace.clone(), on_gateway);
     let orders = Orders::default();
     begin(&mut world, &orders);
+    let operator = world.sites(|kind| kind == Kind::Operator)[0];
+    let rng = world.rng.fork();
+    let process = world.hosts[operator].process.as_ref().unwrap();
+    subscribers::subscribe(process, &world.common, &told_of, rng);
     let mut invariants = Invariants::default();
     let faults = trouble(&mut world, &orders, &mut invariants);
     world.heal();
@@ -98,6 +109,8 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
     world.until(40 * SECOND, |_| running.load(Ordering::Relaxed) == 0);
     let ends = last_reads(&mut world, &history, seed);
     settle(&mut world, &mut invariants);
+    subscribers::all_have_heard(&mut world, &told_of);
+    subscribers::compare(&told_of, &invariants.views);
     check(&history.inner(), &ends);
     let (hash, events) = trace.sum();
     let inner = history.inner();
@@ -114,11 +127,12 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
         splits: orders.splits.load(Ordering::Relaxed),
         installs: invariants.installs,
         looks: invariants.looks,
+        heard: told_of.heard(),
     }
 }
 
 /// Settles what other gateways left behind, as the program does.
-async fn sweep(door: Arc<Gateway<RemoteShards>>) {
+async fn sweep(door: Arc<Gateway<EchoingShards>>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         _ = door.sweep_transactions(LEFT_BEHIND).await;
@@ -200,6 +214,7 @@ where
         rng: Rng::new(seed),
         rest_max: MS,
         stop: Arc::default(),
+        old_map: None,
         number: seed,
         requests: 0,
         running: Arc::new(AtomicU64::new(1)),

@@ -88,7 +88,7 @@ fn one_seed() {
 
 fn print(report: &Report) -> String {
     format!(
-        "REPORT {:016x} {} {} {} {} {} {} {} {} {} {} {}",
+        "REPORT {:016x} {} {} {} {} {} {} {} {} {} {} {} {}",
         report.hash,
         report.events,
         report.simulated_ms,
@@ -100,7 +100,8 @@ fn print(report: &Report) -> String {
         report.steps,
         report.splits,
         report.installs,
-        report.looks
+        report.looks,
+        report.heard
     )
 }
 
@@ -120,6 +121,7 @@ fn read(line: &str) -> Option<Report> {
         splits,
         installs,
         looks,
+        heard,
     ] = numbers.try_into().ok()?;
     Some(Report {
         hash,
@@ -134,6 +136,7 @@ fn read(line: &str) -> Option<Report> {
         splits,
         installs,
         looks,
+        heard,
     })
 }
 
@@ -157,9 +160,18 @@ fn run_child(seed: u64, manner: Manner) -> Result<Report, String> {
 
 type Outcome = Result<Report, String>;
 
-/// Runs seeds, some at a time.
+/// Runs seeds, some at a time; says now and then how far it is.
 fn run_all(seeds: &[u64]) -> BTreeMap<u64, Outcome> {
-    run_each(seeds, Manner { length: length(), calm: false }, |_, _| true)
+    let (ran, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+    let tell = |_: u64, outcome: &Outcome| {
+        failed.fetch_add(u64::from(outcome.is_err()), Ordering::Relaxed);
+        let ran = ran.fetch_add(1, Ordering::Relaxed) + 1;
+        if ran.is_multiple_of(50) {
+            println!("{ran} of {} seeds, {} bad", seeds.len(), failed.load(Ordering::Relaxed));
+        }
+        true
+    };
+    run_each(seeds, Manner { length: length(), calm: false }, tell)
 }
 
 /// Runs seeds, some at a time, until `tell`, which is told what came of each, wants no more.
@@ -197,7 +209,7 @@ fn sum_up(outcomes: &BTreeMap<u64, Outcome>, begun: Instant) -> Vec<u64> {
     println!(
         "{} seeds: {:.1} simulated hours in {:.0} s, {} requests ({} unknown, {} refused), \
          {} faults, {} starts of processes, {} steps of moves, {} splits, {} snapshots taken over, \
-         {} messages and events",
+         {} changes of the catalog told, {} messages and events",
         reports.len(),
         sum(|r| r.simulated_ms) as f64 / 3_600_000.0,
         begun.elapsed().as_secs_f64(),
@@ -209,6 +221,7 @@ fn sum_up(outcomes: &BTreeMap<u64, Outcome>, begun: Instant) -> Vec<u64> {
         sum(|r| r.steps),
         sum(|r| r.splits),
         sum(|r| r.installs),
+        sum(|r| r.heard),
         sum(|r| r.events)
     );
     let hashes = reports.iter().fold(0u64, |all, r| all.rotate_left(1) ^ r.hash);

@@ -2,6 +2,7 @@
 
 use crate::time::{MS, SECOND};
 use arqondb::env::Rng;
+use std::time::Duration;
 
 /// What may befall a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +39,11 @@ pub(crate) enum Fault {
     Calendar,
     /// Who leads is lost, and whoever votes for the next loses power at once.
     Contest,
+    /// Hosts whose disks take long to sync lose power.
+    Blackout,
 }
 
-const ALL: [Fault; 16] = [
+const ALL: [Fault; 17] = [
     Fault::CrashNode,
     Fault::CrashMeta,
     Fault::CrashGateway,
@@ -57,6 +60,7 @@ const ALL: [Fault; 16] = [
     Fault::SyncError,
     Fault::Calendar,
     Fault::Contest,
+    Fault::Blackout,
 ];
 
 /// A simulation's measures.
@@ -71,7 +75,11 @@ pub(crate) struct Shape {
     pub(crate) clients: usize,
     /// The most that a client rests between two requests.
     pub(crate) rest_max: u64,
+    /// No message takes less, nor are processes run for longer at a time.
+    pub(crate) latency_min: u64,
     pub(crate) latency_max: u64,
+    /// A leader's.
+    pub(crate) heartbeat: Duration,
     /// How much faster or slower a clock may run, in millionths.
     pub(crate) rate_ppm: u64,
     /// Only these come about.
@@ -84,12 +92,19 @@ pub(crate) struct Shape {
     pub(crate) log_bytes: u64,
     /// Whether shards are split.
     pub(crate) splits: bool,
+    /// Whether connections stall for seconds now and then.
+    pub(crate) stalls: bool,
+    /// One in so many calls of shards comes twice.
+    pub(crate) echoes: u64,
+    /// Bytes of a memtable: with few, families are written to tables at different times.
+    pub(crate) write_buffer_bytes: Option<u64>,
     /// How long it all goes on.
     pub(crate) length: u64,
 }
 
 impl Shape {
-    /// Of a `calm` one there is less to do each second, so that more of them can be simulated.
+    /// Of a `calm` one there is less to do each second, so that more of them can be simulated: its
+    /// ways are longer, and so is all that is waited for.
     pub(crate) fn draw(rng: &mut Rng, length: u64, calm: bool) -> Shape {
         let nodes = 3 + rng.below(3) as usize;
         // Each seed has some of the faults: where all come, some never get to show.
@@ -98,6 +113,7 @@ impl Shape {
             faults.push(ALL[rng.below(ALL.len() as u64) as usize]);
         }
         let slower = if calm { 20 } else { 1 };
+        let latency_min = if calm { 20 * MS } else { 4 * MS };
         Shape {
             metas: if rng.one_in(3) { 1 } else { 3 },
             nodes,
@@ -106,13 +122,22 @@ impl Shape {
             gateways: 2 + rng.below(2) as usize,
             clients: 2 + rng.below(3) as usize,
             rest_max: slower * if rng.one_in(2) { 60 * MS } else { 400 * MS },
-            latency_max: if rng.one_in(4) { 30 * MS } else { 8 * MS },
+            latency_min,
+            latency_max: latency_min + if rng.one_in(4) { 26 * MS } else { 4 * MS },
+            heartbeat: Duration::from_millis(if calm { 500 } else { 100 }),
             rate_ppm: if rng.one_in(2) { 50_000 } else { 200 },
             faults,
             fault_every: slower.min(4) * if rng.one_in(3) { SECOND } else { 4 * SECOND },
             moves: rng.one_in(2),
             log_bytes: if rng.one_in(2) { 2 << 10 } else { 16 << 10 },
             splits: rng.one_in(3),
+            stalls: rng.one_in(3),
+            echoes: [6, 30, 1_000][rng.below(3) as usize],
+            write_buffer_bytes: match rng.below(3) {
+                0 => None,
+                1 => Some(4 << 10),
+                _ => Some(16 << 10),
+            },
             length,
         }
     }

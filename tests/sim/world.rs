@@ -1,6 +1,6 @@
 //! All hosts of a simulation, and their one time.
 
-use crate::net::{LATENCY_MIN, SimNet};
+use crate::net::SimNet;
 use crate::process::{Common, Process, group_options, may_try_again};
 use crate::shape::Shape;
 use crate::time::{Local, MS, SECOND};
@@ -8,6 +8,9 @@ use crate::trace::Trace;
 use arqondb::env::rng::Seeds;
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Rng, SimDisk};
+
+/// How often it is looked whether a group has stopped.
+const LOOK_EVERY_STEPS: u64 = 8;
 
 /// What a host is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct Host {
     /// The most that a sync takes, and when the next may be done.
     pub(crate) sync_max: u64,
     sync_at: u64,
+    /// When something may be done in the background next.
+    work_at: u64,
     /// Its disk was made to fail, so it may stop.
     pub(crate) disk_failed: bool,
     doom: Option<Doom>,
@@ -75,10 +80,12 @@ impl World {
         let mut rng = Rng::new(seed);
         let shape = Shape::draw(&mut rng, length, calm);
         arqondb::raft::chance::choose_chance(rng.next_u64());
-        let net = SimNet::new(rng.fork(), trace.clone(), shape.latency_max);
+        let net = SimNet::new(rng.fork(), trace.clone(), &shape);
         let metas = (1..=shape.metas).map(|id| (id, format!("meta-{id}:8379"))).collect();
-        let group = group_options(shape.log_bytes);
-        let common = Common { net, seeds: Seeds::from(rng.next_u64()), metas, group };
+        let group = group_options(&shape);
+        let (seeds, write_buffer_bytes) = (Seeds::from(rng.next_u64()), shape.write_buffer_bytes);
+        let echoes = shape.echoes;
+        let common = Common { net, seeds, metas, group, write_buffer_bytes, echoes };
         let mut kinds: Vec<Kind> = (1..=shape.metas).map(Kind::Meta).collect();
         kinds.extend((1..=shape.nodes).map(Kind::Node));
         kinds.extend((1..=shape.gateways).map(Kind::Gateway));
@@ -95,8 +102,9 @@ impl World {
                 disk: SimDisk::new(),
                 up_at: u64::MAX,
                 paused_until: None,
-                sync_max: LATENCY_MIN,
+                sync_max: world.shape.latency_min,
                 sync_at: 0,
+                work_at: 0,
                 disk_failed: false,
                 doom: None,
                 changes: 0,
@@ -192,7 +200,7 @@ impl World {
 
     /// Lets a little time pass.
     pub(crate) fn step(&mut self) {
-        let until = self.now + LATENCY_MIN;
+        let until = self.now + self.shape.latency_min;
         for site in 0..self.hosts.len() {
             self.step_host(site, until);
         }
@@ -219,7 +227,12 @@ impl World {
         if sync {
             host.sync_at = self.now + self.rng.below(host.sync_max + 1);
         }
-        process.run_until(until, sync);
+        // Tables may be written of what the log has not synced, and may be late.
+        let work = host.work_at <= self.now;
+        if work && self.rng.one_in(100) {
+            host.work_at = self.now + self.rng.below(500 * MS);
+        }
+        process.run_until(until, sync, work);
         let changes = process.disk.changes();
         if changes != host.changes {
             host.changes = changes;
@@ -244,12 +257,14 @@ impl World {
         if process.leaving.as_ref().is_some_and(|done| *done.lock().unwrap()) {
             return self.crash(site, Crash::Process, false, now + 100 * MS);
         }
+        // A look at all groups takes longer than most steps.
+        let looks = (now / self.shape.latency_min + site as u64).is_multiple_of(LOOK_EVERY_STEPS);
         let failed = host.disk_failed;
         if let Some(error) = process.refused() {
             assert!(failed || may_try_again(error.kind()), "{} ended: {error}", process.name);
             return self.crash(site, Crash::Process, false, now + 500 * MS);
         }
-        if let Some(why) = process.stopped() {
+        if looks && let Some(why) = process.stopped() {
             assert!(failed, "a group of {} stopped: {why}", process.name);
             self.trace.say(now, "a group has stopped");
             self.crash(site, Crash::PowerLostClean, false, now + 500 * MS);
@@ -278,7 +293,7 @@ impl World {
             }
             let host = &mut self.hosts[site];
             host.paused_until = host.paused_until.map(|until| until.min(self.now));
-            host.sync_max = LATENCY_MIN;
+            host.sync_max = self.shape.latency_min;
             host.disk.set_capacity(None);
             if let Some(process) = &host.process {
                 process.disk.set_capacity(None);
