@@ -22,6 +22,8 @@ const WRITERS: u64 = 3;
 const IDS: u64 = 6_000;
 /// Acknowledged vectors of one round, at most.
 const ACKNOWLEDGED_MAX: u64 = 9_000;
+/// Vectors asked for in one call.
+const TOGETHER: usize = 500;
 /// Vectors of one stream, at most: more than a server writes together.
 const STREAM_MAX: u64 = 700;
 
@@ -147,52 +149,81 @@ impl Ledger {
     /// settings missed.
     async fn verify(&mut self, stub: &mut Stub) -> (u64, u64) {
         let (mut there, mut missed) = (0, 0);
-        for (id, (sure, maybe)) in &mut self.ids {
-            let get = pb::VectorGetRequest {
-                index_name: NAME.into(),
-                vector_id: *id,
-                ..Default::default()
-            };
-            let got = stub.vector_get(get).await.unwrap().into_inner();
-            let version = got.found.then(|| {
-                let text = got.payload.trim_start_matches("{\"version\":").trim_end_matches('}');
-                text.parse::<u64>().expect("the payload that was written")
-            });
-            assert!(
-                version == *sure || maybe.contains(&version),
-                "vector {id} is {version:?}; acknowledged {sure:?}, tried {maybe:?}"
-            );
-            if let Some(version) = version {
-                there += 1;
-                assert_eq!(got.vector, vector(*id, version), "vector {id} is not whole");
-                let (exact, walked) = (true, false);
-                let found = nearest(stub, vector(*id, version), exact).await;
-                assert_eq!(found, Some((*id, 0.0)), "vector {id} is stored and not found");
-                let found = nearest(stub, vector(*id, version), walked).await;
-                missed += u64::from(found != Some((*id, 0.0)));
+        let ids: Vec<u64> = self.ids.keys().copied().collect();
+        for ids in ids.chunks(TOGETHER) {
+            let found = fetch(stub, ids).await;
+            // Of each version: whether it is stored.
+            let mut versions = Vec::new();
+            for id in ids {
+                let (sure, maybe) = &self.ids[id];
+                let version = found.get(id).map(|(version, _)| *version);
+                assert!(
+                    version == *sure || maybe.contains(&version),
+                    "vector {id} is {version:?}; acknowledged {sure:?}, tried {maybe:?}"
+                );
+                if let Some((version, numbers)) = found.get(id) {
+                    there += 1;
+                    assert_eq!(*numbers, vector(*id, *version), "vector {id} is not whole");
+                    versions.push((*id, *version, true));
+                }
+                // What it was, or might have become.
+                let others = maybe.iter().chain([sure]).flatten().filter(|v| Some(**v) != version);
+                versions.extend(others.map(|other| (*id, *other, false)));
+                self.ids.insert(*id, (version, Vec::new()));
             }
-            // None of what it was, or might have become, is found any more.
-            let others = maybe.iter().chain([&*sure]).flatten().filter(|v| Some(**v) != version);
-            for other in others.copied().collect::<Vec<_>>() {
-                let found = nearest(stub, vector(*id, other), true).await;
-                assert!(found.is_none_or(|(_, distance)| distance > 0.0), "vector {id}: {found:?}");
+            for versions in versions.chunks(TOGETHER) {
+                let exact = nearest(stub, versions, true).await;
+                let walked = nearest(stub, versions, false).await;
+                for (n, (id, version, is_stored)) in versions.iter().enumerate() {
+                    let own = Some((*id, 0.0));
+                    let what = format!("vector {id} as write {version} made it: {:?}", exact[n]);
+                    assert_eq!(exact[n] == own, *is_stored, "{what}");
+                    missed += u64::from(*is_stored && walked[n] != own);
+                }
             }
-            (*sure, *maybe) = (version, Vec::new());
         }
         (there, missed)
     }
 }
 
-async fn nearest(stub: &mut Stub, query: Vec<f32>, exact: bool) -> Option<(u64, f32)> {
-    let search = pb::VectorSearchRequest {
+/// The vectors of some ids: their versions and numbers.
+async fn fetch(stub: &mut Stub, ids: &[u64]) -> BTreeMap<u64, (u64, Vec<f32>)> {
+    let get = pb::VectorGetRequest {
         index_name: NAME.into(),
-        query,
+        vector_ids: ids.to_vec(),
+        ..Default::default()
+    };
+    let vectors = stub.vector_get(get).await.unwrap().into_inner().vectors;
+    let parsed = vectors.into_iter().map(|one| {
+        let text = one.payload.trim_start_matches("{\"version\":").trim_end_matches('}');
+        let version = text.parse::<u64>().expect("the payload that was written");
+        (one.vector_id, (version, one.vector))
+    });
+    parsed.collect()
+}
+
+/// What is nearest to each of some versions of vectors.
+async fn nearest(
+    stub: &mut Stub,
+    versions: &[(u64, u64, bool)],
+    exact: bool,
+) -> Vec<Option<(u64, f32)>> {
+    let search = |(id, version, _): &(u64, u64, bool)| pb::VectorSearchRequest {
+        index_name: NAME.into(),
+        query: vector(*id, *version),
         k: 1,
         exact,
         ..Default::default()
     };
-    let results = stub.vector_search(search).await.unwrap().into_inner().results;
-    results.first().map(|first| (first.id, first.distance))
+    let searches = versions.iter().map(search).collect();
+    let request = pb::VectorBatchSearchRequest { searches, read_options: None };
+    let outcomes = stub.vector_batch_search(request).await.unwrap().into_inner().outcomes;
+    assert_eq!(outcomes.len(), versions.len());
+    let first = |outcome: pb::VectorSearchOutcome| {
+        let results = outcome.answer.expect("an answer").results;
+        results.first().map(|first| (first.id, first.distance))
+    };
+    outcomes.into_iter().map(first).collect()
 }
 
 /// Tells when enough vectors are acknowledged.
