@@ -7,7 +7,8 @@
 //! - [`history`]: what clients asked and were told. [`clients`]: the clients.
 //! - [`linear`]: whether a register's history is linearizable. [`verdict`]: whether all of it is as
 //!   was promised. `refusals`: histories that must be refused.
-//! - [`scenarios`], [`outages`], [`partitions`]: the faults. [`failover`]: how long they are felt.
+//! - [`scenarios`], [`outages`], [`partitions`], [`vectors`]: the faults. [`failover`]: how long they are
+//!   felt.
 //!
 //! Variables: see CONTRIBUTING. The scenarios run one after the other: each has the machine for
 //! itself.
@@ -26,4 +27,5 @@ mod partitions;
 mod program;
 mod refusals;
 mod scenarios;
+mod vectors;
 mod verdict;
