@@ -122,22 +122,13 @@ impl SpfreshIndex {
         held.changes += 1;
     }
 
-    /// As [`note_distance`](Self::note_distance), of one that came from another posting. It is no
-    /// change for which the centroid would be moved: such moves would go on and on.
-    pub(super) fn note_moved(&mut self, number: u64, squared: f32) {
-        self.note_distance(number, squared);
-        self.held.entry(number).or_default().changes -= 1;
-    }
-
     /// Notes how many entries a posting has, and whether it needs a step.
     pub(super) fn set_entries(&mut self, number: u64, entries: usize) {
         let held = self.held.entry(number).or_default();
         held.changes += held.entries.saturating_sub(entries as u32);
         held.entries = entries as u32;
         let is_off_center = held.changes as usize > entries / 2 + CHANGES_MIN;
-        // One that could not be dissolved may be when some have gone from around it.
-        let has_changed = held.changes as usize >= CHANGES_MIN && entries < self.entries_min();
-        let is_small = (entries < self.entries_least() || has_changed) && self.held.len() > 1;
+        let is_small = entries < self.entries_min() && self.held.len() > 1;
         match entries > self.entries_max() || is_small || is_off_center {
             true => self.due.insert(number),
             false => self.due.remove(&number),

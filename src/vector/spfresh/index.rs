@@ -10,11 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 /// Links of a centroid.
 const M: usize = 12;
 const EF_CONSTRUCTION: usize = 80;
-/// A posting with fewer than so many tenths of the entries it may have is dissolved when it is looked
-/// through: what is read for each vector found grows with the postings there are.
-const FEW_TENTHS: usize = 4;
-/// One with fewer than one in so many of these is looked through for that alone.
-const FEWEST: usize = 6;
+/// A posting with fewer than one in so many of the entries it may have is dissolved.
+const FEW: usize = 6;
 /// How many times as far off as at first estimates may be.
 const WORN: f32 = 1.5;
 
@@ -119,12 +116,7 @@ impl SpfreshIndex {
 
     /// Entries below which a posting is dissolved.
     pub(super) fn entries_min(&self) -> usize {
-        self.entries_max() * FEW_TENTHS / 10
-    }
-
-    /// Entries below which a posting is due.
-    pub(super) fn entries_least(&self) -> usize {
-        self.entries_max() / FEWEST
+        self.entries_max() / FEW
     }
 
     /// One deviation of an estimate now, for a query of length 1.

@@ -1,10 +1,11 @@
 //! Steps that keep the postings in order (LIRE: Xu et al. 2023, section 3.2).
 //!
-//! A *split* cuts a posting in two around the means of its halves. A *merge* gives the few vectors of
-//! a posting to others. A posting of which half has come or gone is *centered*: its centroid is moved
-//! to the mean. Wherever a centroid is new, what belonged to the old one may now be nearer to another,
-//! and what belongs to a posting nearby may be nearer to the new one: both are *reassigned*, by the
-//! rule of insertions. Of the second those are fetched whose codes say so. All leave out what is gone.
+//! A *split* cuts a posting in two around the means of its halves. What belonged to the old centroid
+//! may now be nearer to another posting's, and what belongs to a posting nearby may be nearer to one
+//! of the new ones: both are moved (*reassigned*), the first by looking for their places anew, the
+//! second by their codes, without fetching them. A *merge* gives the few vectors of a posting to
+//! others. A posting of which half has come or gone is *centered*: its centroid is moved to the mean,
+//! and its vectors to where they belong then. All leave out what is gone.
 
 use super::bisect::{halves, mean};
 use super::centroids::NEAR;
@@ -14,7 +15,7 @@ use crate::base::Result;
 use crate::vector::code::spectral::SpectralQuery;
 use crate::vector::kernel::kernels;
 use crate::vector::metric::DistanceMetric;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 /// Postings near a split one that are looked through.
 const NEIGHBOURS: usize = NEAR;
@@ -26,9 +27,9 @@ const SPLIT_TENTHS: usize = 8;
 type Entries = Vec<(u64, Vec<u8>)>;
 
 impl SpfreshIndex {
-    /// Splits, dissolves or centers one posting that has grown, shrunk or changed. False if there is
-    /// none: nothing is left to do. Fetches the vectors of one posting and some near it, reads eight
-    /// others, and writes those that change.
+    /// Splits, dissolves or centers one posting that has grown, shrunk or changed. False if there is none: nothing is
+    /// left to do. Fetches the vectors of one posting, reads eight others, and writes those that
+    /// change.
     ///
     /// # Errors
     ///
@@ -60,37 +61,53 @@ impl SpfreshIndex {
         if entries.len() * 10 > self.entries_max() * SPLIT_TENTHS
             && self.entries_of(number) > self.entries_max()
         {
-            return self.split(number, entries, &vectors, fetch, postings);
+            return self.split(number, entries, &vectors, postings);
         }
         let is_small = entries.len() < self.entries_min() && self.held.len() > 1;
         if is_small && self.merge(number, &entries, &vectors, postings)? {
             return Ok(());
         }
-        self.center(number, entries, &vectors, fetch, postings)?;
+        self.center(number, entries, vectors, postings)?;
         if is_small {
             self.due.remove(&number);
         }
         Ok(())
     }
 
-    /// Moves a posting's centroid to the mean of its vectors.
+    /// Moves a posting's centroid to the mean of its vectors, and those that then belong elsewhere
+    /// there.
     fn center(
         &mut self,
         number: u64,
         entries: Entries,
-        vectors: &[Vec<f32>],
-        fetch: &mut FetchLive<'_>,
+        vectors: Vec<Vec<f32>>,
         postings: &mut dyn Postings,
     ) -> Result<()> {
-        if vectors.is_empty() {
-            return self.write_posting(number, &[], postings);
+        if !vectors.is_empty() {
+            self.centroids.insert(number, mean(vectors.iter().map(Vec::as_slice)))?;
         }
-        let around = self.around(number, postings)?;
-        self.centroids.insert(number, mean(vectors.iter().map(Vec::as_slice)))?;
-        let new = BTreeMap::from([(number, Vec::new())]);
-        self.reassign(entries, vectors, new, around, fetch, postings)?;
-        self.note_centered(number, vectors);
-        self.set_entries(number, self.entries_of(number));
+        let (mut kept, mut kept_vectors) = (Vec::new(), Vec::new());
+        let mut placed: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for ((id, row), vector) in entries.into_iter().zip(vectors) {
+            let places = self.places(&vector)?;
+            match places.first().filter(|_| places.iter().all(|(place, _)| *place != number)) {
+                Some((place, squared)) => {
+                    super::postings::put(id, &row, placed.entry(*place).or_default());
+                    self.note_distance(*place, *squared);
+                }
+                None => {
+                    kept.push((id, row));
+                    kept_vectors.push(vector);
+                }
+            }
+        }
+        for (place, bytes) in placed {
+            postings.append(place, &bytes)?;
+            self.set_entries(place, self.entries_of(place));
+        }
+        self.write_posting(number, &kept, postings)?;
+        self.note_centered(number, &kept_vectors);
+        self.set_entries(number, kept.len());
         Ok(())
     }
 
@@ -115,15 +132,6 @@ impl SpfreshIndex {
             entries = last_entries(number, bytes, row_bytes)?;
             Ok(())
         })?;
-        self.live(entries, fetch)
-    }
-
-    /// Those of entries whose vectors there are, and these.
-    fn live(
-        &self,
-        entries: Entries,
-        fetch: &mut FetchLive<'_>,
-    ) -> Result<(Entries, Vec<Vec<f32>>)> {
         let ids: Vec<u64> = entries.iter().map(|(id, _)| *id).collect();
         let mut found: HashMap<u64, Vec<f32>> = HashMap::new();
         let (metric, dim) = (self.config.metric, self.config.dim);
@@ -152,122 +160,102 @@ impl SpfreshIndex {
         number: u64,
         entries: Entries,
         vectors: &[Vec<f32>],
-        fetch: &mut FetchLive<'_>,
         postings: &mut dyn Postings,
     ) -> Result<()> {
         let rows: Vec<usize> = (0..entries.len()).collect();
         let (one, two) = halves(&rows, |row| &vectors[row]);
-        let around = self.around(number, postings)?;
+        let old = self.centroid(number).to_vec();
+        let neighbours = self.near(&old, NEIGHBOURS + 1, 0)?;
+        let mut around: BTreeMap<u64, Entries> = BTreeMap::new();
+        let numbers: Vec<u64> =
+            neighbours.iter().map(|hit| hit.id).filter(|other| *other != number).collect();
+        let row_bytes = self.model.row_bytes();
+        postings.read(&numbers, &mut |other, bytes| {
+            around.insert(other, last_entries(other, bytes, row_bytes)?);
+            Ok(())
+        })?;
         let mut new: BTreeMap<u64, Entries> = BTreeMap::new();
         for half in [&one, &two] {
             let centroid = mean(half.iter().map(|row| vectors[*row].as_slice()));
             new.insert(self.open_posting(&centroid)?, Vec::new());
         }
         self.close_posting(number);
-        self.reassign(entries, vectors, new, around, fetch, postings)?;
-        postings.replace(number, None)
-    }
-
-    /// The postings near one, with their entries.
-    fn around(&self, number: u64, postings: &dyn Postings) -> Result<BTreeMap<u64, Entries>> {
-        let near = self.near(self.centroid(number), NEIGHBOURS + 1, 0)?;
-        let numbers: Vec<u64> = near.iter().map(|hit| hit.id).filter(|n| *n != number).collect();
-        let mut around = BTreeMap::new();
-        let row_bytes = self.model.row_bytes();
-        postings.read(&numbers, &mut |other, bytes| {
-            around.insert(other, last_entries(other, bytes, row_bytes)?);
-            Ok(())
-        })?;
-        Ok(around)
-    }
-
-    /// Puts the entries of a posting, and those around it that seem to be nearer to a new centroid,
-    /// where they belong. `new` are the postings of new centroids, still empty.
-    fn reassign(
-        &mut self,
-        mut entries: Entries,
-        vectors: &[Vec<f32>],
-        mut new: BTreeMap<u64, Entries>,
-        mut around: BTreeMap<u64, Entries>,
-        fetch: &mut FetchLive<'_>,
-        postings: &mut dyn Postings,
-    ) -> Result<()> {
-        let own: HashSet<u64> = entries.iter().map(|(id, _)| *id).collect();
-        let mut nearer = self.nearer(&around, &new);
-        nearer.retain(|(id, _)| !own.contains(id));
-        let (nearer, nearer_vectors) = self.live(nearer, fetch)?;
-        entries.extend(nearer);
-        let mut changed = BTreeSet::new();
-        let mut appended: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-        for (entry, vector) in entries.into_iter().zip(vectors.iter().chain(&nearer_vectors)) {
-            let places = self.places(vector)?;
-            for (number, there) in &mut around {
-                let before = there.len();
-                if places.iter().all(|(place, _)| place != number) {
-                    there.retain(|(id, _)| *id != entry.0);
-                }
-                if there.len() < before {
-                    changed.insert(*number);
-                }
-            }
-            for (at, (place, squared)) in places.into_iter().enumerate() {
+        let mut appended: BTreeMap<u64, Entries> = BTreeMap::new();
+        for (entry, vector) in entries.into_iter().zip(vectors) {
+            for (place, squared) in self.places(vector)? {
                 let is_there = |entries: &Entries| entries.iter().any(|(id, _)| *id == entry.0);
-                match (new.get_mut(&place), around.get_mut(&place)) {
-                    (Some(entries), _) => entries.push(entry.clone()),
-                    (None, Some(entries)) if is_there(entries) => continue,
-                    (None, Some(entries)) => {
-                        entries.push(entry.clone());
-                        changed.insert(place);
-                    }
-                    // It may have it: its last entry counts. Of copies it probably has.
-                    (None, None) if at == 0 => {
-                        let bytes = appended.entry(place).or_default();
-                        super::postings::put(entry.0, &entry.1, bytes);
-                    }
-                    (None, None) => continue,
+                match new.get_mut(&place) {
+                    Some(entries) => entries.push(entry.clone()),
+                    // One that is not among those read may have it: its last entry counts.
+                    None if around.get(&place).is_some_and(is_there) => continue,
+                    None => appended.entry(place).or_default().push(entry.clone()),
                 }
-                self.note_moved(place, squared);
+                self.note_distance(place, squared);
             }
         }
-        for (place, bytes) in appended {
-            postings.append(place, &bytes)?;
-            self.set_entries(place, self.entries_of(place));
+        let moved = self.move_nearer(&mut around, &mut new);
+        for (place, entries) in appended {
+            match around.get_mut(&place).filter(|_| moved.contains(&place)) {
+                Some(all) => all.extend(entries),
+                None => {
+                    let mut bytes = Vec::new();
+                    entries.iter().for_each(|(id, row)| super::postings::put(*id, row, &mut bytes));
+                    postings.append(place, &bytes)?;
+                    self.set_entries(place, self.entries_of(place));
+                }
+            }
         }
-        for place in changed {
-            if let Some(entries) = around.get(&place) {
-                self.held.entry(place).or_default().entries = entries.len() as u32;
-                self.write_posting(place, entries, postings)?;
+        for place in &moved {
+            if let Some(entries) = around.get(place) {
+                self.write_posting(*place, entries, postings)?;
             }
         }
         for (place, entries) in &new {
-            let held = self.held.entry(*place).or_default();
-            (held.entries, held.changes) = (entries.len() as u32, 0);
+            self.held.entry(*place).or_default().changes = 0;
             self.write_posting(*place, entries, postings)?;
         }
-        Ok(())
+        postings.replace(number, None)
     }
 
-    /// Entries of postings that are nearer to a new centroid than to their own, by their codes.
-    fn nearer(&self, around: &BTreeMap<u64, Entries>, new: &BTreeMap<u64, Entries>) -> Entries {
+    /// Moves entries of postings around that are nearer to a new centroid than to their own, by
+    /// their codes. Gives the postings that were changed.
+    fn move_nearer(
+        &self,
+        around: &mut BTreeMap<u64, Entries>,
+        new: &mut BTreeMap<u64, Entries>,
+    ) -> Vec<u64> {
         let ready = |number: u64| {
             let mut query = SpectralQuery::default();
             self.model.prepare_for(DistanceMetric::L2, self.centroid(number), &mut query);
             query
         };
-        let centers: Vec<SpectralQuery> = new.keys().map(|number| ready(*number)).collect();
+        let centers: Vec<(u64, SpectralQuery)> =
+            new.keys().map(|number| (*number, ready(*number))).collect();
         let estimate =
             |query: &SpectralQuery, row: &[u8]| self.model.estimate(kernels(), query, row);
-        let mut nearer: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-        for (number, entries) in around {
+        let mut changed = Vec::new();
+        for (number, entries) in around.iter_mut() {
             let own = ready(*number);
-            for (id, row) in entries {
-                let to = centers.iter().map(|center| estimate(center, row)).min_by(f32::total_cmp);
-                if to.is_some_and(|distance| distance < estimate(&own, row)) {
-                    nearer.insert(*id, row.clone());
+            let before = entries.len();
+            entries.retain(|(id, row)| {
+                let nearest = centers
+                    .iter()
+                    .map(|(number, query)| (estimate(query, row), *number))
+                    .min_by(|a, b| a.0.total_cmp(&b.0));
+                let Some((distance, to)) = nearest else { return true };
+                if distance >= estimate(&own, row) {
+                    return true;
                 }
+                if let Some(there) = new.get_mut(&to).filter(|t| t.iter().all(|e| e.0 != *id)) {
+                    there.push((*id, row.clone()));
+                }
+                false
+            });
+            if entries.len() < before {
+                changed.push(*number);
             }
         }
-        nearer.into_iter().collect()
+        changed
     }
 
     /// Gives a posting's vectors to others. Not if one of these would have to be split for it, which
@@ -302,7 +290,7 @@ impl SpfreshIndex {
             for (row, squared) in rows {
                 let (id, code) = &entries[row];
                 super::postings::put(*id, code, &mut bytes);
-                self.note_moved(place, squared);
+                self.note_distance(place, squared);
             }
             postings.append(place, &bytes)?;
             self.set_entries(place, self.entries_of(place));
