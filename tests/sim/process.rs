@@ -281,9 +281,11 @@ impl Process {
     }
 }
 
-/// Whether one that could not be opened may try again: the others were not there.
+/// Whether one that could not be opened may try again: the others were not there, or the disk had no
+/// room.
 pub(crate) fn may_try_again(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unavailable | ErrorKind::Deadline | ErrorKind::Unknown)
+    use ErrorKind::{Deadline, OutOfSpace, Unavailable, Unknown};
+    matches!(kind, Unavailable | Deadline | Unknown | OutOfSpace)
 }
 
 async fn serve<S: arqondb::rpc::link::LinkService>(door: SimDoor, part: S) {
@@ -299,6 +301,7 @@ pub(crate) fn group_options(shape: &Shape) -> GroupOptions {
         election_max: 5 * shape.heartbeat,
         log_bytes: shape.log_bytes,
         log_bytes_max: 3 * shape.log_bytes,
+        hibernate_after: shape.hibernate_after,
         ..GroupOptions::default()
     }
 }

@@ -98,6 +98,8 @@ pub(crate) struct Shape {
     pub(crate) echoes: u64,
     /// Bytes of a memtable: with few, families are written to tables at different times.
     pub(crate) write_buffer_bytes: Option<u64>,
+    /// Idle time after which a group hibernates; zero for never.
+    pub(crate) hibernate_after: Duration,
     /// How long it all goes on.
     pub(crate) length: u64,
 }
@@ -138,6 +140,7 @@ impl Shape {
                 1 => Some(4 << 10),
                 _ => Some(16 << 10),
             },
+            hibernate_after: Duration::from_millis(200 * rng.below(2)),
             length,
         }
     }
