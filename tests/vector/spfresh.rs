@@ -262,10 +262,11 @@ fn a_drifting_distribution_is_followed_at_a_loss_that_is_known() {
             let mut fresh = World::new(config, rows);
             fresh.steps(usize::MAX);
             let fresh = figures(&fresh);
-            // Half empty postings hold less of what is near: .04 were lost by round 15, when all
-            // vectors had been replaced one and a half times.
+            // Half empty postings hold less of what is near, and codes fit ever less: .01 of the
+            // recall was lost in round 5, .02 in 10, .04 in 15 and .07 in 20, when all vectors had
+            // been replaced twice, and reads were 1.75 times as many.
             assert!(now.0 >= fresh.0 - 0.08, "recall {now:?}, of a fresh one {fresh:?} in {round}");
-            assert!(now.1 <= 1.5 * fresh.1, "reads {now:?}, of a fresh one {fresh:?} in {round}");
+            assert!(now.1 <= 2.0 * fresh.1, "reads {now:?}, of a fresh one {fresh:?} in {round}");
             // What codes were learnt of is long gone.
             assert!(now.0 >= 0.9, "{now:?} in {round}");
             // A bulk load fills postings better than splits do, which leave them half full.
