@@ -160,10 +160,7 @@ impl<C: ShardCalls> Gateway<C> {
             _ => Err(unfitting("a search")),
         });
         let found = VectorsFound::merged(parts.collect::<Result<_>>()?, skip, take);
-        check_room(found.hits.iter().map(|hit| {
-            hit.payload.as_ref().map_or(0, |payload| payload.len())
-                + hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len())
-        }))?;
+        check_room(found.hits.iter().map(bytes_of))?;
         Ok(found)
     }
 
@@ -205,6 +202,7 @@ impl<C: ShardCalls> Gateway<C> {
                     ..hit.clone()
                 });
             }
+            check_room(hits.iter().map(bytes_of))?;
         }
         found.cost.fetched += found.hits.len() as u64;
         found.hits = hits;
@@ -238,6 +236,11 @@ fn vector_answers(answers: Gathered) -> Result<Vec<VectorAnswer>> {
 }
 
 /// What several shards give may each fit into an answer, and not together.
+fn bytes_of(hit: &VectorHit) -> usize {
+    hit.payload.as_ref().map_or(0, |payload| payload.len())
+        + hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len())
+}
+
 fn check_room(bytes: impl Iterator<Item = usize>) -> Result<()> {
     if bytes.sum::<usize>() <= ANSWER_BYTES_MAX {
         return Ok(());

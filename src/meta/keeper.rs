@@ -6,25 +6,31 @@ use crate::meta::readmit::settle;
 use crate::meta::server::Inner;
 use std::sync::Weak;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often it looks, at most.
 const EVERY_MAX: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Looks from one meeting with the others to the next.
+const MEET_EVERY: u64 = 4;
 
 /// Looks after the nodes while this metadata node leads, until it is stopped.
 pub(super) async fn run(meta: Weak<Inner>) {
-    let mut leads_since = None;
+    let (mut leads_since, mut looks) = (None, 0u64);
     loop {
         let every = meta.upgrade().map(|meta| meta.options.suspect_after / 4);
         sleep(every.unwrap_or_default().min(EVERY_MAX)).await;
         let Some(meta) = meta.upgrade() else { return };
         meta.place_members();
+        if looks.is_multiple_of(MEET_EVERY) {
+            meta.meet_others().await;
+        }
+        looks += 1;
         if !meta.leads() {
             leads_since = None;
             continue;
         }
-        settle(&meta).await;
+        _ = timeout(PATIENCE, settle(&meta)).await;
         // Heartbeats of the time before went elsewhere, or nowhere: everyone gets a new chance.
         let since = *leads_since.get_or_insert_with(Instant::now);
         for (node, expected, to) in silent(&meta, since) {

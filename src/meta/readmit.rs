@@ -1,21 +1,20 @@
 //! A metadata node that has lost its folder is taken in again.
 //!
-//! It finds out when it starts with nothing: whoever has met the one before refuses it. It then asks
+//! It finds out when it starts, and as long as it runs: whoever knows of the one before refuses it. It then asks
 //! who leads to be taken in, as another replica under its number: one that is told everything and has
 //! no vote. Once it has come up to date it takes the place of the one before. So nothing rests on a
 //! vote or an entry that was lost, and there is no more to do for an operator than to start it.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::meta::known::{next_of, number_of};
+use crate::meta::known::{Known, next_of, number_of};
 use crate::meta::options::MetaOptions;
 use crate::meta::server::Inner;
 use crate::raft::{GroupStatus, NodeId};
 use crate::rpc::cluster::method;
 use crate::rpc::link::{CallError, Hello, Link, Role};
-use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long another may take to say whether it speaks with this one. When all start at once, nobody
 /// answers yet.
@@ -34,16 +33,45 @@ pub(super) fn decode(body: &[u8]) -> Result<(u64, u64)> {
     Ok((u64::from_le_bytes(*number), u64::from_le_bytes(incarnation)))
 }
 
-/// Whether one of the others refuses to speak with this one, because it has met another folder's.
-pub(super) async fn is_refused(options: &MetaOptions, own: Hello) -> bool {
+/// What became of asking all others.
+#[derive(Debug, Default)]
+pub(super) struct Meeting {
+    /// One of them knows of another folder of this one.
+    pub(super) is_refused: bool,
+    /// One of them takes part in a group that has begun.
+    pub(super) has_begun: bool,
+    /// How many have answered.
+    pub(super) answers: usize,
+}
+
+/// Meets the others, as who `own` is: both sides tell whom they know.
+pub(super) async fn meet(options: &MetaOptions, own: Hello, known: &Known) -> Meeting {
     let others = options.peers.iter().filter(|(id, _)| *id != options.id);
     let meetings = others.map(|(_, address)| {
         let link = Link::new(address, own, options.link.clone());
-        async move { link.call(method::MEET, Bytes::new(), Instant::now() + MEETING).await }
+        let told = known.tell().into();
+        async move { link.call(method::MEET, told, Instant::now() + MEETING).await }
     });
-    let answers = futures::future::join_all(meetings).await;
-    let refused = |e: &CallError| matches!(e, CallError::NotSent(error) if error.kind() == ErrorKind::Refused);
-    answers.iter().any(|answer| answer.as_ref().is_err_and(refused))
+    let mut meeting = Meeting::default();
+    for answer in futures::future::join_all(meetings).await {
+        match answer {
+            Ok(answer) => {
+                meeting.answers += 1;
+                if let Some((begun, told)) = answer.split_first() {
+                    meeting.has_begun |= *begun != 0;
+                    // What cannot be kept is told again.
+                    _ = known.hear(told, options.id);
+                }
+            }
+            // One of an older program has no such call, and has answered.
+            Err(CallError::Failed(_)) => meeting.answers += 1,
+            Err(CallError::NotSent(error)) if error.kind() == ErrorKind::Refused => {
+                meeting.is_refused = true;
+            }
+            Err(_) => {}
+        }
+    }
+    meeting
 }
 
 /// Asks to be taken in; gives the replica to be.
@@ -84,7 +112,12 @@ pub(super) async fn ask(options: &MetaOptions, incarnation: u64) -> Result<u64> 
 /// # Errors
 /// `Refused` for a number that is nobody's; `Busy` while the one before is heard of; as
 /// [`Group::add_learner`](crate::raft::Group::add_learner).
-pub(super) async fn take_in(meta: &Inner, number: u64, incarnation: u64) -> Result<u64> {
+pub(super) async fn take_in(
+    meta: &Inner,
+    number: u64,
+    incarnation: u64,
+    patience: Duration,
+) -> Result<u64> {
     let status = meta.group.status();
     let newest = members(&status).filter(|id| number_of(*id) == number).max();
     let Some(newest) = newest.filter(|_| number != meta.options.id) else {
@@ -100,8 +133,10 @@ pub(super) async fn take_in(meta: &Inner, number: u64, incarnation: u64) -> Resu
         return Err(Error::new(ErrorKind::Busy, message));
     }
     let replica = next_of(newest);
+    let added = timeout(patience, meta.group.add_learner(replica, NodeId(number))).await;
+    added.map_err(|_| Error::new(ErrorKind::Deadline, "no majority has taken it in yet"))??;
+    // What was not told of is asked for again, and gets another id; the one without use is let go.
     meta.known.meet(replica, incarnation)?;
-    meta.group.add_learner(replica, NodeId(number)).await?;
     Ok(replica)
 }
 

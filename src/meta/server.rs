@@ -11,6 +11,7 @@ use crate::meta::jobs::runner;
 use crate::meta::known::{Known, number_of};
 use crate::meta::memory::CatalogMemory;
 use crate::meta::options::MetaOptions;
+use crate::meta::readmit::Meeting;
 use crate::meta::{folder, keeper, readmit};
 use crate::raft::{
     Class, Group, Host, HostOptions, MemoryMachine, NodeId, Peers, Recoveries, Work,
@@ -20,7 +21,8 @@ use crate::rpc::cluster::method;
 use crate::rpc::cluster::report::{decode_reports, encode_reports};
 use crate::rpc::link::{CallError, Hello, Links, Role};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -58,6 +60,8 @@ pub(super) struct Inner {
     /// The catalog's revision, as applied here.
     pub(super) revisions: watch::Sender<u64>,
     pub(super) figures: Reports,
+    /// Whether another one knows of another folder of this one.
+    is_refused: AtomicBool,
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
     _lock: Box<dyn FileLock>,
 }
@@ -94,9 +98,7 @@ impl Meta {
             |position, record: crate::log::RecordRef<'_>| recovered.take(position, &record);
         let log =
             Arc::new(Log::open(disk.clone(), &options.dir.join("log"), log_options, &mut take)?);
-        let known = Known::open(disk.clone(), &options.dir, &options.seeds)?;
-        let incarnation = known.own();
-        let mut hello = Hello { role: Role::Meta, cluster: [0; 16], node: options.id, incarnation };
+        let mut hello = Hello::nameless(Role::Meta, [0; 16]);
         let links = Links::new(hello, options.link.clone());
         for (id, address) in options.peers.iter().filter(|(id, _)| *id != options.id) {
             links.set(*id, address);
@@ -107,13 +109,13 @@ impl Meta {
         let peers = Arc::new(LinkPeers(links.clone()));
         let host = Host::new(host_options, disk.clone(), log, peers, recovered)?;
         let revisions = watch::Sender::new(0);
-        let machine = MemoryMachine::new(disk, CatalogMemory::new(revisions.clone()));
+        let machine = MemoryMachine::new(disk.clone(), CatalogMemory::new(revisions.clone()));
         let state = Box::new(machine.clone());
         let here = host.replicas().into_iter().find(|(id, _)| *id == GROUP).map(|(_, at)| at);
+        let known = Known::open(disk, &options.dir, &options.seeds, here.is_some())?;
         let mut replica = here.unwrap_or(options.id);
-        hello.node = replica;
-        let is_new = here.is_none() || host.is_blank(GROUP);
-        if is_new && number_of(replica) == replica && readmit::is_refused(&options, hello).await {
+        (hello.node, hello.incarnation) = (replica, known.own());
+        if readmit::meet(&options, hello, &known).await.is_refused {
             replica = readmit::ask(&options, known.own()).await?;
             hello.node = replica;
         }
@@ -126,9 +128,8 @@ impl Meta {
             true => host.start(GROUP, replica, options.group.clone(), state).await?,
         };
         group.set_places(options.peers.iter().map(|(id, _)| (*id, NodeId(*id))));
-        // The first alone begins the group, and only as who it was at first.
-        if replica == options.id && options.peers.iter().all(|(id, _)| options.id <= *id) {
-            group.initialize(options.peers.iter().map(|(id, _)| *id).collect()).await?;
+        if options.peers.len() == 1 && replica == options.id {
+            group.initialize([replica].into()).await?;
         }
         let nodes = Links::new(hello, options.link.clone());
         let inner = Inner {
@@ -143,12 +144,14 @@ impl Meta {
             nodes,
             revisions,
             figures: Reports::default(),
+            is_refused: AtomicBool::new(false),
             tasks: std::sync::Mutex::default(),
             _lock: lock,
         };
         let meta = Meta { inner: Arc::new(inner) };
         *meta.inner.tasks() = vec![
             tokio::spawn(keeper::run(Arc::downgrade(&meta.inner))),
+            tokio::spawn(begin(Arc::downgrade(&meta.inner))),
             tokio::spawn(runner::run(Arc::downgrade(&meta.inner))),
         ];
         Ok(meta)
@@ -171,13 +174,10 @@ impl Meta {
                 let message = format!("the metadata's group has ended here: {why}; start it again");
                 return Error::new(ErrorKind::Internal, message);
             }
-            let inner = &self.inner;
-            if inner.host.is_blank(GROUP) && readmit::is_refused(&inner.options, inner.hello).await
-            {
+            if self.inner.is_refused.load(Ordering::Acquire) {
                 let message = format!(
-                    "metadata node {} comes without the folder it had; started again, it asks to be \
-                     taken in",
-                    inner.options.id
+                    "metadata node {} has had another folder; started again, it asks to be taken in",
+                    self.inner.options.id
                 );
                 return Error::new(ErrorKind::Refused, message);
             }
@@ -297,6 +297,25 @@ impl Inner {
         Ok(())
     }
 
+    /// What another one has told when it met this one; the answer.
+    pub(super) fn met(&self, from: &Hello, told: &[u8]) -> Result<Bytes> {
+        if from.role == Role::Meta && from.incarnation != 0 {
+            self.known.hear(told, self.options.id)?;
+        }
+        let mut answer = vec![u8::from(!self.host.is_blank(GROUP))];
+        answer.extend(self.known.tell());
+        Ok(answer.into())
+    }
+
+    /// Meets the others again: who was away may know better.
+    pub(super) async fn meet_others(&self) -> Meeting {
+        let meeting = readmit::meet(&self.options, self.hello, &self.known).await;
+        if meeting.is_refused {
+            self.is_refused.store(true, Ordering::Release);
+        }
+        meeting
+    }
+
     /// Says on which metadata nodes the group's replicas are.
     pub(super) fn place_members(&self) {
         let status = self.group.status();
@@ -314,7 +333,7 @@ impl Inner {
             return self.ask_leader(from, method::READMIT, body, patience).await;
         }
         let (number, incarnation) = readmit::decode(&body)?;
-        let taken = readmit::take_in(self, number, incarnation).await?;
+        let taken = readmit::take_in(self, number, incarnation, patience).await?;
         Ok(taken.to_le_bytes().to_vec().into())
     }
 
@@ -366,6 +385,32 @@ impl Inner {
         {
             self.host.receive(NodeId(number), class, body);
         }
+    }
+}
+
+/// Has the first of new metadata nodes begin their group, once a majority of them is there and none
+/// takes part in one.
+async fn begin(meta: Weak<Inner>) {
+    loop {
+        let Some(meta) = meta.upgrade() else { return };
+        let (options, replica) = (&meta.options, meta.replica);
+        let is_first = options.peers.iter().all(|(id, _)| replica <= *id);
+        if !is_first || !meta.host.is_blank(GROUP) {
+            return;
+        }
+        let Meeting { is_refused, has_begun, answers } = meta.meet_others().await;
+        if is_refused || has_begun {
+            // Whoever leads it will tell this one.
+            return;
+        }
+        if answers + 1 > options.peers.len() / 2 {
+            let voters = options.peers.iter().map(|(id, _)| *id).collect();
+            // What fails now has ended the group, and that is told.
+            _ = meta.group.initialize(voters).await;
+            return;
+        }
+        drop(meta);
+        tokio::time::sleep(LOOK).await;
     }
 }
 

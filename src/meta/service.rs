@@ -37,7 +37,7 @@ impl LinkService for Meta {
             method::PROPOSE => self.inner.propose(body, false, patience).await,
             method::PROPOSE_PASSED_ON => self.inner.propose(body, true, patience).await,
             method::REPORT => self.inner.take_reports(&from, body, patience).await,
-            method::MEET => Ok(Bytes::new()),
+            method::MEET => self.inner.met(&from, &body),
             method::READMIT => self.inner.readmit(&from, body, patience).await,
             method::REPORTS => self.inner.reports(&from, patience).await,
             method::FOLLOW => {

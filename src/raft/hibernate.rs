@@ -67,9 +67,13 @@ impl Hibernation {
 
     /// Has its timers go again, if they do not.
     pub(crate) fn wake(&self) {
-        if self.is_on() && self.is_on.swap(false, Ordering::AcqRel) {
-            self.raft.runtime_config().tick(true);
-            self.state().since = Instant::now();
+        if self.is_on() {
+            // Both steps under the lock, here and where it begins: the timers go unless it is on.
+            let mut state = self.state();
+            if self.is_on.swap(false, Ordering::AcqRel) {
+                self.raft.runtime_config().tick(true);
+                state.since = Instant::now();
+            }
         }
     }
 
@@ -117,8 +121,10 @@ impl Inner {
             if is_lost {
                 self.hibernation.wake();
             } else if is_due {
-                // One that finds no room is one of many.
-                _ = self.raft.trigger().heartbeat().now_or_never();
+                // One that finds no room is one of many. Of many groups in one turn, all are sent: what
+                // a task may do at a time is not counted.
+                let raft = self.raft.trigger();
+                _ = tokio::task::unconstrained(raft.heartbeat()).now_or_never();
             }
             return;
         }

@@ -49,7 +49,9 @@ pub(crate) fn take(group: &Arc<Inner>, node: NodeId, class: Class, envelope: Env
     }
     match &body {
         Some(Body::Append(append)) => {
-            group.hibernation.hear();
+            if is_of_this_term(group, append) {
+                group.hibernation.hear();
+            }
             // A list begins with how many there are.
             if append.entries.first().is_some_and(|count| *count > 0) {
                 group.hibernation.wake();
@@ -100,6 +102,13 @@ fn check(group: &Inner, node: NodeId, from: u64, to: u64, is_vote: bool) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// Whether who sends it leads, as far as is known here, and has not been followed by another.
+fn is_of_this_term(group: &Inner, append: &Append) -> bool {
+    let metrics = group.raft.metrics();
+    let term = metrics.borrow_watched().current_term;
+    append.vote.as_ref().is_some_and(|vote| wire::to_vote(*vote).leader_id.term >= term)
 }
 
 fn is_member(group: &Inner, replica: u64) -> bool {

@@ -180,3 +180,32 @@ async fn a_second_metadata_node_of_a_number_that_runs_is_refused() {
     assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(refused.message().contains("runs, in the folder that it had"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_metadata_node_without_its_log_is_no_voter_for_who_never_spoke_with_it() {
+    let mut world = World::cluster(3, 1, 1, 1).await;
+    let client = world.client();
+    let leads = world.wait_for_leading_meta().await;
+    let (lost, other) = (leads % 3 + 1, (leads + 1) % 3 + 1);
+    let propose = |name: &str| Action::CreateFamily { name: name.into() };
+    client.propose(propose("before"), soon()).await.unwrap();
+    // What the two others have is not on the one that is away.
+    world.stop_meta(other).await;
+    client.propose(propose("while"), soon()).await.unwrap();
+    world.stop_meta(leads).await;
+    world.stop_meta(lost).await;
+    for part in ["log", "groups"] {
+        std::fs::remove_dir_all(world.meta_folder(lost).join(part)).unwrap();
+    }
+    world.start_meta(other).await;
+    // These two are a majority by number, and lead nothing: one of them has lost its word.
+    let refused = world.try_start_meta(lost).await;
+    assert_eq!(refused.err().map(|e| e.kind()), Some(ErrorKind::Refused));
+    world.start_meta(leads).await;
+    world.start_meta(lost).await;
+    client.propose(propose("after"), soon()).await.unwrap();
+    let names = ["before", "while", "after"];
+    let all = |view: &View| names.iter().all(|n| view.families().any(|f| f.name.as_str() == *n));
+    client.wait_for(soon(), all).await.unwrap();
+    world.wait_for_meta_voters(lost).await;
+}

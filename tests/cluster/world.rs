@@ -151,6 +151,16 @@ impl World {
         self.open_meta(id, bind(&at).await).await;
     }
 
+    /// Starts a metadata node that may not be able to.
+    pub(crate) async fn try_start_meta(&mut self, id: u64) -> Result<()> {
+        let at = self.meta_peers.iter().find(|(peer, _)| *peer == id).unwrap().1.clone();
+        let listener = bind(&at).await;
+        let options = MetaOptions::new(self.meta_folder(id), id, self.meta_peers.clone());
+        let meta = Meta::open(options).await?;
+        self.metas.insert(id, (meta.clone(), serve(listener, meta)));
+        Ok(())
+    }
+
     /// Stops a metadata node.
     pub(crate) async fn stop_meta(&mut self, id: u64) {
         let (meta, link) = self.metas.remove(&id).unwrap();

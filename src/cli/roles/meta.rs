@@ -26,9 +26,8 @@ Examples:
 The same --peers at each of them; the first begins the group. A new cluster is brought to life by
 `arqon cluster init`. Ctrl-C or SIGTERM stops it cleanly.
 
-Keep its folder. Do not start a server whose folder was lost with an empty one under its old number:
-it may have voted and acknowledged what it no longer knows, and changes that were acknowledged may be
-lost. As long as a majority of the others runs, the cluster goes on without it.")]
+Keep its folder. A server whose folder was lost is started again with an empty one, while a majority of
+the others runs: they take it in again under its number, without a vote until it is up to date.")]
 pub struct Meta {
     #[command(flatten)]
     settings: Flags<MetaSettings>,

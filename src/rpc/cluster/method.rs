@@ -10,7 +10,8 @@ pub const FOLLOW: u16 = 3;
 pub const REPORT: u16 = 4;
 /// To a metadata node: all that was reported. See [`super::report`].
 pub const REPORTS: u16 = 5;
-/// Between metadata nodes: whether they speak with each other. The greeting says it.
+/// Between metadata nodes: whether they speak with each other, which the greeting says, and whom each
+/// knows. Answer: whether the group has begun there (u8), and whom it knows.
 pub const MEET: u16 = 6;
 /// To a metadata node: one that lost its folder, by its number and its new folder's incarnation (u64 LE
 /// each), asks to be taken in. Answer: the replica it will be (u64 LE).

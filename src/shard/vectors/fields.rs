@@ -61,6 +61,9 @@ impl VectorIndex {
             if state.texts.has(field) {
                 return Ok(());
             }
+            if state.texts.count() >= TEXTS_MAX {
+                state.texts.drop_empty();
+            }
             let count = state.texts.count() + 1;
             if count > TEXTS_MAX {
                 return Err(too_many("texts were looked for in", count, TEXTS_MAX));

@@ -9,11 +9,14 @@ use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::form::metric;
 use crate::shard::vectors::index::{State, VectorIndex};
 use crate::shard::vectors::search::Plan;
-use crate::vector::{FlatIndex, SearchRequest};
-use std::collections::HashMap;
+use crate::vector::{FlatIndex, SearchRequest, words};
+use std::collections::{HashMap, HashSet};
 
 /// The longest text that is looked for, in bytes.
 const TEXT_BYTES_MAX: usize = 16 << 10;
+
+/// The most different words that are looked for.
+const WORDS_MAX: usize = 64;
 
 /// How many of each ranking count.
 pub(super) fn ranked(search: &VectorSearch) -> usize {
@@ -31,6 +34,13 @@ pub(super) fn check(search: &VectorSearch, text: &TextQuery) -> Result<()> {
     if text.text.len() > TEXT_BYTES_MAX {
         let bytes = text.text.len();
         let message = format!("the text has {bytes} bytes; at most {TEXT_BYTES_MAX} are allowed");
+        return Err(Error::invalid(message));
+    }
+    let different: HashSet<String> = words(&text.text).into_iter().collect();
+    if different.len() > WORDS_MAX {
+        let count = different.len();
+        let message =
+            format!("the text has {count} different words; at most {WORDS_MAX} are looked for");
         return Err(Error::invalid(message));
     }
     if search.k == 0 {

@@ -171,33 +171,46 @@ impl Vectors {
 }
 
 impl VectorIndex {
-    /// Takes in what the records say of one vector.
+    /// Takes in what the records say of one vector, whatever was known of it.
+    ///
+    /// # Errors
+    /// What reading the record gives; then all is as it was.
     pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
         let key = record::vector_key(self.id, VectorId::new(id));
-        match engine.get(CfId::VECTORS, &key, &ReadOptions::default())? {
-            Some(found) => {
-                let change = Change { id, seq: found.seq.0, value: Some(found.value) };
-                state.apply(&change, &self.spec);
-            }
-            None => state.remove(id, &self.spec),
+        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+        state.remove(id, &self.spec);
+        if let Some(found) = found {
+            let change = Change { id, seq: found.seq.0, value: Some(found.value) };
+            state.apply(&change, &self.spec);
         }
         Ok(())
     }
 
-    /// Gives up segments that turned out to be damaged, and takes their vectors in from the records.
+    /// Takes the vectors of segments that turned out to be damaged in from the records, some at a
+    /// time, and gives the segments up once they have none.
     ///
     /// # Errors
-    /// What reading records gives.
+    /// What reading records gives: the segments are there still, and the next search goes on.
     pub(super) fn give_up(&self, engine: &Engine, numbers: &[u64]) -> Result<()> {
-        let mut state = self.write();
-        let (damaged, whole): (Vec<Segment>, Vec<Segment>) = std::mem::take(&mut state.segments)
-            .into_iter()
-            .partition(|segment| numbers.contains(&segment.number));
-        state.segments = whole;
-        self.rebuilt.fetch_add(damaged.len() as u64, Ordering::Relaxed);
-        let mut ids = damaged.iter().flat_map(|segment| segment.live_rows().map(|(id, _)| id));
-        let taken = ids.try_for_each(|id| self.look_up(engine, &mut state, id));
-        self.measure(&state);
-        taken
+        const AT_ONCE: usize = 256;
+        loop {
+            let mut state = self.write();
+            let is_damaged = |segment: &&Segment| numbers.contains(&segment.number);
+            let damaged = state.segments.iter().filter(is_damaged);
+            let ids = damaged.flat_map(|segment| segment.live_rows().map(|(id, _)| id));
+            let ids: Vec<u64> = ids.take(AT_ONCE).collect();
+            if ids.is_empty() {
+                let before = state.segments.len();
+                state.segments.retain(|segment| !numbers.contains(&segment.number));
+                let gone = before - state.segments.len();
+                self.rebuilt.fetch_add(gone as u64, Ordering::Relaxed);
+                self.measure(&state);
+                return Ok(());
+            }
+            for id in ids {
+                self.look_up(engine, &mut state, id)?;
+            }
+            self.measure(&state);
+        }
     }
 }

@@ -251,7 +251,10 @@ impl VectorIndex {
             let request = SearchRequest { filter, exact, ..base };
             match segment.form.answer(&request, &mut fetch) {
                 Ok(answer) => whole.add(answer),
-                Err(e) if segment.form.is_on_disk() && e.kind() == ErrorKind::Corruption => {
+                Err(e)
+                    if segment.form.is_on_disk()
+                        && matches!(e.kind(), ErrorKind::Corruption | ErrorKind::Io) =>
+                {
                     damaged.push(segment.number);
                 }
                 Err(e) => return Err(e),

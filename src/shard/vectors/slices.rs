@@ -86,7 +86,6 @@ impl VectorIndex {
                     (None, Some(_)) => checked.surplus += 1,
                     (None, None) => continue,
                 }
-                state.remove(*id, &self.spec);
                 self.look_up(engine, &mut state, *id)?;
             }
             self.measure(&state);

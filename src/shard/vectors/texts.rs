@@ -54,6 +54,11 @@ impl Texts {
         self.fields.get(field).is_some_and(|field| field.is_whole)
     }
 
+    /// Forgets fields in which no text was found: a name that was misspelt, say.
+    pub(super) fn drop_empty(&mut self) {
+        self.fields.retain(|_, field| !field.lengths.is_empty() || !field.is_whole);
+    }
+
     /// How many fields there are.
     pub(super) fn count(&self) -> usize {
         self.fields.len()

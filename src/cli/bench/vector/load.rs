@@ -83,7 +83,7 @@ fn rest(
     interrupt: &Interrupt,
 ) -> Outcome<(u64, IndexInfo)> {
     let bar = progress("link", target.describe(index)?.vectors);
-    let (mut linked_ns, mut at_rest) = (None, 0);
+    let (mut linked_ns, mut at_rest, mut unchanged) = (None, 0, 0);
     let mut last = None;
     loop {
         interrupt.or(Ok(()))?;
@@ -95,9 +95,12 @@ fn rest(
         }
         let is_same = last.as_ref() == Some(&info);
         at_rest = if is_same && has_its_form(&info) { at_rest + 1 } else { 0 };
-        if let Some(linked_ns) = linked_ns
-            && at_rest >= LOOKS_AT_REST
-        {
+        unchanged = if is_same { unchanged + 1 } else { 0 };
+        // Over several shards more may wait for ever, and stay unformed.
+        let is_over = linked_ns.is_some() && at_rest >= LOOKS_AT_REST;
+        if is_over || unchanged >= LOOKS_AT_REST * 4 {
+            let waited = u64::from(unchanged) * LOOK_NS;
+            let linked_ns = linked_ns.unwrap_or(clock.monotonic_ns() - began - waited);
             target.settle();
             bar.finish_and_clear();
             return Ok((linked_ns, target.describe(index)?));

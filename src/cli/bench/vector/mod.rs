@@ -80,7 +80,7 @@ pub struct Vector {
     #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     dim: Option<u32>,
     /// Vectors to load [default: all of the file; 20000 of those made up]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     vectors: Option<u64>,
     /// Queries [default: all of their file; else 200]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -169,7 +169,7 @@ impl Vector {
             let dim = queries.first().map_or(0, |query| query.len());
             return Ok(Data { dim, vectors: Vec::new(), queries });
         }
-        let few = count.min(200);
+        let few = if self.query_count.is_some() { count } else { 200 };
         let Some(source) = self.file.as_deref().and_then(source) else {
             let vectors = self.vectors.unwrap_or(20_000) as usize;
             let mut data = data::clustered(dim.unwrap_or(128), vectors, few, self.seed);
@@ -251,8 +251,11 @@ impl Vector {
         let ask = Ask { index, queries, k: self.k, seconds: self.seconds, interrupt };
         let (truth, exact) = ask.truth(target)?;
         rows.point(&exact)?;
-        for ef in &self.ef {
-            rows.point(&ask.measure(targets, &truth, *ef)?)?;
+        // Fewer candidates than neighbours are not kept: what is told is what was done.
+        let mut kept: Vec<u32> = self.ef.iter().map(|ef| (*ef).max(self.k)).collect();
+        kept.dedup();
+        for ef in kept {
+            rows.point(&ask.measure(targets, &truth, ef)?)?;
         }
         let per = |bytes: u64| bytes as f64 / info.vectors.max(1) as f64;
         rows.context.say(format_args!(

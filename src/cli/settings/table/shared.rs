@@ -58,7 +58,8 @@ section! {
         log_keep: u64 = Kind::Size(1 << 20, 1 << 40), "64MiB";
         /// Bytes a second that a server sends in snapshots; 0 for no limit.
         snapshot_rate: u64 = Kind::Size(0, 1 << 40), "64MiB";
-        /// Idle time after which a shard's group sends no more heartbeats; 0s for never.
+        /// Idle time after which a shard's leader is heard of less often, and its timers stand still; 0s
+        /// for never.
         hibernate_after: Duration = Kind::Duration(0, 86_400_000), "10s";
     }
 }
