@@ -207,14 +207,14 @@ impl RaftNetworkV2<TypeConfig> for Link {
     async fn full_snapshot(
         &mut self,
         vote: VoteOf<TypeConfig>,
-        _snapshot: SnapshotOf<TypeConfig, Shipment>,
+        snapshot: SnapshotOf<TypeConfig, Shipment>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> std::result::Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         tokio::select! {
             biased;
             closed = cancel => Err(closed.into()),
-            sent = ship::send(self, &vote) => match sent {
+            sent = ship::send(self, &vote, snapshot.meta.last_log_id) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
                 Err(error) => Err(Unreachable::new(&AnyError::new(&error)).into()),
             },

@@ -193,12 +193,13 @@ impl Replica {
         self.point().map(|_| ())
     }
 
-    /// A copy of the state to be sent, which holds at least what the log no longer does. One that
-    /// is being sent already is shared.
-    pub(crate) async fn copy(self: &Arc<Self>) -> Result<Arc<Copy>> {
+    /// A copy of the state to be sent, which holds at least what the log no longer does, and entries
+    /// up to `point`: openraft takes it for what it has asked to be sent, and whoever gets it for one
+    /// that has these entries. One that is being sent already is shared, if it has them.
+    pub(crate) async fn copy(self: &Arc<Self>, point: Option<LogId>) -> Result<Arc<Copy>> {
         let mut kept = self.copy.lock().await;
         if let Some(kept) = &mut *kept
-            && kept.copy.meta.last_log_id >= self.store.purged()
+            && kept.copy.meta.last_log_id >= self.store.purged().max(point)
         {
             kept.used = Instant::now();
             return Ok(kept.copy.clone());

@@ -20,7 +20,7 @@ use crate::raft::link::Link;
 use crate::raft::message::{Begin, Body, Chunk, Empty, Finish, Have, encode_files, need};
 use crate::raft::replica::Copy;
 use crate::raft::transport::{Class, Question};
-use crate::raft::vocabulary::{Vote, term};
+use crate::raft::vocabulary::{LogId, Vote, term};
 use crate::raft::wire;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -39,9 +39,10 @@ const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
 /// Time for checking and installing what has arrived.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Sends this node's state to a replica, and waits until it is installed there. Gives the vote of
+/// Sends this node's state, with entries up to `point` at least, to a replica, and waits until it is
+/// installed there. Gives the vote of
 /// the receiver: one that is higher than the sender's did not want it.
-pub(crate) async fn send(link: &Link, vote: &Vote) -> Result<Vote> {
+pub(crate) async fn send(link: &Link, vote: &Vote, point: Option<LogId>) -> Result<Vote> {
     let shared = &link.network.shared;
     let stopping = |_| Error::new(ErrorKind::Unavailable, "the node is stopping");
     let _turn = shared.sending.acquire().await.map_err(stopping)?;
@@ -50,7 +51,7 @@ pub(crate) async fn send(link: &Link, vote: &Vote) -> Result<Vote> {
     let Body::Probed(_) = link.ask(Class::Snapshot, probe, PROBE_PATIENCE).await? else {
         return Err(wrong_answer());
     };
-    let copy = link.network.replica.copy().await?;
+    let copy = link.network.replica.copy(point).await?;
     // What was applied under a later leader is not this one's to send.
     if copy.meta.last_log_id.is_some_and(|last| term(&last) > vote.leader_id.term) {
         return Err(Error::new(ErrorKind::Unavailable, "this node no longer leads the group"));
