@@ -35,6 +35,8 @@ pub(crate) struct Receiver {
     pub(crate) replica: Arc<Replica>,
     pub(crate) raft: Raft<TypeConfig, Machine>,
     incoming: Option<Incoming>,
+    /// Who sent the snapshot that was installed last, its number, and what was answered.
+    installed: Option<(u64, u64, Installed)>,
 }
 
 /// A snapshot of which a part has arrived.
@@ -57,7 +59,7 @@ impl Receiver {
         replica: Arc<Replica>,
         raft: Raft<TypeConfig, Machine>,
     ) -> Receiver {
-        Receiver { shared, replica, raft, incoming: None }
+        Receiver { shared, replica, raft, incoming: None, installed: None }
     }
 
     /// Takes what arrives until nothing can any more.
@@ -165,6 +167,12 @@ impl Receiver {
     }
 
     async fn finish(&mut self, from: u64, finish: Finish) -> Result<Body> {
+        if let Some((_, _, installed)) =
+            self.installed.filter(|(by, number, _)| (*by, *number) == (from, finish.snapshot))
+        {
+            // The answer was lost.
+            return Ok(Body::Installed(installed));
+        }
         let vote = wire::to_vote(need(finish.vote)?);
         let incoming = self.incoming(from, finish.snapshot)?;
         incoming.skip_complete();
@@ -190,7 +198,9 @@ impl Receiver {
         let response = installed.map_err(|fatal| {
             Error::new(ErrorKind::Unavailable, format!("the replica has stopped: {fatal}"))
         })?;
-        Ok(Body::Installed(Installed { vote: Some(wire::from_vote(&response.vote)) }))
+        let installed = Installed { vote: Some(wire::from_vote(&response.vote)) };
+        self.installed = Some((from, finish.snapshot, installed));
+        Ok(Body::Installed(installed))
     }
 }
 

@@ -7,7 +7,7 @@
 //!                                   <-  Have: from where on it is wanted
 //! Chunk Chunk Chunk ...             ->
 //!                                   <-  Have ... after each
-//! Finish                            ->
+//! Finish                            ->      again and again: its answer may be lost
 //!                                   <-  Installed
 //! ```
 //! A transfer that breaks off is taken up again where the receiver stands, as long as the copy is
@@ -36,8 +36,9 @@ const WINDOW: usize = 4;
 const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 /// Time for an answer to a chunk.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(20);
-/// Time for checking and installing what has arrived.
+/// Time for checking and installing what has arrived, and after which it is asked for again.
 const INSTALL_PATIENCE: Duration = Duration::from_secs(600);
+const FINISH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Sends this node's state, with entries up to `point` at least, to a replica, and waits until it is
 /// installed there. Gives the vote of
@@ -72,7 +73,14 @@ pub(crate) async fn send(link: &Link, vote: &Vote, point: Option<LogId>) -> Resu
     }
     send_files(link, &copy, snapshot, (have.file as usize, have.offset)).await?;
     let finish = Finish { snapshot, vote: Some(wire::from_vote(vote)) };
-    match link.ask(Class::Snapshot, Body::Finish(finish), INSTALL_PATIENCE).await? {
+    let until = Instant::now() + INSTALL_PATIENCE;
+    let answer = loop {
+        match link.ask(Class::Snapshot, Body::Finish(finish), FINISH_PATIENCE).await {
+            Err(error) if error.kind() == ErrorKind::Deadline && Instant::now() < until => {}
+            answer => break answer?,
+        }
+    };
+    match answer {
         Body::Installed(installed) => {
             link.network.replica.sent(copy).await;
             need(installed.vote).map(wire::to_vote)

@@ -135,6 +135,39 @@ fn a_copy_is_not_sent_for_a_newer_one() {
     });
 }
 
+/// The answer that a snapshot is installed is lost on its way: it is asked for again.
+#[test]
+fn an_installed_snapshot_is_heard_of_though_the_answer_was_lost() {
+    runtime().block_on(async {
+        let seed = 300;
+        let mut rng = Rng::new(seed);
+        let mut cluster = Cluster::start_with(3, seed, little_log()).await;
+        let mut oracle = Oracle::default();
+        fill(&cluster, &mut oracle, &mut rng, 80).await;
+        let leader = cluster.leader().await;
+        let victim = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.crash(victim, Crash::Process).await;
+        fill(&cluster, &mut oracle, &mut rng, 80).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let before = cluster.status(leader).purged;
+        assert!(before > Some(0), "nothing was cut off the log");
+        cluster.restart(victim).await;
+        // What it says of its snapshot does not arrive from the moment on that it has installed it.
+        let installed = |s: &arqondb::raft::GroupStatus| s.applied >= before;
+        cluster.group(victim).wait_until(installed, PATIENCE).await.unwrap();
+        cluster.net.cut(NodeId(victim), NodeId(leader));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.net.heal();
+        let soon = cluster
+            .group(victim)
+            .wait_until(|s| s.applied >= cluster.status(leader).last, Duration::from_secs(30));
+        assert!(soon.await.is_ok(), "it waits for an answer that was lost");
+        fill(&cluster, &mut oracle, &mut rng, 5).await;
+        oracle.check(seed, &cluster.converge().await);
+        cluster.stop().await;
+    });
+}
+
 /// Much data, and a transfer that breaks off again and again: what has arrived is not sent anew.
 #[test]
 fn what_has_arrived_is_not_sent_again() {
