@@ -171,19 +171,35 @@ impl Vectors {
 }
 
 impl VectorIndex {
+    /// Takes in what the records say of one vector, if that is not what is known.
+    ///
+    /// # Errors
+    /// What reading the record gives.
+    pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
+        match self.record_of(engine, id)? {
+            Some(change) => state.apply(&change, &self.spec),
+            None => state.remove(id, &self.spec),
+        }
+        Ok(())
+    }
+
     /// Takes in what the records say of one vector, whatever was known of it.
     ///
     /// # Errors
     /// What reading the record gives; then all is as it was.
-    pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
-        let key = record::vector_key(self.id, VectorId::new(id));
-        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+    pub(super) fn take_anew(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
+        let found = self.record_of(engine, id)?;
         state.remove(id, &self.spec);
-        if let Some(found) = found {
-            let change = Change { id, seq: found.seq.0, value: Some(found.value) };
+        if let Some(change) = found {
             state.apply(&change, &self.spec);
         }
         Ok(())
+    }
+
+    fn record_of(&self, engine: &Engine, id: u64) -> Result<Option<Change>> {
+        let key = record::vector_key(self.id, VectorId::new(id));
+        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+        Ok(found.map(|found| Change { id, seq: found.seq.0, value: Some(found.value) }))
     }
 
     /// Takes the vectors of segments that turned out to be damaged in from the records, some at a
@@ -208,7 +224,7 @@ impl VectorIndex {
                 return Ok(());
             }
             for id in ids {
-                self.look_up(engine, &mut state, id)?;
+                self.take_anew(engine, &mut state, id)?;
             }
             self.measure(&state);
         }

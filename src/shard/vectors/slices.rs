@@ -86,7 +86,7 @@ impl VectorIndex {
                     (None, Some(_)) => checked.surplus += 1,
                     (None, None) => continue,
                 }
-                self.look_up(engine, &mut state, *id)?;
+                self.take_anew(engine, &mut state, *id)?;
             }
             self.measure(&state);
         }
