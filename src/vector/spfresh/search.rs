@@ -118,7 +118,12 @@ impl Search<'_> {
                 self.stats.exact = self.request.exact;
                 return Ok(());
             }
-            count = count.saturating_mul(2).min(EF_MAX).min(all);
+            let more = count.saturating_mul(2).min(EF_MAX).min(all);
+            if more == count {
+                // As many postings as a search may read: what they have is the answer.
+                return Ok(());
+            }
+            count = more;
         }
     }
 
