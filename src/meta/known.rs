@@ -4,10 +4,11 @@
 //! DIR/KNOWN: [magic "AQMK"][crc32c u32 LE of what follows][own incarnation u64 LE]
 //!            [count u8]([replica u64 LE][incarnation u64 LE])*
 //! ```
-//! An incarnation is drawn when a folder is made, and anew when its log is gone. A metadata node whose folder was lost would come
-//! back without the votes and changes that it gave its word for; by its new incarnation it is told
-//! from the one before, and whoever knows of that one does not speak with it: they tell each other. It is taken in again as
-//! another replica under its old number: see `readmit`.
+//! An incarnation is drawn when a folder is made, and anew when its log is gone. A metadata node whose
+//! folder was lost would come back without the votes and changes that it gave its word for; by its
+//! new incarnation it is told from the one before, and whoever knows of that one does not speak with
+//! it: they tell each other. It is taken in again as another replica under its old number: see
+//! `readmit`.
 //!
 //! The low half of a replica's id is the number of its metadata node, the high half how often that
 //! one was taken in again.
@@ -104,12 +105,12 @@ impl Known {
         told
     }
 
-    /// Takes in what another one has told of replicas that this one has not met; of `own` number
-    /// nobody tells it anything.
+    /// Takes in what another one has told of replicas that this one has not met. `is_other` says
+    /// which numbers are those of the others: what is told of any else is nothing.
     ///
     /// # Errors
     /// `InvalidArgument` if it is malformed; what the disk answers.
-    pub(super) fn hear(&self, told: &[u8], own: u64) -> Result<()> {
+    pub(super) fn hear(&self, told: &[u8], is_other: impl Fn(u64) -> bool) -> Result<()> {
         let mut rest = Reader::new(told);
         let heard = take_met(&mut rest).filter(|_| rest.is_empty());
         let heard =
@@ -118,7 +119,7 @@ impl Known {
         let mut with = met.clone();
         for (number, (replica, incarnation)) in heard {
             let is_newer = with.get(&number).is_none_or(|(known, _)| *known < replica);
-            if number != own && is_newer {
+            if is_newer && is_other(number) {
                 with.insert(number, (replica, incarnation));
             }
         }
@@ -222,10 +223,10 @@ mod tests {
         disk.create_dir_all(elsewhere).unwrap();
         let other = Known::open(disk.shared(), elsewhere, &Seeds::default(), true).unwrap();
         other.meet(2, 20).unwrap();
-        other.hear(&known.tell(), 3).unwrap();
+        other.hear(&known.tell(), |number| number == 2).unwrap();
         assert_eq!((other.incarnation_of(again), other.incarnation_of(3)), (Some(21), None));
-        other.hear(&known.tell()[..3], 1).unwrap_err();
-        known.hear(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0], 1).unwrap();
+        other.hear(&known.tell()[..3], |_| true).unwrap_err();
+        known.hear(&[1, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0], |_| true).unwrap();
         assert_eq!(known.incarnation_of(again), Some(21));
         let without_log = Known::open(disk.shared(), elsewhere, &Seeds::default(), false).unwrap();
         assert_ne!(without_log.own(), other.own());

@@ -65,6 +65,11 @@ impl MetaOptions {
         }
     }
 
+    /// Whether a number is that of another metadata node.
+    pub(super) fn is_other(&self, number: u64) -> bool {
+        number != self.id && self.peers.iter().any(|(id, _)| *id == number)
+    }
+
     /// # Errors
     /// `InvalidArgument`, with what to mend.
     pub fn validate(&self) -> Result<()> {

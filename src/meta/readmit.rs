@@ -60,7 +60,7 @@ pub(super) async fn meet(options: &MetaOptions, own: Hello, known: &Known) -> Me
                 if let Some((begun, told)) = answer.split_first() {
                     meeting.has_begun |= *begun != 0;
                     // What cannot be kept is told again.
-                    _ = known.hear(told, options.id);
+                    _ = known.hear(told, |number| options.is_other(number));
                 }
             }
             // One of an older program has no such call, and has answered.

@@ -300,7 +300,7 @@ impl Inner {
     /// What another one has told when it met this one; the answer.
     pub(super) fn met(&self, from: &Hello, told: &[u8]) -> Result<Bytes> {
         if from.role == Role::Meta && from.incarnation != 0 {
-            self.known.hear(told, self.options.id)?;
+            self.known.hear(told, |number| self.options.is_other(number))?;
         }
         let mut answer = vec![u8::from(!self.host.is_blank(GROUP))];
         answer.extend(self.known.tell());
