@@ -11,7 +11,7 @@ use crate::node::gate::Gate;
 use crate::op::kv::Stats;
 use crate::op::txn::TxnCall;
 use crate::op::{Request, Response};
-use crate::shard::{Answer, Shard, Ticket};
+use crate::shard::{Answer, Shard, SlotsHeld, Ticket};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,10 @@ pub(super) trait Execution: Sync {
 
     /// Where slow requests run.
     fn slow(&self) -> &Pool;
+
+    /// The version of the shard's slots that the requests were sent for; `None` if they never
+    /// change.
+    fn epoch(&self) -> Option<u64>;
 
     /// The figures; they count what has expired, and so are slow.
     fn stats(&self) -> impl Future<Output = Result<Stats>> + Send;
@@ -65,13 +69,16 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
         if n > 1 {
             let calls = requests.as_slice()[..n].iter().filter_map(Shard::may_share);
             let inside = on.gate().pass().await;
-            let together = on.shard().execute_together(calls, on.now_ms());
+            let together = match hold(on.shard(), on.epoch()) {
+                Ok(_held) => on.shard().execute_together(calls, on.now_ms()),
+                Err(error) => (0..n).map(|_| Err(error.clone())).collect(),
+            };
             drop(inside);
             together.into_iter().for_each(|answer| answers.add(answer));
             requests.by_ref().take(n).for_each(drop);
         } else if let Some(request) = requests.next() {
             let inside = on.gate().pass().await;
-            let answer = on.shard().execute(request, on.now_ms());
+            let answer = execute_held(on.shard(), on.epoch(), request, on.now_ms());
             drop(inside);
             answers.add(answer);
         }
@@ -108,16 +115,16 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
         }),
         request if quick => {
             let _inside = on.gate().pass().await;
-            on.shard().execute(request, on.now_ms())
+            execute_held(on.shard(), on.epoch(), request, on.now_ms())
         }
         request if Shard::waits_with_latches(&request) => {
             // Nobody is kept out while this one waits for room.
             let shard = on.shard().clone();
             self::on(on.slow(), move || shard.engine().wait_for_room()).await?;
             let (shard, alone) = (on.shard().clone(), on.gate().close().await);
-            let now_ms = on.now_ms();
+            let (epoch, now_ms) = (on.epoch(), on.now_ms());
             let job = move || {
-                let answer = shard.execute(request, now_ms);
+                let answer = execute_held(&shard, epoch, request, now_ms);
                 drop(alone);
                 answer
             };
@@ -133,7 +140,7 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
                 let message = "what was written before is not committed yet; try again";
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
-            let (shard, now_ms) = (on.shard().clone(), on.now_ms());
+            let (shard, epoch, now_ms) = (on.shard().clone(), on.epoch(), on.now_ms());
             let job = move || {
                 if let Request::Scan(scan) = &request {
                     return shard.scan_committed(scan, now_ms);
@@ -142,11 +149,29 @@ async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
                     return shard.vectors_committed(*call, now_ms);
                 }
                 shard.wait_for_room(&request)?;
-                shard.execute(request, now_ms)
+                // One that only reads, for long, holds nobody up: it is asked afterwards.
+                let epoch = epoch.filter(|_| may_write(&request));
+                execute_held(&shard, epoch, request, now_ms)
             };
             self::on(on.slow(), job).await
         }
     }
+}
+
+/// Holds the shard's slots, if they may change.
+fn hold(shard: &Shard, epoch: Option<u64>) -> Result<Option<SlotsHeld<'_>>> {
+    epoch.map(|epoch| shard.hold_slots(epoch)).transpose()
+}
+
+/// Executes a request while the shard's slots stay as they are.
+fn execute_held(
+    shard: &Arc<Shard>,
+    epoch: Option<u64>,
+    request: Request,
+    now_ms: u64,
+) -> Result<Answer> {
+    let _held = hold(shard, epoch)?;
+    shard.execute(request, now_ms)
 }
 
 async fn make_room(shard: &Shard, request: &Request) -> bool {
@@ -258,6 +283,26 @@ impl<E: Execution> Answers<'_, E> {
     }
 }
 
+/// Whether a request may write anything.
+fn may_write(request: &Request) -> bool {
+    match request {
+        Request::Redis(call) => call.spec.is_write(),
+        Request::RedisTransaction { calls, .. } => calls.iter().any(|call| call.spec.is_write()),
+        Request::Get { .. }
+        | Request::Scan(_)
+        | Request::Watch { .. }
+        | Request::ListCfs
+        | Request::Stats => false,
+        Request::Write { .. }
+        | Request::PutIf { .. }
+        | Request::DeleteByPrefix { .. }
+        | Request::CreateCf { .. }
+        | Request::DropCf { .. }
+        | Request::Vector(_)
+        | Request::Txn(_) => true,
+    }
+}
+
 /// Whether a request may need more room than it gives back. Those that only read or remove go on
 /// when a device is full.
 pub(crate) fn adds(request: &Request) -> bool {
@@ -310,7 +355,7 @@ mod tests {
     }
 
     /// A leader that loses its place between a commit and the question whether it leads.
-    struct Deposed(Arc<Shard>, Pool, Arc<Gate>);
+    struct Deposed(Arc<Shard>, Pool, Arc<Gate>, Option<u64>);
 
     impl Execution for Deposed {
         fn shard(&self) -> &Arc<Shard> {
@@ -329,6 +374,10 @@ mod tests {
             &self.1
         }
 
+        fn epoch(&self) -> Option<u64> {
+            self.3
+        }
+
         async fn stats(&self) -> Result<Stats> {
             Err(Error::invalid("not asked"))
         }
@@ -340,8 +389,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_write_that_was_done_is_never_told_as_one_that_was_not() {
+    fn shard_for_tests() -> Arc<Shard> {
         let disk = SimDisk::new();
         let options = EngineOptions::new("/shard");
         let pool = Pool::manual();
@@ -349,14 +397,65 @@ mod tests {
         let settings = ShardOptions { count_keys: true, seed: 1, last_cursor: 0 };
         let shard = Shard::new(engine, Box::new(AtOnce(AtomicU64::new(0))), settings);
         shard.start().unwrap();
-        let on = Deposed(shard.clone(), Pool::threads("slow", 1), Arc::default());
-        let put = Write::Put {
-            cf: CfId::DEFAULT,
-            key: Bytes::from_static(b"p1"),
-            value: Bytes::from_static(b"v"),
-            expiry: Expiry::Never,
+        shard
+    }
+
+    fn put(key: String) -> Write {
+        let value = Bytes::from_static(b"v");
+        Write::Put { cf: CfId::DEFAULT, key: key.into(), value, expiry: Expiry::Never }
+    }
+
+    fn redis(args: &[&'static str]) -> Request {
+        let args: Vec<Bytes> = args.iter().map(|arg| Bytes::from_static(arg.as_bytes())).collect();
+        let spec = crate::op::command::lookup(&args).unwrap();
+        Request::Redis(crate::op::kv::RedisCall { spec, args })
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_before_a_split_writes_nothing_after_it() {
+        let shard = shard_for_tests();
+        shard.execute(Request::Write { writes: vec![put("p-old".into())], id: None }, 1).unwrap();
+        let slots = crate::op::route::SlotRange { first: 0, last: 8_191 };
+        let part = crate::lsm::manifest::Part { slots, epoch: 2 };
+        let prefix = || Bytes::from_static(b"p-");
+        let requests = || {
+            let many = (0..100).map(|n| put(format!("n-{n}"))).collect();
+            vec![
+                Request::Write { writes: vec![put("a".into())], id: None },
+                Request::Write { writes: many, id: None },
+                redis(&["INCR", "b"]),
+                redis(&["INCR", "c"]),
+                Request::DeleteByPrefix { cf: CfId::DEFAULT, prefix: prefix() },
+            ]
         };
-        shard.execute(Request::Write { writes: vec![put], id: None }, 1).unwrap();
+        let pool = Pool::threads("slow", 1);
+        let before = shard.engine().last_seq();
+        {
+            // While the split is being applied, and after it.
+            let on = Deposed(shard.clone(), pool.clone(), Arc::default(), Some(1));
+            let changing = shard.change_slots();
+            let told = run(&on, requests()).await;
+            assert!(told.iter().all(Result::is_err), "{told:?}");
+            shard.engine().keep_part(part, LogIndex(9)).unwrap();
+            drop(changing);
+            let told = run(&on, requests()).await;
+            let is_so = |told: &Result<Response>| {
+                told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+            };
+            assert!(told.iter().all(is_so), "{told:?}");
+        }
+        assert_eq!(shard.engine().last_seq(), before);
+        let on = Deposed(shard.clone(), pool, Arc::default(), Some(2));
+        let told = run(&on, requests()).await;
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), told.len(), "{told:?}");
+        assert!(shard.engine().last_seq() > before);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_done_is_never_told_as_one_that_was_not() {
+        let shard = shard_for_tests();
+        let on = Deposed(shard.clone(), Pool::threads("slow", 1), Arc::default(), None);
+        shard.execute(Request::Write { writes: vec![put("p1".into())], id: None }, 1).unwrap();
         let prefix = Bytes::from_static(b"p");
         let told = run(&on, vec![Request::DeleteByPrefix { cf: CfId::DEFAULT, prefix }]).await;
         let gone =

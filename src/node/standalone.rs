@@ -76,6 +76,10 @@ impl Execution for Standalone {
         &self.slow
     }
 
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+
     async fn stats(&self) -> Result<Stats> {
         let core = self.core.clone();
         pipeline::on(&self.slow, move || core.stats()).await

@@ -72,6 +72,7 @@ impl ShardMachine {
     fn split(&self, index: LogIndex, split: &Split) -> Result<()> {
         let shard = self.handle.get()?;
         let (lower, upper) = split.parts()?;
+        let _changing = shard.change_slots();
         let engine = shard.engine();
         if engine.part_epoch() < split.epoch {
             (self.make_child)(index, split, &|dir| engine.copy_part(dir, upper, index))?;

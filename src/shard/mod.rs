@@ -9,6 +9,7 @@
 //!
 //! In reading order:
 //! - [`shard`]: [`Shard`], and the way of a request through it.
+//! - [`slots`]: which slots it has, and who must not see them change.
 //! - [`commit`]: the [`Log`] seam, placing, the one apply, and waiting for a commit.
 //! - [`latch`]: striped key latches.
 //! - [`overlay`]: pending writes by key.
@@ -42,10 +43,12 @@ mod overlay;
 mod redis_calls;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod shard;
+mod slots;
 mod transaction;
 mod two_phase;
 mod vectors;
 
 pub use commit::{Log, Placed, Ticket};
 pub use shard::{Answer, Shard, ShardOptions};
+pub(crate) use slots::{SlotsHeld, split_meanwhile};
 pub use vectors::{VectorLimits, stored_indexes, stored_vectors};

@@ -11,6 +11,7 @@ use crate::shard::commit::{Commits, Log, Ticket};
 use crate::shard::cursors::Cursors;
 use crate::shard::latch::Latches;
 use crate::shard::overlay::Overlay;
+use crate::shard::slots::Slots;
 use crate::shard::two_phase::locks::Locks;
 use crate::shard::vectors::{VectorLimits, Vectors};
 use crate::shard::{kv, redis_calls, two_phase, vectors};
@@ -62,6 +63,7 @@ pub struct Shard {
     pub(crate) rng: Mutex<Rng>,
     /// Held while a sweep's deletes take effect, so that a count sees all of them or none.
     pub(crate) sweeping: RwLock<()>,
+    pub(crate) slots: Slots,
     options: ShardOptions,
     now_ms: AtomicU64,
 }
@@ -82,6 +84,7 @@ impl Shard {
             cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),
             sweeping: RwLock::new(()),
+            slots: Slots::default(),
             rng: Mutex::new(Rng::new(options.seed)),
             now_ms: AtomicU64::new(engine.committed_ms()),
             engine,

@@ -11,7 +11,7 @@ use crate::op::Request;
 use crate::op::kv::Stats;
 use crate::raft::Consistency;
 use crate::rpc::cluster::{Freshness, ShardAnswer, ShardCall, ShardFact, Stop};
-use crate::shard::{Shard, Ticket};
+use crate::shard::{Shard, Ticket, split_meanwhile};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,10 @@ impl Execution for Leading<'_> {
         &self.node.slow
     }
 
+    fn epoch(&self) -> Option<u64> {
+        Some(self.epoch)
+    }
+
     async fn stats(&self) -> Result<Stats> {
         let mut stats = pipeline::stats(&self.shard, self.slow(), self.now_ms()).await?;
         stats.log_bytes = self.running.group.status().log_bytes;
@@ -77,9 +81,8 @@ impl Execution for Leading<'_> {
         }
         // Whoever asked may ask another replica.
         leads.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;
-        if self.shard.engine().part_epoch().max(1) != self.epoch {
-            let message = "the shard was split meanwhile; try again";
-            return Err(Error::new(ErrorKind::Unavailable, message));
+        if self.shard.epoch() != self.epoch {
+            return Err(split_meanwhile());
         }
         Ok(())
     }
@@ -185,6 +188,8 @@ impl Inner {
                 return Err(Stop::NotLeader { leader });
             }
             session = running.opening(patience.min(OPENING)).await;
+            // An entry that it had not come to before may have split it.
+            self.replica_of(call, view)?;
         }
         if session != 0 {
             return Ok((running, session));

@@ -50,7 +50,7 @@ impl Running {
 
     /// The version of its slots that this replica has come to.
     pub(super) fn epoch(&self) -> u64 {
-        self.handle.get().map_or(1, |shard| shard.engine().part_epoch().max(1))
+        self.handle.get().map_or(1, |shard| shard.epoch())
     }
 
     /// The node of the replica that leads, if known.

@@ -70,6 +70,11 @@ impl Execution for Following<'_> {
         self.slow
     }
 
+    fn epoch(&self) -> Option<u64> {
+        // Nothing is written.
+        None
+    }
+
     async fn stats(&self) -> Result<Stats> {
         pipeline::stats(&self.shard, self.slow, self.now_ms()).await
     }
