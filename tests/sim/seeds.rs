@@ -25,12 +25,10 @@ const HOURS: &str = "ARQON_SIM_HOURS";
 const WORDS: &str = "ARQON_SIM_TRACE";
 /// How many children run at a time.
 const AT_ONCE: &str = "ARQON_SIM_JOBS";
-/// Milliseconds after which idle groups hibernate; 0, the default, for never.
-pub(crate) const HIBERNATE: &str = "ARQON_SIM_HIBERNATE";
 /// How many seeds are run twice.
 const TWICE: &str = "ARQON_SIM_TWICE";
 
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
+fn setting(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok().map(|text| text.parse());
     given.map_or(default, |n| n.unwrap_or_else(|_| panic!("{name} is no number")))
 }

@@ -140,10 +140,7 @@ impl Shape {
                 1 => Some(4 << 10),
                 _ => Some(16 << 10),
             },
-            hibernate_after: Duration::from_millis(crate::seeds::setting(
-                crate::seeds::HIBERNATE,
-                0,
-            )),
+            hibernate_after: Duration::from_millis(200 * rng.below(2)),
             length,
         }
     }

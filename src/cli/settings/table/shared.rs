@@ -60,7 +60,7 @@ section! {
         snapshot_rate: u64 = Kind::Size(0, 1 << 40), "64MiB";
         /// Idle time after which a shard's leader is heard of less often, and its timers stand still; 0s
         /// for never.
-        hibernate_after: Duration = Kind::Duration(0, 86_400_000), "0s";
+        hibernate_after: Duration = Kind::Duration(0, 86_400_000), "10s";
     }
 }
 
