@@ -183,6 +183,14 @@ impl SimNet {
         }
     }
 
+    /// Has a process that goes on look at what came meanwhile before it looks at its clock.
+    pub(crate) fn rouse(&self, site: Site) {
+        let mut state = self.state();
+        for lane in state.lanes.values_mut().filter(|lane| lane.to == site) {
+            lane.reader.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// A host is there again: it knows nothing of the connections of before.
     pub(crate) fn revive(&self, site: Site, now: u64) {
         let mut state = self.state();

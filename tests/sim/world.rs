@@ -221,6 +221,9 @@ impl World {
                 return;
             }
             host.paused_until = None;
+            if self.rng.one_in(2) {
+                self.common.net.rouse(site);
+            }
             process.awake(self.now);
         }
         let sync = host.sync_at <= self.now;
