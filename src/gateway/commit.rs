@@ -6,7 +6,7 @@
 //! that answers the request; then all are told to finish. Nothing here outlives the request: what
 //! is left behind by a failure, or by the end of this gateway, is settled by whoever meets it.
 
-use crate::base::{CfId, Error, ErrorKind, Result};
+use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
 use crate::gateway::absorb::in_doubt;
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, unfitting};
@@ -14,12 +14,13 @@ use crate::gateway::locks::Patience;
 use crate::gateway::map::ShardInfo;
 use crate::op::command::Id;
 use crate::op::kv::{Expiry, Write};
-use crate::op::route::{slot_of, visit_keys};
+use crate::op::route::{SlotRange, slot_in, slot_of, visit_keys};
 use crate::op::txn::{Lock, Locked, TXN_KEYS_MAX, Txn, TxnAnswer, TxnCall, TxnCommitted, TxnWrite};
+use crate::op::vector::{VectorAnswer, VectorCall, VectorId, vector_key};
 use crate::op::{Request, Response};
 use bytes::Bytes;
 use futures::future::join_all;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,6 +44,9 @@ struct Parties {
     home: Arc<ShardInfo>,
     others: Vec<Party>,
 }
+
+/// The numbers of indexes, by their names.
+type Indexes = HashMap<String, IndexId>;
 
 /// A shard, and the keys that it has.
 type Party = (Arc<ShardInfo>, Vec<(CfId, Bytes)>);
@@ -70,12 +74,12 @@ impl<C: ShardCalls> Gateway<C> {
         maybe: bool,
         deadline: Instant,
     ) -> Result<Response> {
-        if has_vectors(&request) {
-            let message = "the vectors and keys of this batch lie in several shards, which cannot \
-                           be written together yet: write them in batches of their own";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let keys = keys_of(&request);
+        let indexes = match self.indexes_of(&request, deadline).await {
+            Ok(indexes) => indexes,
+            Err(error) if maybe => return Err(in_doubt(&error)),
+            Err(error) => return Err(error),
+        };
+        let keys = keys_of(&request, &indexes);
         if keys.len() > TXN_KEYS_MAX {
             return Err(Error::invalid(format!(
                 "the request touches {} keys of several shards; at most {TXN_KEYS_MAX} can be \
@@ -87,7 +91,7 @@ impl<C: ShardCalls> Gateway<C> {
             Request::Write { id: Some(id), .. } => *id,
             _ => self.next_id(),
         };
-        let home = keys.first().map_or(0, |(_, key)| slot_of(key));
+        let home = keys.first().map_or(0, |(cf, key)| slot_in(*cf, key));
         let values = needs_values(&request);
         let mut deal = Deal { request, keys, values, home, maybe };
         let (mut attempt, mut failures, mut patience) = (0, 0, Patience::default());
@@ -112,6 +116,30 @@ impl<C: ShardCalls> Gateway<C> {
                 return answer;
             }
         }
+    }
+
+    /// The numbers of the indexes that a batch writes vectors of.
+    async fn indexes_of(&self, request: &Request, deadline: Instant) -> Result<Indexes> {
+        let mut indexes = Indexes::new();
+        let Request::Write { writes, .. } = request else { return Ok(indexes) };
+        for (index, id) in writes.iter().filter_map(vector_of) {
+            if indexes.contains_key(index) {
+                continue;
+            }
+            let slot = slot_of(id.as_bytes());
+            let describe = VectorCall::Describe { index: index.to_string() };
+            let describe = Request::Vector(Box::new(describe));
+            let range = SlotRange { first: slot, last: slot };
+            let told = self.read_shards(range, deadline, &describe).await?.pop();
+            let Some((_, Response::Vector(answer))) = told else {
+                return Err(unfitting("a description"));
+            };
+            let VectorAnswer::Index(info) = *answer else {
+                return Err(unfitting("a description"));
+            };
+            indexes.insert(index.to_string(), info.id);
+        }
+        Ok(indexes)
     }
 
     /// One round: as far as it gets.
@@ -304,7 +332,7 @@ impl<C: ShardCalls> Gateway<C> {
 
     /// Has the keys of an aborted attempt unlocked.
     async fn release(&self, deal: &Deal, txn: Txn, deadline: Instant) {
-        let mut slots: Vec<u16> = deal.keys.iter().map(|(_, key)| slot_of(key)).collect();
+        let mut slots: Vec<u16> = deal.keys.iter().map(|(cf, key)| slot_in(*cf, key)).collect();
         slots.sort_unstable();
         slots.dedup();
         let soon = deadline.min(Instant::now() + FINISH);
@@ -333,7 +361,7 @@ impl<C: ShardCalls> Gateway<C> {
                 }
             }
             let calls = told.iter().map(|shard| {
-                let own = |write: &&TxnWrite| shard.slots.contains(slot_of(&write.key));
+                let own = |write: &&TxnWrite| shard.slots.contains(slot_in(write.cf, &write.key));
                 let writes = writes.iter().filter(own).cloned().collect();
                 self.step(shard, TxnCall::Finish { txn, committed, writes }, deadline)
             });
@@ -388,7 +416,7 @@ impl<C: ShardCalls> Gateway<C> {
         let home = self.find_shard(deal.home, deadline).await?;
         let mut others: Vec<Party> = Vec::new();
         for (cf, key) in &deal.keys {
-            let slot = slot_of(key);
+            let slot = slot_in(*cf, key);
             if home.slots.contains(slot) {
                 continue;
             }
@@ -423,15 +451,18 @@ fn wounded() -> Error {
     Error::new(ErrorKind::Unavailable, "others write the same keys of several shards")
 }
 
-/// Whether a batch writes vectors.
-fn has_vectors(request: &Request) -> bool {
-    let is_one =
-        |write: &Write| matches!(write, Write::PutVector { .. } | Write::DeleteVector { .. });
-    matches!(request, Request::Write { writes, .. } if writes.iter().any(is_one))
+/// The vector that a write is of.
+fn vector_of(write: &Write) -> Option<(&str, VectorId)> {
+    match write {
+        Write::PutVector { index, id, .. } | Write::DeleteVector { index, id } => {
+            Some((index, *id))
+        }
+        Write::Put { .. } | Write::Delete { .. } | Write::Merge { .. } => None,
+    }
 }
 
-/// Every key that a request names, each once.
-fn keys_of(request: &Request) -> Vec<(CfId, Bytes)> {
+/// Every key that a request names, and that of every vector, each once.
+fn keys_of(request: &Request, indexes: &Indexes) -> Vec<(CfId, Bytes)> {
     let mut keys = Vec::new();
     match request {
         Request::Write { writes, .. } => {
@@ -439,8 +470,11 @@ fn keys_of(request: &Request) -> Vec<(CfId, Bytes)> {
                 Write::Put { cf, key, .. }
                 | Write::Delete { cf, key }
                 | Write::Merge { cf, key, .. } => Some((*cf, key.clone())),
-                // Refused before.
-                Write::PutVector { .. } | Write::DeleteVector { .. } => None,
+                Write::PutVector { .. } | Write::DeleteVector { .. } => {
+                    let (index, id) = vector_of(write)?;
+                    let key = vector_key(*indexes.get(index)?, id);
+                    Some((CfId::VECTORS, Bytes::copy_from_slice(&key)))
+                }
             }))
         }
         other => visit_keys(other, &mut |key| {

@@ -3,7 +3,7 @@
 use crate::base::Result;
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::Gateway;
-use crate::op::route::slot_of;
+use crate::op::route::slot_in;
 use crate::op::txn::{Lock, Txn, TxnAnswer, TxnCall, TxnUnfinished};
 use crate::op::{Request, Response};
 use std::time::Duration;
@@ -59,7 +59,8 @@ impl<C: ShardCalls> Gateway<C> {
             _ => return Ok(false),
         };
         let shard = self.find_shard(slot, deadline).await?;
-        let own = writes.into_iter().filter(|write| shard.slots.contains(slot_of(&write.key)));
+        let own =
+            writes.into_iter().filter(|write| shard.slots.contains(slot_in(write.cf, &write.key)));
         let finish = TxnCall::Finish { txn, committed, writes: own.collect() };
         match self.step(&shard, finish, deadline).await {
             Some(answer) => answer.map(|_| true),

@@ -68,6 +68,11 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hash_tag(key)) % SLOTS
 }
 
+/// The slot of a key of a family; of a vector's record, that of its id.
+pub fn slot_in(cf: CfId, key: &[u8]) -> u16 {
+    slot_of(if cf == CfId::VECTORS { key.get(8..).unwrap_or(key) } else { key })
+}
+
 /// The slot of a stored record: that of the key it is of. `None` for records of no key, which every
 /// part of a split shard keeps.
 ///
@@ -76,8 +81,11 @@ pub fn slot_of(key: &[u8]) -> u16 {
 pub fn slot_of_record(cf: CfId, key: &[u8]) -> Option<u16> {
     match cf {
         CfId::EXPIRY => key.get(12..).map(slot_of),
-        CfId::TXN if key.first() == Some(&1) => key.get(5..).map(slot_of),
-        CfId::VECTORS if !key.starts_with(&[0; 8]) => key.get(8..).map(slot_of),
+        CfId::TXN => {
+            let (cf, key) = key.strip_prefix(&[1])?.split_first_chunk()?;
+            Some(slot_in(CfId(u32::from_be_bytes(*cf)), key))
+        }
+        CfId::VECTORS if !key.starts_with(&[0; 8]) => Some(slot_in(cf, key)),
         system if system.is_system() => None,
         _ => Some(slot_of(key)),
     }

@@ -94,19 +94,20 @@ fn write(
     Ok(Answer { response: Response::Committed { seq }, rests_on })
 }
 
-/// Executes the writes of a batch whose keys may lie in other shards too.
-pub(crate) fn evaluate(shard: &Shard, txn: &mut Transaction<'_>, writes: &[Write]) -> Result<()> {
+/// Executes the writes of a batch whose keys and vectors may lie in other shards too.
+pub(crate) fn evaluate(
+    shard: &Shard,
+    txn: &mut Transaction<'_>,
+    writes: &[Write],
+    vectors: &[Resolved],
+) -> Result<()> {
     if writes.len() > BATCH_OPS_MAX {
         return Err(too_many(writes.len()));
     }
     for (cf, _) in writes.iter().filter_map(target) {
         check_family(shard, cf)?;
     }
-    if !vectors::resolve(shard, writes)?.is_empty() {
-        let message = "vectors are not written with keys of other shards yet";
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    apply(txn, writes, &[])
+    apply(txn, writes, vectors)
 }
 
 fn apply(txn: &mut Transaction<'_>, writes: &[Write], vectors: &[Resolved]) -> Result<()> {

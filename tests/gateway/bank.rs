@@ -2,7 +2,7 @@
 //! lost, whose shards crash and which end at any moment. Whoever reads all accounts at once sees
 //! all the money; in the end no account is locked and none has less or more than it was told.
 
-use crate::steps::{Shards, options};
+use crate::steps::{Shards, options, put_vector};
 use crate::words::{get, redis, reply};
 use arqondb::base::{CfId, Error, ErrorKind, Result};
 use arqondb::env::Rng;
@@ -11,6 +11,7 @@ use arqondb::gateway::{
 };
 use arqondb::node::Standalone;
 use arqondb::op::kv::{MergeOp, RequestId, Write};
+use arqondb::op::vector::{IndexSpec, Metric, VectorAnswer, VectorCall, VectorId, VectorSearch};
 use arqondb::op::{KvOps, Reply, Request, Response};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -22,6 +23,8 @@ use tokio::time::Instant;
 
 const ACCOUNTS: u64 = 12;
 const EACH: i64 = 1_000;
+/// An index of two vectors for each account.
+const TWINS: &str = "twins";
 
 /// Calls that fail now and then, and of which some take effect all the same.
 struct Lossy {
@@ -91,6 +94,33 @@ async fn sum(kv: &impl KvOps) -> Result<i64> {
     Ok(values.into_iter().map(value).sum())
 }
 
+/// Every vector has its twin, put for the same transfer: in a fetch, and in a search.
+async fn twins_agree(kv: &impl KvOps) {
+    let ids = (0..2 * ACCOUNTS).map(VectorId::new).collect();
+    let get = VectorCall::Get { index: TWINS.into(), ids };
+    let search = VectorSearch {
+        exact: true,
+        with_payload: true,
+        ..VectorSearch::new(TWINS, &[0.0, 0.0], 2 * ACCOUNTS as u32)
+    };
+    for call in [get, VectorCall::Search(search)] {
+        let answer = kv.call(Request::Vector(Box::new(call))).await.unwrap();
+        let Response::Vector(answer) = answer else { panic!() };
+        let found: BTreeMap<u64, Bytes> = match *answer {
+            VectorAnswer::Vectors(all) => {
+                all.into_iter().flatten().map(|v| (v.id, v.payload)).collect()
+            }
+            VectorAnswer::Found(found) => {
+                found.hits.into_iter().map(|hit| (hit.id, hit.payload.unwrap())).collect()
+            }
+            other => panic!("{other:?}"),
+        };
+        for n in 0..ACCOUNTS {
+            assert_eq!(found.get(&(2 * n)), found.get(&(2 * n + 1)), "{found:?}");
+        }
+    }
+}
+
 /// Transfers of one client, some of them cut short, and what became of each.
 async fn client(shards: &Shards, client: u64, transfers: u64, told: &Mutex<Told>) {
     let mut rng = Rng::new(client);
@@ -100,7 +130,10 @@ async fn client(shards: &Shards, client: u64, transfers: u64, told: &Mutex<Told>
             to = (to + 1) % ACCOUNTS;
         }
         let sum = rng.below(50) as i64;
-        let writes = vec![add(from, -sum), add(to, sum)];
+        let mut writes = vec![add(from, -sum), add(to, sum)];
+        // Twins, of other shards, which are always written together.
+        let n = client << 32 | request;
+        writes.extend([put_vector(TWINS, 2 * from, n), put_vector(TWINS, 2 * from + 1, n)]);
         let write = Request::Write { writes, id: Some(RequestId { client, request }) };
         let mut outcome = None;
         // The same request through one gateway after the other, until one tells.
@@ -153,6 +186,8 @@ async fn the_money_is_all_there_whoever_ends_and_whatever_is_lost() {
     let gateway = shards.gateway();
     let open = Request::Write { writes: (0..ACCOUNTS).map(|n| add(n, EACH)).collect(), id: None };
     gateway.call(open).await.unwrap();
+    let index = VectorCall::Create(IndexSpec::new(TWINS, 2, Metric::L2));
+    gateway.call(Request::Vector(Box::new(index))).await.unwrap();
     let (told, over, sums) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
     let read = |seed| {
         let (shards, over, sums) = (&shards, &over, &sums);
@@ -161,6 +196,7 @@ async fn the_money_is_all_there_whoever_ends_and_whatever_is_lost() {
             let gateway = Gateway::new(calls, options(seed));
             while !over.load(Ordering::SeqCst) {
                 assert_eq!(sum(&gateway).await.unwrap(), ACCOUNTS as i64 * EACH);
+                twins_agree(&gateway).await;
                 sums.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -179,6 +215,7 @@ async fn the_money_is_all_there_whoever_ends_and_whatever_is_lost() {
     gateway.sweep_transactions(Duration::ZERO).await.unwrap();
     assert_eq!(shards.unfinished().await, 0);
     assert_eq!(sum(&gateway).await.unwrap(), ACCOUNTS as i64 * EACH);
+    twins_agree(&gateway).await;
     let Told { known, unknown, done } = told.into_inner().unwrap();
     // What is left to explain must be some of what is not known.
     let mut left: BTreeMap<u64, i64> = BTreeMap::new();

@@ -10,6 +10,9 @@ use arqondb::gateway::{
 use arqondb::node::Standalone;
 use arqondb::op::kv::{Expiry, MergeOp, RequestId, Watched, Write};
 use arqondb::op::txn::{TxnAnswer, TxnCall};
+use arqondb::op::vector::{
+    Floats, IndexSpec, Metric, StoredVector, VectorAnswer, VectorCall, VectorId, VectorSearch,
+};
 use arqondb::op::{KvOps, Reply, Request, Response};
 use arqondb::{Options, SyncLevel};
 use bytes::Bytes;
@@ -170,7 +173,41 @@ async fn state(gateway: &impl KvOps) -> Vec<Option<String>> {
         Reply::Nil => None,
         other => panic!("{other:?}"),
     };
-    values.into_iter().map(text).collect()
+    let mut state: Vec<Option<String>> = values.into_iter().map(text).collect();
+    state.extend(payloads(gateway, &IDS).await);
+    state
+}
+
+/// Ids of vectors in several shards.
+const IDS: [u64; 4] = [1, 2, 3, 4];
+const INDEX: &str = "notes";
+
+/// The payloads of vectors, as one fetch has them.
+async fn payloads(gateway: &impl KvOps, ids: &[u64]) -> Vec<Option<String>> {
+    let ids = ids.iter().map(|id| VectorId::new(*id)).collect();
+    let get = VectorCall::Get { index: INDEX.into(), ids };
+    let VectorAnswer::Vectors(vectors) = about_vectors(gateway, get).await.unwrap() else {
+        panic!("no vectors")
+    };
+    let payload = |stored: StoredVector| String::from_utf8(stored.payload.to_vec()).unwrap();
+    vectors.into_iter().map(|stored| stored.map(payload)).collect()
+}
+
+async fn about_vectors(kv: &impl KvOps, call: VectorCall) -> Result<VectorAnswer> {
+    match kv.call(Request::Vector(Box::new(call))).await? {
+        Response::Vector(answer) => Ok(*answer),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A vector whose payload says what it was put for.
+pub(crate) fn put_vector(index: &str, id: u64, n: u64) -> Write {
+    Write::PutVector {
+        index: index.into(),
+        id: VectorId::new(id),
+        vector: Floats::of(&[id as f32, n as f32]),
+        payload: format!("{{\"n\": {n}}}").into(),
+    }
 }
 
 /// One by one, each by whoever has it.
@@ -182,6 +219,9 @@ async fn state_by_key(gateway: &impl KvOps) -> Vec<Option<String>> {
             other => panic!("{other:?}"),
         });
     }
+    for id in IDS {
+        state.extend(payloads(gateway, &[id]).await);
+    }
     state
 }
 
@@ -190,6 +230,25 @@ async fn fill(shards: &Shards) {
     for line in ["SET foo 1", "SET bar 2", "SET hello 3", "SET b 4"] {
         assert_eq!(reply(gateway.call(redis(line)).await), Reply::OK);
     }
+    let spec = IndexSpec::new(INDEX, 2, Metric::L2);
+    about_vectors(&gateway, VectorCall::Create(spec)).await.unwrap();
+    for id in 1..=3 {
+        let writes = vec![put_vector(INDEX, id, 0)];
+        gateway.call(Request::Write { writes, id: None }).await.unwrap();
+    }
+}
+
+/// Keys and vectors of several shards.
+fn keys_and_vectors() -> Request {
+    let (cf, key) = (CfId::DEFAULT, |n: usize| Bytes::from(KEYS[n]));
+    let writes = vec![
+        put_vector(INDEX, 1, 7),
+        Write::Merge { cf, key: key(0), operand: "x".into(), op: MergeOp::Append },
+        Write::DeleteVector { index: INDEX.into(), id: VectorId::new(2) },
+        put_vector(INDEX, 4, 7),
+        Write::Put { cf, key: key(4), value: "new".into(), expiry: Expiry::Never },
+    ];
+    Request::Write { writes, id: Some(RequestId { client: 77, request: 2 }) }
 }
 
 fn batch() -> Request {
@@ -214,6 +273,7 @@ fn requests() -> Vec<(Request, bool)> {
     let line = |line: &str| (redis(line), false);
     vec![
         (batch(), true),
+        (keys_and_vectors(), true),
         line("MSET foo 10 bar 20 hello 30 b 40 nosuch 50"),
         line("MSETNX nosuch 1 another 2 third 3"),
         line("MSETNX nosuch 1 foo 2 third 3"),
@@ -327,6 +387,68 @@ async fn locks_keep_everyone_out_and_survive_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_that_are_locked_are_shown_to_nobody() {
+    let exact = VectorSearch { exact: true, ..VectorSearch::new(INDEX, &[0.0, 0.0], 10) };
+    let calls = [
+        VectorCall::Search(exact),
+        VectorCall::Search(VectorSearch::new(INDEX, &[0.0, 0.0], 10)),
+        VectorCall::Walk { index: INDEX.into(), after: None, limit: 10 },
+        VectorCall::Get { index: INDEX.into(), ids: IDS.map(VectorId::new).to_vec() },
+    ];
+    let steps = {
+        let shards = Shards::new(8);
+        fill(&shards).await;
+        run(&shards, keys_and_vectors(), End::Never).await.1
+    };
+    for call in calls {
+        let (mut met, mut whole) = (0, 0);
+        for n in 0..steps {
+            let shards = Shards::new(8);
+            fill(&shards).await;
+            run(&shards, keys_and_vectors(), End::After(n)).await;
+            shards.open();
+            let nodes = shards.nodes.lock().unwrap().clone();
+            let mut locked = 0;
+            for node in &nodes {
+                let answer = node.call(Request::Vector(Box::new(call.clone()))).await;
+                locked += usize::from(matches!(answer, Ok(Response::Locked(_))));
+            }
+            let answer = about_vectors(&shards.gateway(), call.clone()).await.unwrap();
+            let mut found: Vec<u64> = match answer {
+                VectorAnswer::Found(found) => found.hits.iter().map(|hit| hit.id).collect(),
+                VectorAnswer::Page { vectors, .. } => vectors.iter().map(|v| v.id).collect(),
+                VectorAnswer::Vectors(all) => all.iter().flatten().map(|v| v.id).collect(),
+                other => panic!("{other:?}"),
+            };
+            found.sort_unstable();
+            let is_whole = found == [1, 3, 4];
+            assert!(is_whole || found == [1, 2, 3], "{call:?} after {n}: {found:?}");
+            whole += usize::from(is_whole);
+            met += usize::from(is_whole && locked > 0);
+        }
+        assert!(met > 0 && whole < steps, "{call:?}: {met} of {whole} have met a lock");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_was_dropped_takes_what_is_locked_of_it_along() {
+    let shards = Shards::new(8);
+    fill(&shards).await;
+    for n in 0..6 {
+        run(&shards, keys_and_vectors(), End::After(n)).await;
+        let gateway = shards.gateway();
+        about_vectors(&gateway, VectorCall::Drop { index: INDEX.into() }).await.unwrap();
+        let spec = IndexSpec::new(INDEX, 2, Metric::L2);
+        about_vectors(&gateway, VectorCall::Create(spec)).await.unwrap();
+        gateway.sweep_transactions(Duration::ZERO).await.unwrap();
+        assert_eq!(shards.unfinished().await, 0);
+        assert_eq!(payloads(&gateway, &IDS).await, [None, None, None, None], "after {n}");
+        let checked = about_vectors(&gateway, VectorCall::Verify { index: INDEX.into() }).await;
+        assert!(matches!(checked, Ok(VectorAnswer::Checked(c)) if c.stored == 0), "{n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watched_key_of_any_shard_stops_a_transaction() {
     let shards = Shards::new(8);
     fill(&shards).await;
@@ -346,5 +468,6 @@ async fn a_watched_key_of_any_shard_stops_a_transaction() {
     let Reply::Array(replies) = reply(gateway.call(exec(watched)).await) else { panic!() };
     assert_eq!(replies.len(), 5);
     let want = [Some("9"), Some("8x"), None, None, Some("1")];
-    assert_eq!(state(&gateway).await, want.map(|value| value.map(str::to_string)));
+    let want = want.map(|value| value.map(str::to_string));
+    assert_eq!(state(&gateway).await[..KEYS.len()], want);
 }

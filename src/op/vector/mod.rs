@@ -61,6 +61,14 @@ impl VectorId {
     }
 }
 
+/// The key of a vector's record, in family VECTORS: its index, then its id, each highest byte first.
+pub fn vector_key(index: IndexId, id: VectorId) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&index.0.to_be_bytes());
+    key[8..].copy_from_slice(&id.0);
+    key
+}
+
 /// The numbers of a vector: 32-bit floats, little-endian.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Floats(Bytes);

@@ -4,7 +4,7 @@ use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::key::Meta;
 use crate::op::kv::RequestId;
-use crate::op::route::{is_read, slot_of, visit_keys};
+use crate::op::route::{is_read, slot_in, visit_keys};
 use crate::op::txn::{
     Holds, Locked, TXN_BYTES_MAX, TXN_KEYS_MAX, Txn, TxnAnswer, TxnCommitted, TxnWrite,
 };
@@ -16,7 +16,9 @@ use crate::shard::transaction::{Held, Transaction};
 use crate::shard::two_phase::answer;
 use crate::shard::two_phase::participant::{too_many_bytes, too_many_keys};
 use crate::shard::two_phase::state::{self, Debt, Ending, How};
-use crate::shard::{kv, redis_calls};
+use crate::shard::vectors::Resolved;
+use crate::shard::{kv, redis_calls, vectors};
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Evaluates and commits a transaction, unless that is done or it is aborted.
@@ -31,8 +33,12 @@ pub(super) fn decide(
         return Err(too_many_keys(locked.len()));
     }
     let mut stripes = vec![state::home_stripe(txn.id), dedup::stripe(txn.id)];
+    // What was committed once has been, whatever has become of its indexes since.
+    let mut vectors = Ok(Vec::new());
     match request {
         Request::Write { writes, .. } => {
+            vectors = vectors::resolve(shard, writes);
+            stripes.extend(vectors.iter().flat_map(|resolved| vectors::stripes(resolved)));
             let targets = writes.iter().filter_map(kv::target);
             stripes.extend(targets.map(|(cf, key)| latch::stripe(cf, key)));
         }
@@ -53,10 +59,15 @@ pub(super) fn decide(
         }
         _ => {}
     }
-    let mut slots: Vec<u16> = locked.iter().map(|locked| slot_of(&locked.key)).collect();
+    let mut slots: Vec<u16> = locked.iter().map(|locked| slot_in(locked.cf, &locked.key)).collect();
     slots.sort_unstable();
     slots.dedup();
     all.standing.own = Some(txn);
+    let far_vectors: Vec<Bytes> = locked
+        .iter()
+        .filter(|locked| locked.cf == CfId::VECTORS)
+        .map(|locked| locked.key.clone())
+        .collect();
     all.set_foreign(locked.into_iter().map(|Locked { cf, key, holds }| {
         let held = holds.map(|Holds { value, tag, expire_at_ms, seq }| Held {
             value,
@@ -71,7 +82,10 @@ pub(super) fn decide(
         committed.answer = Some(Response::Committed { seq });
         return answer(TxnAnswer::Committed(Box::new(committed)), all.rests_on());
     }
-    let how = match evaluate(shard, &mut all, request) {
+    let vectors = vectors?;
+    vectors::still_there(&vectors)?;
+    vectors::are_written(&vectors, &far_vectors)?;
+    let how = match evaluate(shard, &mut all, request, &vectors) {
         Ok(how) => how,
         Err(error) => return all.turned_away(error),
     };
@@ -84,10 +98,15 @@ pub(super) fn decide(
 }
 
 /// Executes the request, without placing what it writes.
-fn evaluate(shard: &Arc<Shard>, all: &mut Transaction<'_>, request: &Request) -> Result<How> {
+fn evaluate(
+    shard: &Arc<Shard>,
+    all: &mut Transaction<'_>,
+    request: &Request,
+    vectors: &[Resolved],
+) -> Result<How> {
     let reply = match request {
         Request::Write { writes, .. } => {
-            kv::evaluate(shard, all, writes)?;
+            kv::evaluate(shard, all, writes, vectors)?;
             return Ok(How::Wrote);
         }
         Request::RedisTransaction { watched, calls, reply_bytes_max } => {

@@ -8,7 +8,7 @@ use crate::lsm::batch::BatchView;
 use crate::lsm::key::Kind;
 use crate::lsm::{Engine, Iter, IterOptions, ReadOptions};
 use crate::op::Response;
-use crate::op::route::slot_of;
+use crate::op::route::slot_in;
 use crate::op::txn::{Lock, Txn};
 use crate::shard::Shard;
 use crate::shard::shard::Answer;
@@ -195,7 +195,7 @@ fn lock_at(iter: &Iter) -> Result<Option<Lock>> {
         return Ok(None);
     }
     let txn = state::read_lock(&Bytes::copy_from_slice(iter.value()))?;
-    let slot = state::locked_by_key(iter.key()).map_or(0, |(_, key)| slot_of(key));
+    let slot = state::locked_by_key(iter.key()).map_or(0, |(cf, key)| slot_in(cf, key));
     Ok(Some(Lock { txn, slot }))
 }
 
@@ -213,7 +213,7 @@ impl Transaction<'_> {
     /// after that has its present value at least until then.
     #[inline]
     pub(crate) fn pass(&mut self, cf: CfId, key: &[u8]) -> Result<()> {
-        match self.shard.may_have_locks() && !cf.is_system() {
+        match self.shard.may_have_locks() && (!cf.is_system() || cf == CfId::VECTORS) {
             true => self.pass_lock(cf, key),
             false => Ok(()),
         }
@@ -222,7 +222,7 @@ impl Transaction<'_> {
     fn pass_lock(&mut self, cf: CfId, key: &[u8]) -> Result<()> {
         match self.lock_of(cf, key)? {
             Some(txn) if self.standing.own != Some(txn) && !self.knows_foreign(cf, key) => {
-                Err(self.stop_at(Lock { txn, slot: slot_of(key) }))
+                Err(self.stop_at(Lock { txn, slot: slot_in(cf, key) }))
             }
             _ => Ok(()),
         }

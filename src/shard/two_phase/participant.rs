@@ -3,7 +3,7 @@
 use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::lsm::batch::WriteBatch;
 use crate::lsm::key::Meta;
-use crate::op::route::slot_of;
+use crate::op::route::slot_in;
 use crate::op::txn::{
     Holds, Lock, Locked, TXN_BYTES_MAX, TXN_KEYS_MAX, Txn, TxnAnswer, TxnValue, TxnWrite,
 };
@@ -15,6 +15,7 @@ use crate::shard::transaction::{Held, Transaction, check_sizes};
 use crate::shard::two_phase::answer;
 use crate::shard::two_phase::locks::LOCKS_MAX;
 use crate::shard::two_phase::state::{self, Stake};
+use crate::shard::vectors;
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +33,10 @@ pub(super) fn prepare(
     }
     let mut stripes = Vec::with_capacity(keys.len() + 1);
     for (cf, key) in keys {
-        check_family(shard, *cf)?;
+        // Which index a vector is of, its home has looked up.
+        if *cf != CfId::VECTORS {
+            check_family(shard, *cf)?;
+        }
         check_sizes(key, &[])?;
         stripes.push(latch::stripe(*cf, key));
     }
@@ -63,7 +67,7 @@ fn lock(
         }
         Some(Stake { txn: known, locked: Some((since, keys)) }) => {
             if known != txn {
-                let slot = keys.first().map_or(0, |(_, key)| slot_of(key));
+                let slot = keys.first().map_or(0, |(cf, key)| slot_in(*cf, key));
                 return Err(reads.stop_at(Lock { txn: known, slot }));
             }
             (since_ms, all) = (since, keys);
@@ -159,8 +163,8 @@ fn unlock(
     }
     for TxnWrite { cf, key, becomes } in writes {
         match becomes {
-            // A family that was dropped meanwhile took the key with it.
-            _ if check_family(shard, *cf).is_err() => {}
+            // A family or an index that was dropped meanwhile took it along.
+            _ if !is_there(shard, *cf, key) => {}
             Some(TxnValue { value, tag, expire_at_ms }) => {
                 let meta = Meta { tag: *tag, expire_at_ms: *expire_at_ms };
                 all.put(*cf, key, value.clone(), meta)?;
@@ -174,6 +178,14 @@ fn unlock(
     keys.iter().for_each(|(cf, key)| state::delete_lock(&mut batch, *cf, key));
     let read = all.fill(&mut batch, None)?;
     Ok(shard.place(&mut batch, now_ms, began)?.and(read))
+}
+
+/// Whether there is a key's family, or a vector's index.
+fn is_there(shard: &Shard, cf: CfId, key: &[u8]) -> bool {
+    match cf {
+        CfId::VECTORS => vectors::has_index_of(shard, key),
+        cf => check_family(shard, cf).is_ok(),
+    }
 }
 
 /// The error of a transaction of too many keys.

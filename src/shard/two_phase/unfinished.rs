@@ -1,7 +1,7 @@
 //! What nobody has come back to: old locks and debts, for whoever sweeps.
 
 use crate::base::Result;
-use crate::op::route::slot_of;
+use crate::op::route::slot_in;
 use crate::op::txn::{TxnAnswer, TxnUnfinished};
 use crate::shard::shard::{Answer, Shard};
 use crate::shard::transaction::Transaction;
@@ -28,7 +28,7 @@ pub(super) fn list(shard: &Arc<Shard>, age_ms: u64, max: u32, now_ms: u64) -> Re
         let stake = state::stake(&mut reads, txn.id)?;
         let Some((since_ms, keys)) = stake.and_then(|stake| stake.locked) else { continue };
         if old(since_ms) {
-            let mut slots: Vec<u16> = keys.iter().map(|(_, key)| slot_of(key)).collect();
+            let mut slots: Vec<u16> = keys.iter().map(|(cf, key)| slot_in(*cf, key)).collect();
             slots.sort_unstable();
             slots.dedup();
             all.push(TxnUnfinished { txn, slots, is_home: false });

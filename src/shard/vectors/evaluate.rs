@@ -18,10 +18,14 @@ use crate::shard::transaction::Transaction;
 use crate::shard::vectors::form::{graph_config, metric, pq_config};
 use crate::shard::vectors::index::VectorIndex;
 use crate::shard::vectors::limits::AnswerRoom;
-use crate::shard::vectors::record;
+use crate::shard::vectors::record::{self, Key};
 use crate::shard::vectors::stored::stored_vectors;
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// How often a read is done again because transactions over several shards came or went.
+const READS_MAX: usize = 16;
 
 /// A write of a vector whose index was found.
 pub(crate) struct Resolved {
@@ -104,6 +108,26 @@ pub(crate) fn still_there(resolved: &[Resolved]) -> Result<()> {
     }
 }
 
+/// Whether every key of another shard is one that these write: if not, an index was dropped and
+/// created anew since the key was made of its number.
+///
+/// # Errors
+/// `Unavailable`.
+pub(crate) fn are_written(resolved: &[Resolved], far: &[Bytes]) -> Result<()> {
+    let written: HashSet<&[u8]> = resolved.iter().map(|one| &one.key[..]).collect();
+    if far.iter().all(|key| written.contains(&key[..])) {
+        return Ok(());
+    }
+    let message = "an index was created anew meanwhile, and nothing was written; try again";
+    Err(Error::new(ErrorKind::Unavailable, message))
+}
+
+/// Whether there is the index that a vector's key names.
+pub(crate) fn has_index_of(shard: &Shard, key: &[u8]) -> bool {
+    let Some(Key::Vector(id, _)) = record::parse_key(key) else { return false };
+    shard.vectors.all().iter().any(|index| index.id == id && !index.is_leaving())
+}
+
 /// Has a transaction make the next of the writes that were resolved.
 pub(crate) fn put(txn: &mut Transaction<'_>, one: &Resolved) -> Result<()> {
     match &one.value {
@@ -125,17 +149,49 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
         VectorCall::Describe { index } => {
             VectorAnswer::Index(Box::new(shard.vectors.get(&index)?.info()))
         }
-        VectorCall::Walk { index, after, limit } => page(shard, &index, after, limit)?,
+        VectorCall::Walk { index, after, limit } => {
+            let walk = || page(shard, &index, after, limit);
+            return unlocked(shard, &index, now_ms, walk);
+        }
         VectorCall::Search(search) => {
             let vectors = &shard.vectors;
             let index = vectors.get(&search.index)?;
-            VectorAnswer::Found(index.search(&shard.engine, &search, &vectors.clock)?)
+            let search_it = || index.search(&shard.engine, &search, &vectors.clock);
+            return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));
         }
         VectorCall::Verify { index } => {
             VectorAnswer::Checked(shard.vectors.get(&index)?.verify(&shard.engine)?)
         }
     };
     Ok(settled(answer))
+}
+
+/// Reads an index while none of its vectors is locked by a transaction over several shards: one of
+/// them that is committed, and not finished here, would be missed.
+fn unlocked(
+    shard: &Arc<Shard>,
+    index: &str,
+    now_ms: u64,
+    read: impl Fn() -> Result<VectorAnswer>,
+) -> Result<Answer> {
+    let prefix = record::prefix(shard.vectors.get(index)?.id);
+    for _ in 0..READS_MAX {
+        let moment = shard.unlocked_since();
+        if shard.may_have_locks()
+            && let Some(lock) = shard.first_lock_of_prefix(CfId::VECTORS, &prefix)?
+        {
+            shard.locks.hold(now_ms);
+            return Ok(Answer::settled(Response::Locked(lock)));
+        }
+        let answer = read()?;
+        if shard.unlocked_since() == moment {
+            return Ok(settled(answer));
+        }
+        // Some transaction has come or gone: no more of them for a moment.
+        shard.locks.hold(now_ms);
+    }
+    let message = "transactions over several shards change the index all the time; try again";
+    Err(Error::new(ErrorKind::Busy, message))
 }
 
 fn settled(answer: VectorAnswer) -> Answer {

@@ -45,7 +45,9 @@ mod work;
 pub use limits::VectorLimits;
 pub use stored::{stored_indexes, stored_vectors};
 
-pub(crate) use evaluate::{Resolved, execute, put, resolve, still_there, stripes};
+pub(crate) use evaluate::{
+    Resolved, are_written, execute, has_index_of, put, resolve, still_there, stripes,
+};
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, LogIndex, Result};
 use crate::env::{Pool, RealClock};

@@ -12,7 +12,8 @@
 //! Keys are big-endian, so that vectors are in the order of their ids.
 
 use crate::base::{Error, ErrorKind, IndexId, Result};
-use crate::op::vector::{Floats, IndexSpec, StoredVector, VectorId, floats_of};
+pub(super) use crate::op::vector::vector_key;
+use crate::op::vector::{Floats, IndexSpec, StoredVector, floats_of};
 use crate::op::wire::Cut;
 use crate::op::wire::vector::{put_spec, read_spec};
 use bytes::Bytes;
@@ -22,26 +23,16 @@ const HEAD_BYTES: usize = 5;
 /// The key of the number that the next index gets.
 pub(super) const NEXT_KEY: [u8; 16] = [0; 16];
 
-/// The key of a vector.
-pub(super) fn vector_key(index: IndexId, id: VectorId) -> [u8; 16] {
-    two(index.0, id.get())
-}
-
 /// The key of an index.
 pub(super) fn index_key(index: IndexId) -> [u8; 16] {
-    two(0, index.0)
+    let mut key = [0; 16];
+    key[8..].copy_from_slice(&index.0.to_be_bytes());
+    key
 }
 
 /// What the keys of an index's vectors begin with.
 pub(super) fn prefix(index: IndexId) -> [u8; 8] {
     index.0.to_be_bytes()
-}
-
-fn two(first: u64, second: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&first.to_be_bytes());
-    key[8..].copy_from_slice(&second.to_be_bytes());
-    key
 }
 
 /// What a key is of.
@@ -137,7 +128,7 @@ pub(super) fn decode_index(value: &[u8]) -> Result<IndexSpec> {
 mod tests {
     use super::*;
     use crate::env::Rng;
-    use crate::op::vector::Metric;
+    use crate::op::vector::{Metric, VectorId};
 
     #[test]
     fn records_come_back_and_their_form_stays() {
