@@ -159,6 +159,18 @@ pub(crate) fn has_current(disk: &dyn Disk, dir: &Path) -> bool {
     disk.exists(&dir.join("CURRENT"))
 }
 
+/// Removes what is in a folder but for one file, durably; a folder that is not there is fine.
+pub(crate) fn remove_all_but(disk: &dyn Disk, dir: &Path, kept: &str) -> Result<()> {
+    if !disk.exists(dir) {
+        return Ok(());
+    }
+    for entry in disk.list(dir)?.into_iter().filter(|entry| entry.name != kept) {
+        let path = dir.join(&entry.name);
+        if entry.is_dir { remove_dir_all(disk, &path)? } else { disk.remove(&path)? }
+    }
+    disk.sync_dir(dir)
+}
+
 /// Removes a folder and all that is in it; one that is not there is fine.
 pub(crate) fn remove_dir_all(disk: &dyn Disk, dir: &Path) -> Result<()> {
     if !disk.exists(dir) {

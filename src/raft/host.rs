@@ -11,7 +11,7 @@ use crate::base::{Error, ErrorKind, GroupId, Result};
 use crate::env::Disk;
 use crate::env::disk::write_atomic;
 use crate::log::{Log, Position, RecordRef};
-use crate::raft::generation::{has_current, remove_dir_all};
+use crate::raft::generation::{has_current, remove_all_but, remove_dir_all};
 use crate::raft::group::{Group, Start};
 use crate::raft::inbound;
 use crate::raft::log_store::{LogStore, Recovered};
@@ -20,7 +20,7 @@ use crate::raft::options::GroupOptions;
 use crate::raft::proposer::{RaftLog, proposals};
 use crate::raft::shard_machine::{ShardHandle, ShardMachine};
 use crate::raft::ship::Rate;
-use crate::raft::split::Split;
+use crate::raft::split::{Split, clear_making};
 use crate::raft::state::StateMachine;
 use crate::raft::transport::{Class, NodeId, Peers, Questions};
 use crate::raft::work::Work;
@@ -192,6 +192,7 @@ impl Host {
         self.finish_removal(group)?;
         let dir = self.shared.dir_of(group);
         let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
+        clear_making(&*self.shared.disk, &dir, known.is_some())?;
         match known {
             Some(known) if known != replica => {
                 let message = format!("replica {known} of group {group} is here; remove it first");
@@ -224,8 +225,10 @@ impl Host {
     ) -> Result<Group> {
         let _one = self.shared.changing.lock().await;
         let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
+        let dir = self.shared.dir_of(group);
+        clear_making(&*self.shared.disk, &dir, known.is_some())?;
         if known != Some(replica) {
-            if has_current(&*self.shared.disk, &self.shared.dir_of(group)) && known.is_none() {
+            if has_current(&*self.shared.disk, &dir) && known.is_none() {
                 return Err(lost_log(group));
             }
             let message = format!("replica {replica} of group {group} is not on this node");
@@ -332,15 +335,7 @@ impl Host {
         if let Some(store) = store {
             store.remove()?;
         }
-        for entry in disk.list(&dir)? {
-            let path = dir.join(&entry.name);
-            match entry.name.as_str() {
-                "REMOVED" => {}
-                _ if entry.is_dir => remove_dir_all(disk, &path)?,
-                _ => disk.remove(&path)?,
-            }
-        }
-        disk.sync_dir(&dir)?;
+        remove_all_but(disk, &dir, "REMOVED")?;
         remove_dir_all(disk, &dir)
     }
 

@@ -15,10 +15,11 @@
 
 use crate::base::codec::{Reader, put_varint};
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
+use crate::env::Disk;
 use crate::env::disk::write_atomic;
 use crate::lsm::manifest::Part;
 use crate::op::route::{SLOTS, SlotRange};
-use crate::raft::generation::{self, Current, remove_dir_all};
+use crate::raft::generation::{self, Current, remove_all_but, remove_dir_all};
 use crate::raft::host::Shared;
 use crate::raft::log_store::{LogStore, Recovered};
 use crate::raft::vocabulary::{Membership, StoredMembership};
@@ -28,6 +29,8 @@ use std::path::Path;
 
 /// The first byte of the part, which is no version of a batch.
 const TAG: u8 = 0x81;
+/// The file that is in a child's folder until the log has heard of its replica.
+const MAKING: &str = "MAKING";
 /// More replicas than any shard has.
 const REPLICAS_MAX: u64 = 64;
 
@@ -149,15 +152,35 @@ pub(crate) fn make_child(
     let membership = StoredMembership::new(Some(entry), split.members());
     let (disk, dir) = (&*host.disk, host.dir_of(group));
     // What a crash left half-way.
-    remove_dir_all(disk, &dir)?;
+    undo(disk, &dir)?;
     disk.create_dir_all(&dir)?;
+    write_atomic(disk, &dir.join(MAKING), b"")?;
     fill(&dir.join("gen-1"))?;
     let current = Current { generation: 1, last: Some(entry), membership: membership.clone() };
     write_atomic(disk, &dir.join("CURRENT"), &generation::encode(&current))?;
     let store = LogStore::new(host.log.clone(), group, Recovered::default());
     store.begin_at(replica.child, entry, &membership)?;
     host.keep_store(group, store);
+    // One that stays behind is removed at the next start.
+    _ = disk.remove(&dir.join(MAKING));
     Ok(())
+}
+
+/// Sees to what a crash in [`make_child`] left of a group's folder: all of it goes, unless the log
+/// has heard of the replica. The parent may never come to the entry again, if a snapshot took it
+/// past.
+pub(crate) fn clear_making(disk: &dyn Disk, dir: &Path, is_known: bool) -> Result<()> {
+    match disk.exists(&dir.join(MAKING)) {
+        true if is_known => disk.remove(&dir.join(MAKING)),
+        true => undo(disk, dir),
+        false => Ok(()),
+    }
+}
+
+/// Removes a folder, what says that it counts for nothing last.
+fn undo(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    remove_all_but(disk, dir, MAKING)?;
+    remove_dir_all(disk, dir)
 }
 
 #[cfg(test)]

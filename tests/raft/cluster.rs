@@ -50,6 +50,8 @@ struct Node {
     host: Host,
     group: Group,
     shard: ShardHandle,
+    /// A replica that was started before the group's.
+    first: Option<(Group, ShardHandle)>,
     /// The node's timer of groups that hibernate.
     _timer: JoinSet<()>,
 }
@@ -80,6 +82,9 @@ pub(crate) struct Cluster {
     pub(crate) net: Net,
     pub(crate) options: GroupOptions,
     pub(crate) snapshot_rate: u64,
+    /// Another group, and the number of its replica above the node's, which nodes that start again
+    /// start before theirs.
+    pub(crate) before: Option<(GroupId, u64)>,
     nodes: BTreeMap<u64, Node>,
     down: BTreeMap<u64, SimDisk>,
     starts: u64,
@@ -105,6 +110,7 @@ impl Cluster {
             net: Net::new(seed),
             options,
             snapshot_rate: 0,
+            before: None,
             nodes: BTreeMap::new(),
             down: BTreeMap::new(),
             starts: seed << 8,
@@ -198,6 +204,12 @@ impl Cluster {
         let open = opener(disk.clone(), id);
         let options = self.options.clone();
         let every = options.election_max / 4;
+        let mut first = None;
+        if let Some((other, above)) = self.before {
+            let is_new = host.replicas().iter().all(|(known, _)| *known != other);
+            let (options, open) = (options.clone(), opener(disk.clone(), id));
+            first = Some(host.start_shard(other, id + above, options, is_new, open).await?);
+        }
         let (group, shard) = host.start_shard(GROUP, replica(id), options, create, open).await?;
         let (mut timer, timed) = (JoinSet::new(), host.clone());
         timer.spawn(async move {
@@ -206,7 +218,7 @@ impl Cluster {
                 timed.hibernate();
             }
         });
-        Ok(Node { disk, log, host, group, shard, _timer: timer })
+        Ok(Node { disk, log, host, group, shard, first, _timer: timer })
     }
 
     /// Starts the replica of another shard's group on a node: the one that is there, or an empty one.
@@ -217,6 +229,9 @@ impl Cluster {
         replica: u64,
     ) -> Result<(Group, ShardHandle)> {
         let node = &self.nodes[&id];
+        if let Some((known, shard)) = node.first.as_ref().filter(|(known, _)| known.id() == group) {
+            return Ok((known.clone(), shard.clone()));
+        }
         let is_new = node.host.replicas().iter().all(|(known, _)| *known != group);
         let open = opener(node.disk.clone(), id);
         node.host.start_shard(group, replica, self.options.clone(), is_new, open).await

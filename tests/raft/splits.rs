@@ -3,8 +3,8 @@
 
 use crate::raft::cluster::{Cluster, GROUP, PATIENCE, State, put, replica, runtime, state};
 use arqondb::base::{CfId, GroupId};
-use arqondb::env::Rng;
 use arqondb::env::sim_disk::Crash;
+use arqondb::env::{Disk, Rng};
 use arqondb::lsm::manifest::Part;
 use arqondb::op::Response;
 use arqondb::op::route::{SlotRange, slot_of};
@@ -13,10 +13,11 @@ use arqondb::{Error, ErrorKind};
 use std::collections::BTreeMap;
 
 const CHILD: GroupId = GroupId(8);
+const CHILD_ABOVE: u64 = 200;
 const NODES: std::ops::RangeInclusive<u64> = 1..=3;
 
 fn child_replica(node: u64) -> u64 {
-    node + 200
+    node + CHILD_ABOVE
 }
 
 fn split_at(at: u16) -> Split {
@@ -202,7 +203,22 @@ fn a_split_under_crashes_leaves_each_half_with_its_writes() {
 /// empty, lets nobody lead who knows less, and is sent what it lacks.
 #[test]
 fn a_replica_that_missed_the_split_is_sent_the_child() {
+    miss(None);
+}
+
+/// The same with one that was cut off in the midst of making its half, and is begun before its parent
+/// has come so far again: what it had made of it counts for nothing.
+#[test]
+fn what_was_half_made_of_a_child_is_in_nobodys_way() {
+    let began = (0..36).step_by(3).filter(|change| miss(Some(*change))).count();
+    assert!(began > 2, "{began} had begun");
+}
+
+/// With `cut`, the replica's disk stops after so many changes in the midst of it. Says whether
+/// something of the child was there then.
+fn miss(cut: Option<u64>) -> bool {
     runtime().block_on(async {
+        let mut began = false;
         let options =
             GroupOptions { log_bytes: 4 << 10, log_bytes_max: 8 << 10, ..GroupOptions::default() };
         let mut cluster = Cluster::start_with(3, 5, options).await;
@@ -214,10 +230,21 @@ fn a_replica_that_missed_the_split_is_sent_the_child() {
         }
         let leader = cluster.leader().await;
         let away = NODES.clone().find(|node| *node != leader).unwrap();
-        cluster.shut_down(away).await;
         let asked = split_at(8_000);
         let (_, upper) = asked.parts().unwrap();
-        split(&cluster, &asked).await;
+        if let Some(changes) = cut {
+            cluster.live_disk(away).stop_at(Some(changes));
+            split(&cluster, &asked).await;
+            let stopped = |status: &GroupStatus| status.stopped.is_some();
+            _ = cluster.group(away).wait_until(stopped, PATIENCE).await;
+            cluster.crash(away, Crash::Process).await;
+            cluster.before = Some((CHILD, CHILD_ABOVE));
+            let child = format!("/groups/group-{}", CHILD.0);
+            began = cluster.disk(away).exists(std::path::Path::new(&child));
+        } else {
+            cluster.shut_down(away).await;
+            split(&cluster, &asked).await;
+        }
         // The entry is cut off the log before the replica comes back.
         let leader = cluster.leader().await;
         let index = cluster.status(leader).applied;
@@ -235,7 +262,7 @@ fn a_replica_that_missed_the_split_is_sent_the_child() {
         cluster.group(away).wait_until(|s| s.applied >= last, PATIENCE).await.unwrap();
         assert_eq!(cluster.shard(away).engine().part_epoch(), asked.epoch);
         let known = cluster.host(away).replicas();
-        assert!(known.iter().all(|(group, _)| *group != CHILD), "{known:?}");
+        assert!(cut.is_some() || known.iter().all(|(group, _)| *group != CHILD), "{known:?}");
 
         let children = start_children(&cluster).await;
         children[&leader].0.campaign().await.unwrap();
@@ -248,5 +275,6 @@ fn a_replica_that_missed_the_split_is_sent_the_child() {
         check(0, upper, &model, &state(&children[&away].1.get().unwrap()));
         drop(children);
         cluster.stop().await;
-    });
+        began
+    })
 }
