@@ -230,12 +230,20 @@ impl LogStore {
 
     /// Writes as soon as there is room for it.
     pub(crate) async fn with_room<T>(&self, mut write: impl FnMut() -> Result<T>) -> Result<T> {
+        self.once_there_is_room(|| std::future::ready(write())).await
+    }
+
+    /// As [`LogStore::with_room`], of what waits for something.
+    pub(crate) async fn once_there_is_room<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let waits = |waits| {
             let change = |was: &mut bool| std::mem::replace(was, waits) != waits;
             self.shared.without_room.send_if_modified(change);
         };
         loop {
-            match write() {
+            match write().await {
                 Err(error) if error.kind() == ErrorKind::OutOfSpace => waits(true),
                 done => {
                     waits(false);

@@ -199,6 +199,38 @@ fn a_split_under_crashes_leaves_each_half_with_its_writes() {
     }
 }
 
+/// A split is applied when there is room for it, and stops no replica until then.
+#[test]
+fn a_split_waits_for_room_on_the_disk() {
+    for spare in [0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 64_000] {
+        runtime().block_on(async {
+            let cluster = Cluster::start(3, 7).await;
+            for n in 0..100u64 {
+                cluster.execute(|| put(&format!("key-{n}"), "value", n + 1)).await.unwrap();
+            }
+            let leader = cluster.leader().await;
+            let full = NODES.clone().find(|node| *node != leader).unwrap();
+            let disk = cluster.live_disk(full);
+            disk.set_capacity(Some(disk.used_bytes() + spare));
+            let asked = split_at(8_000);
+            split(&cluster, &asked).await;
+            let lower = asked.parts().unwrap().0.slots;
+            let keys = (0..).map(|n| format!("later-{n}"));
+            let keys = keys.filter(|k| lower.contains(slot_of(k.as_bytes())));
+            for (n, key) in (1_000..).zip(keys.take(50)) {
+                cluster.execute(|| put(&key, "value", n)).await.unwrap();
+            }
+            disk.set_capacity(None);
+            let last = cluster.status(leader).last;
+            let group = cluster.group(full);
+            let status = group.wait_until(|s| s.applied >= last, PATIENCE).await.unwrap();
+            assert_eq!(status.stopped, None, "{spare} bytes to spare");
+            assert_eq!(cluster.shard(full).engine().part_epoch(), asked.epoch);
+            cluster.stop().await;
+        });
+    }
+}
+
 /// A replica that was taken past the split by a snapshot has no records of the child: it begins
 /// empty, lets nobody lead who knows less, and is sent what it lacks.
 #[test]

@@ -45,9 +45,7 @@ impl Faults {
             world.hosts[site].sync_max = world.shape.latency_min;
         }
         for site in over(&mut self.full) {
-            if let Some(process) = &world.hosts[site].process {
-                process.disk.set_capacity(None);
-            }
+            world.hosts[site].limit(None);
         }
         if self.next_at <= now {
             let mean = world.shape.fault_every;
@@ -108,7 +106,8 @@ impl Faults {
                 let spare = world.rng.below(100 << 10);
                 let host = &mut world.hosts[site];
                 if let Some(process) = &host.process {
-                    process.disk.set_capacity(Some(process.disk.used_bytes() + spare));
+                    let bytes = process.disk.used_bytes() + spare;
+                    host.limit(Some(bytes));
                     host.disk_failed = true;
                     self.full.insert(site, long);
                 }

@@ -49,10 +49,23 @@ pub(crate) struct Host {
     work_at: u64,
     /// Its disk was made to fail, so it may stop.
     pub(crate) disk_failed: bool,
+    /// Whether the room on its disk is limited.
+    is_full: bool,
     doom: Option<Doom>,
     changes: u64,
     faster_ppm: i64,
     calendar_off_ms: i64,
+}
+
+impl Host {
+    /// Limits what its disk has room for, or no longer.
+    pub(crate) fn limit(&mut self, bytes: Option<u64>) {
+        self.is_full = bytes.is_some();
+        self.disk.set_capacity(bytes);
+        if let Some(process) = &self.process {
+            process.disk.set_capacity(bytes);
+        }
+    }
 }
 
 /// What is done with each gateway that is started.
@@ -106,6 +119,7 @@ impl World {
                 sync_at: 0,
                 work_at: 0,
                 disk_failed: false,
+                is_full: false,
                 doom: None,
                 changes: 0,
                 faster_ppm,
@@ -137,7 +151,7 @@ impl World {
         }
         host.process = Some(process);
         host.up_at = u64::MAX;
-        host.disk_failed = false;
+        host.disk_failed = host.is_full;
         host.paused_until = None;
         host.changes = 0;
         self.trace.note(self.now, "start", &[site as u64], &[]);
@@ -297,9 +311,8 @@ impl World {
             let host = &mut self.hosts[site];
             host.paused_until = host.paused_until.map(|until| until.min(self.now));
             host.sync_max = self.shape.latency_min;
-            host.disk.set_capacity(None);
+            host.limit(None);
             if let Some(process) = &host.process {
-                process.disk.set_capacity(None);
                 process.disk.heal();
             } else {
                 host.up_at = host.up_at.min(self.now);
