@@ -19,6 +19,7 @@ use crate::raft::machine::Machine;
 use crate::raft::pace::{LINGER, Pace};
 use crate::raft::shard_machine::ShardHandle;
 use crate::raft::vocabulary::{Proposal, TypeConfig};
+use crate::shard::commit::too_large;
 use crate::shard::{Log, Placed, Shard};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -167,14 +168,14 @@ impl Log for RaftLog {
             ));
         }
         if batch.len() > BATCH_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "this writes {} bytes at once, and a replicated shard takes {BATCH_BYTES_MAX} at \
-                 most; write smaller values, or fewer at a time",
-                batch.len()
-            )));
+            return Err(too_large(batch.len(), BATCH_BYTES_MAX));
         }
         self.queue.put(Queued { session, batch: Bytes::copy_from_slice(batch) })?;
         Ok(Placed::Pending(None))
+    }
+
+    fn batch_bytes_max(&self) -> usize {
+        BATCH_BYTES_MAX
     }
 
     /// The group commits by itself, and applies what it has committed.

@@ -119,7 +119,7 @@ pub(super) fn bitfield(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     };
     let old = string(ks, key)?;
     let old_len = old.as_ref().map_or(0, |stored| stored.value.len());
-    let (mut value, expire_at_ms) = unpack(old, end.div_ceil(8));
+    let (mut value, expire_at_ms) = unpack(ks, old, end.div_ceil(8))?;
     let mut changed = value.len() > old_len;
     let mut replies = Vec::with_capacity(steps.len());
     for step in &steps {

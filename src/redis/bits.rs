@@ -31,7 +31,7 @@ pub(super) fn setbit(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
     {
         return Ok(int_bool(on));
     }
-    let (mut value, expire_at_ms) = unpack(old, bit / 8 + 1);
+    let (mut value, expire_at_ms) = unpack(ks, old, bit / 8 + 1)?;
     let was = value[bit / 8] & mask != 0;
     if on {
         value[bit / 8] |= mask;

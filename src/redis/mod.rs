@@ -69,6 +69,11 @@ pub trait Keyspace {
     fn now_ms(&self) -> u64;
     /// Reads a key.
     fn get(&mut self, key: &[u8]) -> Result<Option<Stored>>;
+    /// Whether a value of so many bytes can be set. Asked before one is made that is longer than what
+    /// the client has sent.
+    fn check_value(&self, _bytes: usize) -> Result<()> {
+        Ok(())
+    }
     /// Sets a key, its type and its expiry. An expiry at or before now removes the key.
     fn put(&mut self, key: &[u8], value: Bytes, tag: u8, expire_at_ms: Option<u64>) -> Result<()>;
     /// Appends to the value of a key that is present, keeping type and expiry.

@@ -130,7 +130,7 @@ pub(super) fn setrange(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
         return Ok(int_of(old_len));
     }
     let end = within_limit(offset, piece.len())?;
-    let (mut value, expire_at_ms) = unpack(old, end);
+    let (mut value, expire_at_ms) = unpack(ks, old, end)?;
     value[offset..end].copy_from_slice(piece);
     let len = value.len();
     ks.put(key, value.freeze(), STRING_TAG, expire_at_ms)?;
@@ -138,7 +138,12 @@ pub(super) fn setrange(args: &[Bytes], ks: &mut dyn Keyspace) -> Outcome {
 }
 
 /// A value to be written to, padded with zero bytes to at least `len_min`, and its expiry.
-pub(super) fn unpack(stored: Option<Stored>, len_min: usize) -> (BytesMut, Option<u64>) {
+pub(super) fn unpack(
+    ks: &dyn Keyspace,
+    stored: Option<Stored>,
+    len_min: usize,
+) -> Outcome<(BytesMut, Option<u64>)> {
+    ks.check_value(len_min)?;
     let (old, expire_at_ms) =
         stored.map_or((Bytes::new(), None), |stored| (stored.value, stored.expire_at_ms));
     let mut value = BytesMut::with_capacity(old.len().max(len_min));
@@ -146,5 +151,5 @@ pub(super) fn unpack(stored: Option<Stored>, len_min: usize) -> (BytesMut, Optio
     if value.len() < len_min {
         value.resize(len_min, 0);
     }
-    (value, expire_at_ms)
+    Ok((value, expire_at_ms))
 }

@@ -35,6 +35,11 @@ pub trait Log: Send + Sync + 'static {
     /// If it was not taken; nothing of it will then ever be committed.
     fn place(&self, batch: &[u8]) -> Result<Placed>;
 
+    /// The most bytes of one batch; more is refused.
+    fn batch_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Sees to it that what was placed is committed soon.
     fn drive(&self, shard: &Arc<Shard>);
 
@@ -262,6 +267,17 @@ impl Shard {
         drop(state);
         self.vectors.kick();
         Ok(ticket)
+    }
+
+    /// Whether a value of so many bytes can be written: asked before it is made.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    pub(crate) fn check_value(&self, bytes: usize) -> Result<()> {
+        match self.log.batch_bytes_max() {
+            max if bytes > max => Err(too_large(bytes, max)),
+            _ => Ok(()),
+        }
     }
 
     /// Applies a committed batch: the one way in which anything ever changes. Called in log
@@ -503,6 +519,14 @@ impl Commits {
         let later = state.waiters.split_off(&Seq(state.applied.0 + 1));
         std::mem::replace(&mut state.waiters, later).into_values().flatten().collect()
     }
+}
+
+/// The error of a batch that a log does not take whole.
+pub(crate) fn too_large(bytes: usize, bytes_max: usize) -> Error {
+    Error::invalid(format!(
+        "this writes {bytes} bytes at once, and a replicated shard takes {bytes_max} at most; write \
+         smaller values, or fewer at a time"
+    ))
 }
 
 fn lost_lead() -> Error {

@@ -115,6 +115,10 @@ impl Keyspace for RedisKeys<'_, '_> {
         Ok(held.map(stored))
     }
 
+    fn check_value(&self, bytes: usize) -> Result<()> {
+        self.txn.shard.check_value(bytes)
+    }
+
     fn put(&mut self, key: &[u8], value: Bytes, tag: u8, expire_at_ms: Option<u64>) -> Result<()> {
         self.txn.put(CfId::DEFAULT, key, value, Meta { tag, expire_at_ms })
     }
