@@ -133,15 +133,15 @@ impl Cluster {
         self.last
     }
 
-    /// A second group on all nodes, which has taken one command and takes no more.
-    pub(crate) async fn add_idle_group(&mut self) {
+    /// Another group on all nodes, led by the first, which has taken one command and takes no more.
+    pub(crate) async fn add_idle_group(&mut self, idle: GroupId) {
         let nodes: Vec<u64> = self.nodes.keys().copied().collect();
         let mut groups = Vec::new();
         for id in &nodes {
             let node = &self.nodes[id];
             let machine = MemoryMachine::new(node.disk.shared(), Nothing);
             let options = self.options.clone();
-            let created = node.host.create(GroupId(8), replica(*id), options, Box::new(machine));
+            let created = node.host.create(idle, replica(*id), options, Box::new(machine));
             let group = created.await.unwrap();
             group.set_places(nodes.iter().map(|id| (replica(*id), NodeId(*id))));
             groups.push(group);

@@ -2,7 +2,7 @@
 // tidy: sleeps because time is simulated
 
 use crate::raft::cluster::{Cluster, put, replica, runtime};
-use arqondb::base::CfId;
+use arqondb::base::{CfId, GroupId};
 use arqondb::env::sim_disk::Crash;
 use arqondb::op::{Request, Response};
 use arqondb::raft::{Consistency, GroupOptions, NodeId};
@@ -78,6 +78,42 @@ fn an_idle_group_says_little_keeps_its_leader_and_serves_at_once() {
         }
         until_hibernating(&cluster).await;
         assert_eq!((cluster.status(leader).term, cluster.session(leader)), (term, session));
+        cluster.stop().await;
+    });
+}
+
+/// What a task may do in one turn without giving way has a bound: more groups than that all have their
+/// leaders heard of.
+#[test]
+fn many_groups_that_hibernate_keep_their_leaders() {
+    runtime().block_on(async {
+        const GROUPS: u64 = 135;
+        let soon = Duration::from_millis(500);
+        let options = GroupOptions { hibernate_after: soon, ..GroupOptions::default() };
+        let mut cluster = Cluster::start_with(3, 4, options).await;
+        for id in 100..100 + GROUPS {
+            cluster.add_idle_group(GroupId(id)).await;
+        }
+        let groups = |id| cluster.host(id).groups();
+        let all = || (1..=3).flat_map(groups).all(|group| group.hibernates());
+        let wait = async {
+            while !all() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(AFTER * 4, wait).await.expect("idle groups hibernate");
+        let led = |id: u64| {
+            let statuses = groups(id).into_iter().map(|group| group.status());
+            let mut led: Vec<_> = statuses.map(|s| (s.leader, s.term, s.stopped)).collect();
+            led.sort();
+            led
+        };
+        let before: Vec<_> = (1..=3).map(led).collect();
+        let of_first = before[0].iter().filter(|(leader, ..)| *leader == Some(replica(1))).count();
+        assert!(of_first > 128, "{of_first} are led by one node");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(all(), "some woke");
+        assert_eq!((1..=3).map(led).collect::<Vec<_>>(), before);
         cluster.stop().await;
     });
 }

@@ -2,6 +2,7 @@
 // tidy: sleeps because time is simulated
 
 use crate::raft::cluster::{Cluster, Oracle, runtime};
+use arqondb::base::GroupId;
 use arqondb::env::Rng;
 use arqondb::env::sim_disk::Crash;
 use arqondb::raft::GroupOptions;
@@ -78,7 +79,7 @@ fn an_idle_group_does_not_hold_the_nodes_log() {
             GroupOptions { log_bytes: 8 << 10, log_bytes_max: 64 << 10, ..GroupOptions::default() };
         let mut rng = Rng::new(3);
         let mut cluster = Cluster::start_with(3, 3, options).await;
-        cluster.add_idle_group().await;
+        cluster.add_idle_group(GroupId(8)).await;
         let mut oracle = Oracle::default();
         let mut most = 0;
         for n in 0..600 {
