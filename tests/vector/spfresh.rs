@@ -14,7 +14,7 @@ const K: usize = 10;
 
 /// Postings in memory.
 #[derive(Debug, Default, Clone)]
-struct Map(BTreeMap<u64, Vec<u8>>);
+pub(crate) struct Map(BTreeMap<u64, Vec<u8>>);
 
 impl Postings for Map {
     fn read(&self, numbers: &[u64], show: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
