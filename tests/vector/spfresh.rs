@@ -303,6 +303,36 @@ fn everything_may_go_and_come_back() {
     }
 }
 
+/// The entry of an id that was put in again elsewhere without a word to the index is far from the
+/// query by its code; the true one, which is read later, is not.
+#[test]
+fn a_stale_code_does_not_hide_the_true_one() {
+    let dim = 16;
+    let mut rng = Rng::new(76);
+    let mut row = |place: f32| -> Vec<f32> {
+        normals(&mut rng, dim).iter().map(|x| place + 0.3 * x).collect()
+    };
+    let rows: Vec<(u64, Vec<f32>)> = (0..400).map(|id| (id, row((id % 8) as f32))).collect();
+    let config =
+        SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(dim, DistanceMetric::L2) };
+    let mut world = World::new(config, rows.into_iter());
+    for id in 0..400 {
+        let moved = row(((id + 3) % 8) as f32);
+        world.index.insert_many(&[id], &moved, 1, &mut world.postings).unwrap();
+        world.oracle.vectors.insert(id, moved);
+    }
+    let all = world.index.postings();
+    for ef in [all / 2, all] {
+        let mut found = 0.0;
+        for id in 0..400 {
+            let query = world.oracle.vectors[&id].clone();
+            let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(&query, 1) };
+            found += world.recall(&request).0;
+        }
+        assert!(found >= 396.0, "{found} of 400 with {ef} postings");
+    }
+}
+
 /// Records that went without a word to the index.
 #[test]
 fn what_has_no_record_is_never_found_and_swept_out() {

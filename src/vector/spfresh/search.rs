@@ -11,7 +11,7 @@ use crate::vector::ids::Mix;
 use crate::vector::kernel::kernels;
 use crate::vector::measure::Measure;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 /// Vectors fetched at once when there are `k`, which few more will displace.
 const FETCHED_AT_ONCE: usize = 2;
@@ -33,9 +33,13 @@ struct Search<'a> {
     query: Vec<f32>,
     codes: SpectralQuery,
     accept: &'a dyn Fn(u64) -> bool,
-    /// Ids that were met, by rank, and those of them that were not fetched, by their estimates.
+    /// Ids that were met, by rank, and the rank of each. One may have entries of vectors that it had
+    /// before: it stands in `ahead` for each that is nearer than those met before, and is fetched
+    /// once.
     ids: Vec<u64>,
-    met: HashSet<u64, Mix>,
+    met: HashMap<u64, u32, Mix>,
+    /// The nearest estimate of each, by rank; what was fetched has none that could be nearer.
+    nearest: Vec<f32>,
     /// Entries that were read.
     scanned: u64,
     ahead: BinaryHeap<Reverse<Key>>,
@@ -69,7 +73,8 @@ impl SpfreshIndex {
             query,
             accept: &accept,
             ids: Vec::new(),
-            met: HashSet::default(),
+            met: HashMap::default(),
+            nearest: Vec::new(),
             scanned: 0,
             ahead: BinaryHeap::new(),
             hits: Vec::new(),
@@ -156,11 +161,20 @@ impl Search<'_> {
             self.stats.pages_read += pages(bytes);
             for (id, row) in entries(number, bytes, model.row_bytes())? {
                 self.scanned += 1;
-                if (self.accept)(id) && self.met.insert(id) {
-                    let estimate = model.estimate(kernels(), &self.codes, row);
-                    self.stats.estimates += 1;
-                    self.ahead.push(Reverse(key(estimate, self.ids.len() as u32)));
+                if !(self.accept)(id) {
+                    continue;
+                }
+                let estimate = model.estimate(kernels(), &self.codes, row);
+                self.stats.estimates += 1;
+                let rank = *self.met.entry(id).or_insert(self.ids.len() as u32);
+                let is_new = rank as usize == self.ids.len();
+                if is_new {
                     self.ids.push(id);
+                    self.nearest.push(estimate);
+                }
+                if is_new || estimate < self.nearest[rank as usize] {
+                    self.nearest[rank as usize] = estimate;
+                    self.ahead.push(Reverse(key(estimate, rank)));
                 }
             }
             Ok(())
@@ -198,7 +212,11 @@ impl Search<'_> {
                 && (self.request.exact || distance_of(next) <= limit + margin)
             {
                 self.ahead.pop();
-                wanted.push(self.ids[slot_of(next) as usize]);
+                let nearest = &mut self.nearest[slot_of(next) as usize];
+                if *nearest != f32::NEG_INFINITY {
+                    *nearest = f32::NEG_INFINITY;
+                    wanted.push(self.ids[slot_of(next) as usize]);
+                }
             }
             if wanted.is_empty() {
                 return Ok(());
