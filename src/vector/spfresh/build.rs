@@ -4,8 +4,9 @@ use super::bisect::{groups, mean};
 use super::config::SpfreshConfig;
 use super::index::{Held, SpfreshIndex};
 use super::postings::Postings;
+use super::retrain::{HELD_OUT, trained};
 use crate::base::{Error, ErrorKind, Result};
-use crate::vector::code::spectral::{SpectralModel, SpectralQuery};
+use crate::vector::code::spectral::SpectralQuery;
 use crate::vector::hnsw::HnswIndex;
 use crate::vector::kernel::kernels;
 use crate::vector::measure::Measure;
@@ -20,6 +21,8 @@ const ROUNDS: usize = 5;
 const EF: usize = 24;
 /// Pairs of vectors whose estimates are compared with their distances.
 const PROBES: usize = 2048;
+/// Of fewer vectors too few are held out to measure with.
+const FEW_ROWS: usize = 512;
 
 impl SpfreshIndex {
     /// An index of these vectors, `dim` floats for each id, on up to `threads` threads: learns codes
@@ -42,10 +45,7 @@ impl SpfreshIndex {
             return Err(Error::new(ErrorKind::Refused, "there is no vector to learn codes from"));
         }
         let vector = |row: usize| rows[row].as_slice();
-        let (metric, dim) = (config.metric, config.dim);
-        let bytes = config.code_bytes();
-        let model = SpectralModel::train(metric, dim, bytes, rows.len(), vector, threads);
-        let mut index = SpfreshIndex::with(config, model);
+        let mut index = SpfreshIndex::with(config, trained(&config, &rows, threads));
         let most = (index.entries_max() * GROUP_OF_TEN / 10).max(1);
         let groups = groups(rows.len(), most, vector, threads);
         let mut groups = groups;
@@ -67,6 +67,7 @@ impl SpfreshIndex {
         }
         index.measure_error(&groups, &rows);
         index.put_all(ids, &rows, threads, postings)?;
+        (index.since, index.rest) = (0, index.rest_at_first);
         for number in index.posting_numbers() {
             index.held.entry(number).or_default().changes = 0;
             index.set_entries(number, index.entries_of(number));
@@ -91,15 +92,18 @@ impl SpfreshIndex {
         Ok(())
     }
 
-    /// How far off estimates are, by pairs of vectors of a group.
-    fn measure_error(&mut self, groups: &[Vec<usize>], rows: &[Vec<f32>]) {
+    /// How far off estimates are, by pairs of vectors of a group of which the second was not learnt
+    /// from, if there are such ones.
+    pub(super) fn measure_error(&mut self, groups: &[Vec<usize>], rows: &[Vec<f32>]) {
         let measure = Measure::new(self.config.metric);
         let mut query = SpectralQuery::default();
         let (mut squares, mut rests, mut count) = (0.0f64, 0.0f64, 0u32);
         let mut row = Vec::new();
-        for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 8).max(1)) {
+        for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 2).max(1)) {
             self.model.prepare(&rows[group[0]], &mut query);
-            for other in group.iter().take(8) {
+            let is_held_out = |row: &&usize| *row % HELD_OUT == HELD_OUT - 1;
+            let others = group.iter().filter(|row| is_held_out(row) || rows.len() < FEW_ROWS);
+            for other in others.take(8) {
                 row.clear();
                 rests += f64::from(self.model.encode(&rows[*other], &mut row));
                 let estimate = self.model.estimate(kernels(), &query, &row);

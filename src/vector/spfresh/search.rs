@@ -32,6 +32,8 @@ struct Search<'a> {
     request: &'a SearchRequest<'a>,
     query: Vec<f32>,
     codes: SpectralQuery,
+    /// The same for postings with codes of the model before.
+    old_codes: SpectralQuery,
     accept: &'a dyn Fn(u64) -> bool,
     /// Ids that were met, by rank, and the rank of each. One may have entries of vectors that it had
     /// before: it stands in `ahead` for each that is nearer than those met before, and is fetched
@@ -70,6 +72,7 @@ impl SpfreshIndex {
             index: self,
             request,
             codes: SpectralQuery::default(),
+            old_codes: SpectralQuery::default(),
             query,
             accept: &accept,
             ids: Vec::new(),
@@ -115,6 +118,9 @@ impl Search<'_> {
             return ids.chunks(MANY_AT_ONCE).try_for_each(|some| self.fetch(some, fetch));
         }
         self.index.model.prepare(&self.query, &mut self.codes);
+        if let Some(retired) = &self.index.retired {
+            retired.model.prepare(&self.query, &mut self.old_codes);
+        }
         let is_filtered = !matches!(self.request.filter, Filter::All);
         let all = self.index.held.len();
         let mut count = if self.request.exact { all } else { ef.min(all) };
@@ -156,15 +162,19 @@ impl Search<'_> {
 
     /// Estimates all entries of postings that match.
     fn scan(&mut self, numbers: &[u64], postings: &dyn Postings) -> Result<()> {
-        let model = &self.index.model;
         postings.read(numbers, &mut |number, bytes| {
             self.stats.pages_read += pages(bytes);
+            let model = self.index.model_of(number);
+            let codes = match self.index.is_latest(number) {
+                true => &self.codes,
+                false => &self.old_codes,
+            };
             for (id, row) in entries(number, bytes, model.row_bytes())? {
                 self.scanned += 1;
                 if !(self.accept)(id) {
                     continue;
                 }
-                let estimate = model.estimate(kernels(), &self.codes, row);
+                let estimate = model.estimate(kernels(), codes, row);
                 self.stats.estimates += 1;
                 let rank = *self.met.entry(id).or_insert(self.ids.len() as u32);
                 let is_new = rank as usize == self.ids.len();
