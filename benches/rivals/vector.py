@@ -175,7 +175,8 @@ class Usearch:
 
     def search(self, queries, ef):
         self.index.expansion_search = ef
-        return self.index.search(queries, K, threads=1).keys
+        # Of one query it gives a row, not a matrix of one.
+        return np.atleast_2d(self.index.search(queries, K, threads=1).keys)
 
 
 def recall(found, truth):

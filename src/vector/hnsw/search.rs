@@ -12,15 +12,16 @@ use crate::base::Result;
 use crate::vector::beam::{Beam, Scratch, distance_of, slot_of};
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
-use std::ops::Range;
 
 /// Slots at which a filter is tried to estimate how many match.
 const SAMPLE: usize = 400;
 /// Distances that a walk computes for each candidate it keeps, roughly.
 const DISTANCES_PER_EF: u64 = 12;
-/// Shares of matches for which a walk goes from match to match: with fewer there are hardly any
-/// within two links of each other, with more a plain walk finds more in the same time.
-const AMONG: Range<f64> = 0.02..0.15;
+/// A walk goes from match to match if a smaller share matches, with more a plain walk finds more in
+/// the same time,
+const AMONG_BELOW: f64 = 0.15;
+/// and if so many matches are within two links of a node, or there are hardly any ways between them.
+const AMONG_MATCHES: f64 = 20.0;
 /// Such a walk keeps so many times `ef` over the root of the share: it meets fewer of the nodes near
 /// the query, and so needs more to find as many of the nearest. Measured on embeddings of text.
 const AMONG_WIDTH: f64 = 0.63;
@@ -99,7 +100,8 @@ impl Graph {
             }
         };
         let share = matches.max(1) as f64 / self.live().max(1) as f64;
-        let among = AMONG.contains(&share);
+        let within_two_links = (2.0 * self.config.m as f64).powi(2);
+        let among = share < AMONG_BELOW && share * within_two_links >= AMONG_MATCHES;
         let width = match among {
             true => (ef as f64 * AMONG_WIDTH / share.sqrt()) as usize,
             false => ef,

@@ -42,3 +42,4 @@ mod update;
 pub use config::SpfreshConfig;
 pub use index::SpfreshIndex;
 pub use postings::{FetchLive, Postings};
+pub use retrain::SpfreshCodes;

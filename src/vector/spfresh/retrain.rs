@@ -5,6 +5,7 @@
 //! index, and later steps encode a posting each. Until the last one is done two models are in memory,
 //! and each posting's entries are read and written by the one they are of.
 
+use super::build::errors;
 use super::index::SpfreshIndex;
 use super::postings::{self, FetchLive, Postings, entries};
 use crate::base::Result;
@@ -31,6 +32,13 @@ pub(super) struct Retired {
     /// One deviation of an estimate when they were retired, for a query of length 1.
     pub(super) error: f32,
     pub(super) postings: BTreeSet<u64>,
+}
+
+/// Codes that [`SpfreshIndex::learn`] has learnt.
+#[derive(Debug)]
+pub struct SpfreshCodes {
+    /// What they mean, one deviation of an estimate, and how much they do not tell.
+    learnt: Option<(SpectralModel, f32, f32)>,
 }
 
 impl SpfreshIndex {
@@ -85,29 +93,51 @@ impl SpfreshIndex {
         }
     }
 
-    /// Learns codes anew. Fetches some thousand vectors, and keeps the processor busy for as long as
-    /// a build of so many.
-    pub(super) fn learn(
-        &mut self,
+    /// Learns codes anew, on up to `threads` threads, from 8,192 vectors or so that it fetches: at 384
+    /// floats more than a second of processor time. A [step](SpfreshIndex::step) does this by itself;
+    /// an owner who cannot wait for it looks at [`SpfreshIndex::is_worn`] before, learns while others
+    /// search, and [adopts](SpfreshIndex::adopt) the codes.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading and fetching.
+    pub fn learn(
+        &self,
+        threads: usize,
         fetch: &mut FetchLive<'_>,
-        postings: &mut dyn Postings,
-    ) -> Result<()> {
+        postings: &dyn Postings,
+    ) -> Result<SpfreshCodes> {
         let (groups, rows) = self.some_vectors(fetch, postings)?;
-        self.since = 0;
         if rows.is_empty() {
-            return Ok(());
+            return Ok(SpfreshCodes { learnt: None });
         }
-        let model = trained(&self.config, &rows, 1);
-        if model.row_bytes() != self.model.row_bytes() {
-            // Entries of postings are all of one length.
-            return Ok(());
+        let model = trained(&self.config, &rows, threads);
+        let (error, rest) = errors(&model, &groups, &rows);
+        Ok(SpfreshCodes { learnt: Some((model, error, rest)) })
+    }
+
+    /// Takes codes that were learnt from vectors of this index: the steps that are due from now on
+    /// make those of each posting anew. Nothing is done if codes are being made anew already.
+    pub fn adopt(&mut self, codes: SpfreshCodes) {
+        if self.retired.is_some() {
+            return;
         }
-        let error = self.error_now();
-        let model = std::mem::replace(&mut self.model, model);
+        self.since = 0;
+        // Entries of postings are all of one length.
+        let is_alike = |model: &SpectralModel| {
+            model.dim == self.config.dim && model.row_bytes() == self.model.row_bytes()
+        };
+        let Some((model, error, rest)) = codes.learnt.filter(|codes| is_alike(&codes.0)) else {
+            return;
+        };
+        let error_before = self.error_now();
+        let before = std::mem::replace(&mut self.model, model);
+        (self.error, self.rest_at_first, self.rest) = (error, rest, rest);
         let postings: BTreeSet<u64> = self.held.keys().copied().collect();
-        self.retired = Some(Box::new(Retired { model, error, postings }));
-        self.measure_error(&groups, &rows);
-        Ok(())
+        if !postings.is_empty() {
+            let retired = Retired { model: before, error: error_before, postings };
+            self.retired = Some(Box::new(retired));
+        }
     }
 
     /// Vectors of postings all over the index, prepared, and the rows of each posting.

@@ -41,7 +41,10 @@ impl SpfreshIndex {
         let old = || self.retired.as_ref().and_then(|retired| retired.postings.first());
         match self.due.first().or_else(old).copied() {
             Some(number) => self.mend(number, fetch, postings)?,
-            None if self.is_worn() => self.learn(fetch, postings)?,
+            None if self.is_worn() => {
+                let codes = self.learn(1, fetch, postings)?;
+                self.adopt(codes);
+            }
             None => return Ok(false),
         }
         Ok(true)
