@@ -79,7 +79,8 @@ fn no_kind_costs_twice_as_much_as_comparing_with_all_that_match() {
     oracle.slack = 1e-3;
     for (kind, reads, search) in kinds(&set, || HnswIndex::from_bytes(&graph).unwrap()) {
         for one_in in [2, 10, 30, 100, 1000] {
-            let accept = |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % one_in == 0;
+            let accept =
+                |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).is_multiple_of(one_in);
             let ids: Vec<u64> = (0..8000).filter(|id| accept(*id)).collect();
             let cost = |answer: &Answer| match (reads, kind) {
                 // Nodes of a page are compared once it is read.

@@ -11,6 +11,7 @@ use super::resident::Resident;
 use crate::base::Result;
 
 const ENTRY_BYTES: usize = 12;
+type Entry = [u8; ENTRY_BYTES];
 /// Entries of a page.
 pub(super) const ENTRIES: usize = super::pages::PAYLOAD_BYTES / ENTRY_BYTES;
 /// Pages read at once when all are looked through.
@@ -101,7 +102,7 @@ impl Resident {
         numbers: &[u64],
         from: &dyn Pages,
         pages_read: &mut u64,
-        take: &mut dyn FnMut(u64, &[[u8; ENTRY_BYTES]]) -> Result<()>,
+        take: &mut dyn FnMut(u64, &[Entry]) -> Result<()>,
     ) -> Result<()> {
         let (mut buffer, mut payloads) = (Vec::new(), Vec::new());
         let at = self.header.directory_at();
@@ -121,7 +122,7 @@ impl Resident {
     }
 }
 
-fn read_entry(entry: &[u8; ENTRY_BYTES]) -> (u64, u32) {
+fn read_entry(entry: &Entry) -> (u64, u32) {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *entry;
     (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]))
 }

@@ -107,7 +107,7 @@ impl SpfreshIndex {
         fetch: &mut FetchLive<'_>,
         postings: &dyn Postings,
     ) -> Result<SpfreshCodes> {
-        let (groups, rows) = self.some_vectors(fetch, postings)?;
+        let Sample { groups, rows } = self.some_vectors(fetch, postings)?;
         if rows.is_empty() {
             return Ok(SpfreshCodes { learnt: None });
         }
@@ -140,12 +140,8 @@ impl SpfreshIndex {
         }
     }
 
-    /// Vectors of postings all over the index, prepared, and the rows of each posting.
-    fn some_vectors(
-        &self,
-        fetch: &mut FetchLive<'_>,
-        postings: &dyn Postings,
-    ) -> Result<(Vec<Vec<usize>>, Vec<Vec<f32>>)> {
+    /// Vectors of postings all over the index.
+    fn some_vectors(&self, fetch: &mut FetchLive<'_>, postings: &dyn Postings) -> Result<Sample> {
         let (metric, dim, row_bytes) =
             (self.config.metric, self.config.dim, self.model.row_bytes());
         let step = (self.entries() as usize).div_ceil(SAMPLE).max(1);
@@ -174,8 +170,14 @@ impl SpfreshIndex {
             }
         }
         groups.retain(|group| !group.is_empty());
-        Ok((groups, rows))
+        Ok(Sample { groups, rows })
     }
+}
+
+/// Some vectors, prepared, and the rows of each posting.
+struct Sample {
+    groups: Vec<Vec<usize>>,
+    rows: Vec<Vec<f32>>,
 }
 
 /// Codes learnt from vectors, but for those held out. REQUIRES: there is one.

@@ -152,7 +152,8 @@ impl Sweep {
     /// truth, and by the index itself, which reads what it has to read for it. Filters that match
     /// more than one in 16 are asked by a test of each id, others by the list of theirs.
     fn filter(&self, kind: &str, ef: usize, one_in: usize) -> Result<()> {
-        let accept = |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % one_in as u64 == 0;
+        let accept =
+            |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).is_multiple_of(one_in as u64);
         let flat: &FlatIndex = &self.indexes.flat;
         let ids: Vec<u64> = (0..flat.len() as u64).filter(|id| accept(*id)).collect();
         let filter = if one_in < 16 { Filter::Where(&accept) } else { Filter::Ids(&ids) };
@@ -184,7 +185,8 @@ impl Sweep {
         }
         let each = 200.0f64.min((self.queries.len() / self.dim) as f64);
         let [distances, estimates, pages] = cost.map(|sum| sum as f64 / each);
-        let [own_distances, _, own_pages] = own_cost.map(|sum| (sum * EXACT_OF as u64) as f64 / each);
+        let [own_distances, _, own_pages] =
+            own_cost.map(|sum| (sum * EXACT_OF as u64) as f64 / each);
         say(&json!({
             "engine": format!("arqon {kind}"), "one_in": one_in, "ef": ef,
             "recall": found as f64 / wanted as f64, "all_rows": is_full,
