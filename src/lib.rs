@@ -83,8 +83,8 @@ pub mod engine {
             Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, FetchLive,
             Filter, FlatIndex, Fused, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex,
             PageSink, Pages, Postings, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
-            SearchStats, SpfreshConfig, SpfreshIndex, TextHit, TextIndex, TextMatched, TextMatches,
-            fuse_by_rank, words,
+            SearchStats, SpfreshCodes, SpfreshConfig, SpfreshIndex, TextHit, TextIndex,
+            TextMatched, TextMatches, fuse_by_rank, words,
         };
     }
 }

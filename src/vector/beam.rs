@@ -159,12 +159,43 @@ impl Seen {
     }
 }
 
+/// Which slots match, as far as they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    /// The number of the walk that asked last, with bit 0 set if it matches.
+    marks: Vec<u8>,
+    walk: u8,
+}
+
+impl Verdicts {
+    /// Begins a walk over `slots` slots.
+    pub(super) fn begin(&mut self, slots: usize) {
+        self.walk = self.walk.wrapping_add(2);
+        if self.walk == 0 {
+            self.marks.fill(0);
+            self.walk = 2;
+        }
+        self.marks.resize(slots, 0);
+    }
+
+    /// Whether a slot matches: asks `accept` once in a walk.
+    #[inline(always)]
+    pub(super) fn has(&mut self, slot: u32, accept: &dyn Fn(u32) -> bool) -> bool {
+        let mark = &mut self.marks[slot as usize];
+        if *mark & !1 != self.walk {
+            *mark = self.walk | u8::from(accept(slot));
+        }
+        *mark & 1 == 1
+    }
+}
+
 /// The memory of one walk; kept for the next one.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) beam: Beam,
     pub(super) found: Beam,
     pub(super) seen: Seen,
+    pub(super) verdicts: Verdicts,
     /// Neighbours that were unseen, and their distances.
     pub(super) fresh: Vec<u32>,
     pub(super) distances: Vec<f32>,

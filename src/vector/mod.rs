@@ -78,5 +78,5 @@ pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
 pub use metric::{DIM_MAX, DistanceMetric};
 pub use packed::PackedIndex;
-pub use spfresh::{FetchLive, Postings, SpfreshConfig, SpfreshIndex};
+pub use spfresh::{FetchLive, Postings, SpfreshCodes, SpfreshConfig, SpfreshIndex};
 pub use text::{Fused, TextHit, TextIndex, TextMatched, TextMatches, fuse_by_rank, words};

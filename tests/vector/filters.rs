@@ -1,9 +1,12 @@
 //! Filters that match much and little: recall, rows and cost.
 
-use crate::data::clustered;
+use crate::data::{Set, clustered};
 use crate::oracle::Oracle;
 use crate::recall::built;
-use arqondb::engine::vector::{DistanceMetric, Filter, SearchRequest};
+use arqondb::engine::vector::{
+    Answer, CompactIndex, DiskHnswIndex, DistanceMetric, Filter, HnswIndex, PackedIndex,
+    SearchRequest, SpfreshConfig, SpfreshIndex,
+};
 
 const ROWS: usize = 4000;
 const K: usize = 10;
@@ -33,6 +36,112 @@ fn every_share_of_matches_gives_all_rows_at_a_bounded_cost() {
         }
         let found = found / 100.0;
         assert!(found >= 0.97, "1 in {one_in}: {found}");
+    }
+}
+
+type Search<'a> = Box<dyn Fn(&SearchRequest<'_>) -> Answer + 'a>;
+
+/// Each kind, and whether it reads what it compares with: then its cost is counted in reads.
+fn kinds<'a>(set: &'a Set, graph: impl Fn() -> HnswIndex) -> Vec<(&'static str, bool, Search<'a>)> {
+    let (hnsw, packed) = (graph(), PackedIndex::from_hnsw(graph(), 2).unwrap());
+    let compact = CompactIndex::from_hnsw(graph(), 4, 2).unwrap();
+    let pages = crate::disk::Memory::of(graph());
+    let disk = DiskHnswIndex::open(&pages).unwrap();
+    let mut postings = crate::spfresh::Map::default();
+    let config =
+        SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(set.dim, DistanceMetric::L2) };
+    let spfresh = SpfreshIndex::build(config, &set.ids(), &set.base, 2, &mut postings).unwrap();
+    let row = |id: u64| &set.base[id as usize * set.dim..][..set.dim];
+    let fetch = move |ids: &[u64], floats: &mut Vec<f32>| {
+        ids.iter().for_each(|id| floats.extend_from_slice(row(*id)));
+        Ok(())
+    };
+    let show = move |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+        ids.iter().for_each(|id| show(*id, row(*id)));
+        Ok(())
+    };
+    vec![
+        ("hnsw", false, Box::new(move |request| hnsw.answer(request).unwrap())),
+        ("packed", false, Box::new(move |request| packed.answer(request).unwrap())),
+        ("compact", true, Box::new(move |r| compact.answer(r, &mut { fetch }).unwrap())),
+        ("disk", true, Box::new(move |request| disk.answer(request, &pages).unwrap())),
+        ("spfresh", true, Box::new(move |r| spfresh.answer(r, &mut { show }, &postings).unwrap())),
+    ]
+}
+
+#[test]
+fn no_kind_costs_twice_as_much_as_comparing_with_all_that_match() {
+    const QUERIES: usize = 20;
+    let metric = DistanceMetric::L2;
+    let set = clustered(8, 48, 8000);
+    let graph = built(&set, metric).to_bytes();
+    let rows = set.rows().map(<[f32]>::to_vec);
+    let mut oracle = Oracle::of((0..).zip(rows));
+    oracle.slack = 1e-3;
+    for (kind, reads, search) in kinds(&set, || HnswIndex::from_bytes(&graph).unwrap()) {
+        for one_in in [2, 10, 30, 100, 1000] {
+            let accept =
+                |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).is_multiple_of(one_in);
+            let ids: Vec<u64> = (0..8000).filter(|id| accept(*id)).collect();
+            let cost = |answer: &Answer| match (reads, kind) {
+                // Nodes of a page are compared once it is read.
+                (true, "disk") => answer.stats.pages_read,
+                (true, _) => answer.stats.pages_read + answer.stats.distances,
+                (false, _) => answer.stats.distances,
+            };
+            for filter in [Filter::Ids(&ids), Filter::Where(&accept)] {
+                let (mut found, mut costs, mut exact_costs) = (0.0, 0, 0);
+                for query in set.queries().take(QUERIES) {
+                    let request =
+                        SearchRequest { filter, ef: Some(64), ..SearchRequest::new(query, K) };
+                    let answer = search(&request);
+                    found += oracle.judge(metric, query, K, accept, &answer.hits) / QUERIES as f64;
+                    costs += cost(&answer);
+                    let filter = Filter::Ids(&ids);
+                    exact_costs += cost(&search(&SearchRequest { filter, exact: true, ..request }));
+                }
+                let text = format!("{kind}, 1 in {one_in}, {filter:?}: recall {found}");
+                assert!(found >= 0.95, "{text}");
+                // Who has to ask about each vector reads where each one's id stands.
+                let asked = match (kind, filter) {
+                    ("disk", Filter::Where(_)) => QUERIES as u64 * 8000 / 340,
+                    ("spfresh", Filter::Where(_)) => QUERIES as u64 * 8000 / 20,
+                    _ => 0,
+                };
+                assert!(
+                    costs <= 3 * exact_costs / 2 + asked,
+                    "{text} for {costs}, exact {exact_costs}"
+                );
+            }
+        }
+    }
+}
+
+/// Matches in a few places that are far from each other, and from most queries.
+#[test]
+fn matches_that_lie_in_pockets_are_found() {
+    let metric = DistanceMetric::L2;
+    let set = clustered(9, 32, 8000);
+    let index = built(&set, metric);
+    let rows = set.rows().map(<[f32]>::to_vec);
+    let oracle = Oracle::of((0..).zip(rows));
+    for (pockets, each) in [(3, 300), (12, 70), (50, 20)] {
+        let mut taken = std::collections::BTreeSet::new();
+        for pocket in 0..pockets {
+            let center = set.rows().nth(pocket * 155 + 7).unwrap();
+            taken.extend(oracle.nearest(metric, center, each, |_| true).iter().map(|n| n.1));
+        }
+        let accept = |id: u64| taken.contains(&id);
+        let (mut found, mut walks) = (0.0, 0);
+        for query in set.queries() {
+            let filter = Filter::Where(&accept);
+            let request = SearchRequest { filter, ef: Some(10), ..SearchRequest::new(query, K) };
+            let answer = index.answer(&request).unwrap();
+            found += oracle.judge(metric, query, K, accept, &answer.hits) / 50.0;
+            walks += u32::from(!answer.stats.exact);
+        }
+        assert!(walks >= 10, "{pockets} pockets: {walks} walks");
+        assert!(found >= 0.95, "{pockets} pockets: {found}");
     }
 }
 

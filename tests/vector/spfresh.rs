@@ -14,7 +14,7 @@ const K: usize = 10;
 
 /// Postings in memory.
 #[derive(Debug, Default, Clone)]
-struct Map(BTreeMap<u64, Vec<u8>>);
+pub(crate) struct Map(BTreeMap<u64, Vec<u8>>);
 
 impl Postings for Map {
     fn read(&self, numbers: &[u64], show: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
@@ -211,7 +211,7 @@ fn random_histories_answer_as_exact_search_does() {
 }
 
 #[test]
-fn a_drifting_distribution_is_followed_at_a_loss_that_is_known() {
+fn a_drifting_distribution_is_followed_without_loss() {
     let dim = 24;
     let mut rng = Rng::new(71);
     let axes: Vec<Vec<f32>> = (0..6).map(|_| normals(&mut rng, dim)).collect();
@@ -232,7 +232,7 @@ fn a_drifting_distribution_is_followed_at_a_loss_that_is_known() {
     let mut world = World::new(config, first.into_iter());
     world.steps(usize::MAX);
     let figures = |world: &World| {
-        let queries: Vec<Vec<f32>> = world.oracle.vectors.values().step_by(41).cloned().collect();
+        let queries: Vec<Vec<f32>> = world.oracle.vectors.values().step_by(9).cloned().collect();
         let (mut found, mut reads) = (0.0, 0);
         for query in &queries {
             let request = SearchRequest { ef: Some(16), ..SearchRequest::new(query, K) };
@@ -243,6 +243,7 @@ fn a_drifting_distribution_is_followed_at_a_loss_that_is_known() {
         let count = queries.len() as f64;
         (found / count, reads as f64 / count, world.index.memory_bytes(), world.postings.0.len())
     };
+    let at_first = figures(&world);
     let mut next = 2000;
     for round in 1..=20 {
         for _ in 0..200 {
@@ -262,17 +263,98 @@ fn a_drifting_distribution_is_followed_at_a_loss_that_is_known() {
             let mut fresh = World::new(config, rows);
             fresh.steps(usize::MAX);
             let fresh = figures(&fresh);
-            // Half empty postings hold less of what is near, and codes fit ever less: .01 of the
-            // recall was lost in round 5, .02 in 10, .04 in 15 and .07 in 20, when all vectors had
-            // been replaced twice, and reads were 1.75 times as many.
-            assert!(now.0 >= fresh.0 - 0.08, "recall {now:?}, of a fresh one {fresh:?} in {round}");
-            assert!(now.1 <= 2.0 * fresh.1, "reads {now:?}, of a fresh one {fresh:?} in {round}");
-            // What codes were learnt of is long gone.
-            assert!(now.0 >= 0.9, "{now:?} in {round}");
-            // A bulk load fills postings better than splits do, which leave them half full.
-            assert!(now.2 as f64 <= 1.6 * fresh.2 as f64, "memory {now:?}, {fresh:?} in {round}");
-            assert!(now.3 as f64 <= 1.8 * fresh.3 as f64, "postings {now:?}, {fresh:?} in {round}");
+            // Measured: .009 below in round 15, and above it in round 10.
+            assert!(
+                now.0 >= fresh.0 - 0.015,
+                "recall {now:?}, of a fresh one {fresh:?} in {round}"
+            );
+            assert!(now.0 >= at_first.0 - 0.01, "recall {now:?}, at first {at_first:?} in {round}");
+            assert!(now.1 <= 1.15 * fresh.1, "reads {now:?}, of a fresh one {fresh:?} in {round}");
+            assert!(
+                now.3 as f64 <= 1.15 * fresh.3 as f64,
+                "postings {now:?}, {fresh:?} in {round}"
+            );
+            // Of some dozen centroids the tables have room for twice as many.
+            assert!(now.2 as f64 <= 1.5 * fresh.2 as f64, "memory {now:?}, {fresh:?} in {round}");
         }
+    }
+}
+
+/// Codes are learnt anew while vectors come and go, and the index is stored and read back in the
+/// middle of it.
+#[test]
+fn worn_codes_are_made_anew_a_posting_a_step() {
+    let dim = 24;
+    let mut rng = Rng::new(77);
+    // Each of the two lots varies in directions of its own.
+    let mut draw = |lot: usize| -> Vec<f32> {
+        let along = normals(&mut rng, dim);
+        (0..dim)
+            .map(|d| if (d % 2 == 0) == (lot == 0) { 3.0 * along[d] } else { 0.1 * along[d] })
+            .collect()
+    };
+    for metric in DistanceMetric::ALL {
+        let config = SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(dim, metric) };
+        let first: Vec<(u64, Vec<f32>)> = (0..1500).map(|id| (id, draw(0))).collect();
+        let mut world = World::new(config, first.into_iter());
+        world.steps(usize::MAX);
+        let mut next = 0;
+        while !world.index.is_worn() {
+            world.remove(next);
+            world.insert(next, draw(1));
+            next += 1;
+        }
+        assert!((256..1000).contains(&next), "{next}");
+        let queries: Vec<Vec<f32>> = (0..60).map(|_| draw(1)).collect();
+        let recall = |world: &World| {
+            let ef = Some(world.index.postings());
+            let found = queries
+                .iter()
+                .map(|query| world.recall(&SearchRequest { ef, ..SearchRequest::new(query, K) }).0);
+            found.sum::<f64>() / 60.0
+        };
+        let worn = recall(&world);
+        let mut fetched = 0;
+        while world.index.is_worn() {
+            // By a step, or by the owner when it suits him.
+            if metric == DistanceMetric::L2 && world.index.steps_due() == 1 {
+                let vectors = &world.oracle.vectors;
+                let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+                    ids.iter().for_each(|id| show(*id, &vectors[id]));
+                    Ok(())
+                };
+                let codes = world.index.learn(2, &mut fetch, &world.postings).unwrap();
+                world.index.adopt(codes);
+            } else {
+                assert_eq!(world.steps(1), 1);
+            }
+            fetched += 1;
+        }
+        assert!(world.index.steps_due() > 20 && fetched < 200, "{fetched}");
+        let mut rounds = 0;
+        while world.index.steps_due() > 0 {
+            let bytes = world.index.to_bytes();
+            world.index = SpfreshIndex::from_bytes(&bytes).unwrap();
+            assert_eq!(world.index.to_bytes(), bytes);
+            for _ in 0..10 {
+                let vector = world.oracle.vectors[&(next + 3)].clone();
+                world.remove(next);
+                world.insert(next, vector);
+                next = (next + 1) % 1400;
+            }
+            world.steps(4);
+            world.check();
+            let found = recall(&world);
+            assert!(found >= worn - 0.05, "{metric:?}, round {rounds}: {found} after {worn}");
+            rounds += 1;
+            assert!(rounds < 200);
+        }
+        assert!(rounds > 3);
+        let rows = world.oracle.vectors.iter().map(|(id, vector)| (*id, vector.clone()));
+        let mut fresh = World::new(config, rows);
+        fresh.steps(usize::MAX);
+        let (now, fresh) = (recall(&world), recall(&fresh));
+        assert!(now >= fresh - 0.03, "{metric:?}: {now}, {fresh}");
     }
 }
 
@@ -300,6 +382,36 @@ fn everything_may_go_and_come_back() {
             found += world.recall(&SearchRequest { ef: Some(8), ..SearchRequest::new(query, K) }).0;
         }
         assert!(found / 50.0 >= 0.95, "{found}");
+    }
+}
+
+/// The entry of an id that was put in again elsewhere without a word to the index is far from the
+/// query by its code; the true one, which is read later, is not.
+#[test]
+fn a_stale_code_does_not_hide_the_true_one() {
+    let dim = 16;
+    let mut rng = Rng::new(76);
+    let mut row = |place: f32| -> Vec<f32> {
+        normals(&mut rng, dim).iter().map(|x| place + 0.3 * x).collect()
+    };
+    let rows: Vec<(u64, Vec<f32>)> = (0..400).map(|id| (id, row((id % 8) as f32))).collect();
+    let config =
+        SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(dim, DistanceMetric::L2) };
+    let mut world = World::new(config, rows.into_iter());
+    for id in 0..400 {
+        let moved = row(((id + 3) % 8) as f32);
+        world.index.insert_many(&[id], &moved, 1, &mut world.postings).unwrap();
+        world.oracle.vectors.insert(id, moved);
+    }
+    let all = world.index.postings();
+    for ef in [all / 2, all] {
+        let mut found = 0.0;
+        for id in 0..400 {
+            let query = world.oracle.vectors[&id].clone();
+            let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(&query, 1) };
+            found += world.recall(&request).0;
+        }
+        assert!(found >= 396.0, "{found} of 400 with {ef} postings");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::op::vector::{
     Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::shard::vectors::attributes::Matching;
-use crate::shard::vectors::form::metric;
+use crate::shard::vectors::form::{Form, metric};
 use crate::shard::vectors::hybrid;
 use crate::shard::vectors::index::{State, VectorIndex};
 use crate::shard::vectors::limits::AnswerRoom;
@@ -246,8 +246,10 @@ impl VectorIndex {
             } else {
                 Filter::Where(&is_live)
             };
-            // Of what is on disk those are read that are nearest by their codes, however few match.
-            let exact = plan.exact || (is_few && !segment.form.is_on_disk());
+            // Of vectors that are not in memory those are read that are nearest by their codes,
+            // however few match.
+            let by_codes = segment.form.is_on_disk() || matches!(*segment.form, Form::Compact(_));
+            let exact = plan.exact || (is_few && !by_codes);
             let request = SearchRequest { filter, exact, ..base };
             match segment.form.answer(&request, &mut fetch) {
                 Ok(answer) => whole.add(answer),

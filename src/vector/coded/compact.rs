@@ -114,6 +114,10 @@ impl CompactIndex {
 
     /// Answers a request; `fetch` brings the vectors that are compared.
     ///
+    /// With a filter it walks, or estimates all that match, whichever takes fewer estimates, and
+    /// fetches only the nearest of them: what it costs is counted in estimates, of which some fifty
+    /// take as long as fetching a vector from a file.
+    ///
     /// # Errors
     ///
     /// As [`HnswIndex::search`], those of `fetch`, and if what it brings is no vector.
@@ -123,18 +127,21 @@ impl CompactIndex {
         self.scratches.with(|scratch| {
             let mut ready = std::mem::take(&mut scratch.rabit);
             self.codes.prepare(&query, &mut ready);
+            // No fewer than these are compared in any case.
             let is_few = match request.filter {
-                Filter::Ids(ids) => ids.len() <= ef,
+                Filter::Ids(ids) => ids.len() <= request.k,
                 _ => false,
             };
             let mut compared = Compared { query: &query, hits: Vec::new(), floats: Vec::new() };
+            let mut is_whole = false;
             if !request.exact && !is_few {
-                self.find(&ready, ef, request, scratch);
+                is_whole = self.find(&ready, ef, request, scratch);
                 self.compare(&ready, request, &mut compared, fetch, scratch)?;
             }
             let limit = request.distance_max.unwrap_or(f32::INFINITY);
             let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
-            let is_short = found < request.k.min(self.len()) && compared.hits.len() == found;
+            let is_short =
+                !is_whole && found < request.k.min(self.len()) && compared.hits.len() == found;
             if request.exact || is_few || is_short {
                 self.compare_all(request, &mut compared, fetch, scratch)?;
             }
@@ -147,21 +154,23 @@ impl CompactIndex {
     }
 
     /// Fills `scratch.found` with the `ef` nearest nodes that match, by their codes: by a walk, the
-    /// wider the fewer match, or by the codes of all that match if that is less.
+    /// wider the fewer match, or by the codes of all that match if that is less. True if there are
+    /// no others that match.
     fn find(
         &self,
         query: &RabitQuery,
         ef: usize,
         request: &SearchRequest<'_>,
         scratch: &mut Scratch,
-    ) {
+    ) -> bool {
         let matches = request.filter.estimated_matches(self.len(), |at| self.ids[at]);
         let is_asked = matches!(request.filter, Filter::Where(_));
         let questions = if is_asked { self.len() / QUESTIONS_PER_ESTIMATE } else { 0 };
         let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
         let is_filtered = !matches!(request.filter, Filter::All);
         if !is_filtered || width.saturating_mul(ESTIMATES_PER_EF) < matches + questions {
-            return self.walk(query, width.max(ef), ef, request, scratch);
+            self.walk(query, width.max(ef), ef, request, scratch);
+            return false;
         }
         scratch.found.reset(ef);
         let mut look_at = |rank: usize| {
@@ -169,18 +178,24 @@ impl CompactIndex {
             scratch.stats.estimates += 1;
             scratch.found.offer(key(estimate, rank as u32));
         };
-        match request.filter {
+        self.for_each_match(&request.filter, &mut look_at);
+        !scratch.found.is_full()
+    }
+
+    /// Calls `look_at` with the rank of each vector that a filter takes, in ascending order.
+    fn for_each_match(&self, filter: &Filter<'_>, look_at: &mut dyn FnMut(usize)) {
+        match filter {
             Filter::Ids(ids) => {
                 let rank = |id: &u64| self.ids.binary_search(id).ok();
                 let mut ranks: Vec<usize> = ids.iter().filter_map(rank).collect();
                 ranks.sort_unstable();
                 ranks.dedup();
-                ranks.into_iter().for_each(&mut look_at);
+                ranks.into_iter().for_each(look_at);
             }
-            filter => {
-                let takes = filter.test();
-                (0..self.len()).filter(|rank| takes(self.ids[*rank])).for_each(&mut look_at);
+            Filter::Where(accepts) => {
+                (0..self.len()).filter(|rank| accepts(self.ids[*rank])).for_each(look_at);
             }
+            Filter::All => (0..self.len()).for_each(look_at),
         }
     }
 
@@ -248,7 +263,12 @@ impl CompactIndex {
             if distance_of(*key) - self.codes.error(query, slot) <= limit {
                 wanted.push(self.ids[slot as usize]);
             }
-            if wanted.len() == FETCHED_AT_ONCE || at + 1 == found.len() {
+            // The first `k` tell how near the others have to be.
+            let at_once = match compared.hits.len() < request.k {
+                true => (request.k - compared.hits.len()).min(FETCHED_AT_ONCE),
+                false => FETCHED_AT_ONCE,
+            };
+            if wanted.len() >= at_once || at + 1 == found.len() {
                 scratch.stats.distances += wanted.len() as u64;
                 compared.fetch(self, &wanted, fetch)?;
                 wanted.clear();
@@ -271,8 +291,8 @@ impl CompactIndex {
     ) -> Result<()> {
         scratch.stats.exact = true;
         compared.hits.clear();
-        let takes = request.filter.test();
-        let matching: Vec<u64> = self.ids.iter().copied().filter(|id| takes(*id)).collect();
+        let mut matching = Vec::new();
+        self.for_each_match(&request.filter, &mut |rank| matching.push(self.ids[rank]));
         for ids in matching.chunks(FETCHED_AT_ONCE) {
             scratch.stats.distances += ids.len() as u64;
             compared.fetch(self, ids, fetch)?;

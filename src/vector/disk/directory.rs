@@ -11,6 +11,7 @@ use super::resident::Resident;
 use crate::base::Result;
 
 const ENTRY_BYTES: usize = 12;
+type Entry = [u8; ENTRY_BYTES];
 /// Entries of a page.
 pub(super) const ENTRIES: usize = super::pages::PAYLOAD_BYTES / ENTRY_BYTES;
 /// Pages read at once when all are looked through.
@@ -39,10 +40,20 @@ impl Resident {
         pages.dedup();
         let numbers: Vec<u64> = pages.iter().map(|page| *page as u64 - 1).collect();
         let mut nodes = Vec::new();
-        self.look_through(&numbers, from, pages_read, &mut |id, node| {
-            if wanted.binary_search(&id).is_ok() {
-                nodes.push(node);
+        // Both are in ascending order: each wanted id is looked for behind the one before.
+        let mut ahead = wanted.as_slice();
+        self.look_through(&numbers, from, pages_read, &mut |at, mut page| {
+            while let (Some(id), Some(last)) = (ahead.first(), page.last()) {
+                if *id > read_entry(last).0 {
+                    break;
+                }
+                page = &page[page.partition_point(|entry| read_entry(entry).0 < *id)..];
+                if let Some((_, node)) = page.first().map(read_entry).filter(|e| e.0 == *id) {
+                    nodes.push(self.checked(node, at)?);
+                }
+                ahead = &ahead[1..];
             }
+            Ok(())
         })?;
         nodes.sort_unstable();
         nodes.dedup();
@@ -58,21 +69,40 @@ impl Resident {
     ) -> Result<Vec<u32>> {
         let numbers: Vec<u64> = (0..self.header.directory_pages()).collect();
         let mut nodes = Vec::new();
-        self.look_through(&numbers, from, pages_read, &mut |id, node| {
-            if takes(id) {
-                nodes.push(node);
+        self.look_through(&numbers, from, pages_read, &mut |at, page| {
+            for (id, node) in page.iter().map(read_entry) {
+                if takes(id) {
+                    nodes.push(self.checked(node, at)?);
+                }
             }
+            Ok(())
         })?;
         Ok(nodes)
     }
 
-    /// Shows `take` all entries of some pages of the directory.
+    /// About which share of the vectors a filter takes, by the ids that are in memory: the first of
+    /// each page. At least one in all.
+    pub(super) fn estimated_share(&self, takes: &dyn Fn(u64) -> bool) -> f64 {
+        let (asked, all) = (self.first_ids.len().max(1), self.header.nodes.max(1));
+        let taken = self.first_ids.iter().filter(|id| takes(**id)).count();
+        (taken as f64 / asked as f64).max(1.0 / all as f64)
+    }
+
+    /// The number of a node, if there is such a one; it was read in the page `at`.
+    fn checked(&self, node: u32, at: u64) -> Result<u32> {
+        match (node as usize) < self.header.nodes {
+            true => Ok(node),
+            false => Err(corrupt(offset(at), "the number of a node", node.to_string())),
+        }
+    }
+
+    /// Shows `take` the entries of some pages of the directory, with the number of each page.
     pub(super) fn look_through(
         &self,
         numbers: &[u64],
         from: &dyn Pages,
         pages_read: &mut u64,
-        take: &mut dyn FnMut(u64, u32),
+        take: &mut dyn FnMut(u64, &[Entry]) -> Result<()>,
     ) -> Result<()> {
         let (mut buffer, mut payloads) = (Vec::new(), Vec::new());
         let at = self.header.directory_at();
@@ -84,21 +114,15 @@ impl Resident {
             for (number, page) in some.iter().zip(pages) {
                 let before = *number as usize * ENTRIES;
                 let count = ENTRIES.min(self.header.nodes - before);
-                for entry in page.as_chunks::<ENTRY_BYTES>().0.iter().take(count) {
-                    let (id, node) = read_entry(entry);
-                    if node as usize >= self.header.nodes {
-                        let found = node.to_string();
-                        return Err(corrupt(offset(at + number), "the number of a node", found));
-                    }
-                    take(id, node);
-                }
+                let entries = page.as_chunks::<ENTRY_BYTES>().0;
+                take(at + number, &entries[..count.min(entries.len())])?;
             }
         }
         Ok(())
     }
 }
 
-fn read_entry(entry: &[u8; ENTRY_BYTES]) -> (u64, u32) {
+fn read_entry(entry: &Entry) -> (u64, u32) {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *entry;
     (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]))
 }

@@ -221,25 +221,31 @@ impl Walk {
         from: &dyn Pages,
     ) -> Result<()> {
         let layout = of.header.layout();
-        let mut keys: Vec<Key> =
-            nodes.iter().map(|node| key(self.estimate(of, *node), *node)).collect();
-        keys.sort_unstable();
+        let keys: Vec<Reverse<Key>> =
+            nodes.iter().map(|node| Reverse(key(self.estimate(of, *node), *node))).collect();
+        // Few of many are read: they need not be sorted.
+        let mut keys = BinaryHeap::from(keys);
         let mut batch = Vec::new();
-        for (at, next) in keys.iter().enumerate() {
-            let is_far = distance_of(*next) > self.limit(of, goal);
-            let block = layout.block_of(slot_of(*next));
-            if !is_far && self.blocks.insert(block) {
-                batch.push(block);
+        loop {
+            let limit = self.limit(of, goal);
+            while batch.len() < BLOCKS_AT_ONCE
+                && let Some(Reverse(next)) = keys.pop()
+            {
+                if distance_of(next) > limit {
+                    keys.clear();
+                    break;
+                }
+                let block = layout.block_of(slot_of(next));
+                if self.blocks.insert(block) {
+                    batch.push(block);
+                }
             }
-            if batch.len() == BLOCKS_AT_ONCE || is_far || at + 1 == keys.len() {
-                self.read(of, &batch, goal, false, from)?;
-                batch.clear();
+            if batch.is_empty() {
+                return Ok(());
             }
-            if is_far && distance_of(*next) > self.limit(of, goal) {
-                break;
-            }
+            self.read(of, &batch, goal, false, from)?;
+            batch.clear();
         }
-        Ok(())
     }
 
     /// Reads all these blocks that were not read.

@@ -4,13 +4,14 @@
 //! In reading order:
 //! - `config`: [`HnswConfig`].
 //! - `graph`: the tables.
-//! - `walk`: down the levels and along one.
+//! - `walk`: down the levels and along one; `among`: from match to match.
 //! - `select`: which neighbours a node keeps.
 //! - `insert`: batches of new nodes; `tree`: none is lost; `repair`: dead ones leave.
 //! - `search`: which way a search takes.
 //! - `stored`: the graph's sections in a segment.
 //! - `index`: [`HnswIndex`].
 
+mod among;
 mod config;
 mod graph;
 mod index;

@@ -86,14 +86,14 @@ impl Graph {
         start: Key,
         width: usize,
         distances_max: u64,
-        accept: &mut dyn FnMut(u32) -> bool,
+        accept: &dyn Fn(u32) -> bool,
         scratch: &mut Scratch,
     ) -> bool {
         scratch.seen.begin(self.slot_count());
         scratch.found.reset(width);
         scratch.beam.reset(0);
         let mut ahead = BinaryHeap::new();
-        let mut meet = |key: Key, found: &mut Beam, ahead: &mut BinaryHeap<Reverse<Key>>| {
+        let meet = |key: Key, found: &mut Beam, ahead: &mut BinaryHeap<Reverse<Key>>| {
             if key < found.limit() {
                 ahead.push(Reverse(key));
                 if accept(slot_of(key)) {

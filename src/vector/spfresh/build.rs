@@ -4,6 +4,7 @@ use super::bisect::{groups, mean};
 use super::config::SpfreshConfig;
 use super::index::{Held, SpfreshIndex};
 use super::postings::Postings;
+use super::retrain::{HELD_OUT, trained};
 use crate::base::{Error, ErrorKind, Result};
 use crate::vector::code::spectral::{SpectralModel, SpectralQuery};
 use crate::vector::hnsw::HnswIndex;
@@ -20,6 +21,8 @@ const ROUNDS: usize = 5;
 const EF: usize = 24;
 /// Pairs of vectors whose estimates are compared with their distances.
 const PROBES: usize = 2048;
+/// Of fewer vectors too few are held out to measure with.
+const FEW_ROWS: usize = 512;
 
 impl SpfreshIndex {
     /// An index of these vectors, `dim` floats for each id, on up to `threads` threads: learns codes
@@ -42,10 +45,7 @@ impl SpfreshIndex {
             return Err(Error::new(ErrorKind::Refused, "there is no vector to learn codes from"));
         }
         let vector = |row: usize| rows[row].as_slice();
-        let (metric, dim) = (config.metric, config.dim);
-        let bytes = config.code_bytes();
-        let model = SpectralModel::train(metric, dim, bytes, rows.len(), vector, threads);
-        let mut index = SpfreshIndex::with(config, model);
+        let mut index = SpfreshIndex::with(config, trained(&config, &rows, threads));
         let most = (index.entries_max() * GROUP_OF_TEN / 10).max(1);
         let groups = groups(rows.len(), most, vector, threads);
         let mut groups = groups;
@@ -65,8 +65,9 @@ impl SpfreshIndex {
             moved.retain(|group: &Vec<usize>| !group.is_empty());
             groups = moved;
         }
-        index.measure_error(&groups, &rows);
+        (index.error, index.rest_at_first) = errors(&index.model, &groups, &rows);
         index.put_all(ids, &rows, threads, postings)?;
+        (index.since, index.rest) = (0, index.rest_at_first);
         for number in index.posting_numbers() {
             index.held.entry(number).or_default().changes = 0;
             index.set_entries(number, index.entries_of(number));
@@ -90,30 +91,36 @@ impl SpfreshIndex {
         self.held = numbers.iter().map(|number| (*number, Held::default())).collect();
         Ok(())
     }
+}
 
-    /// How far off estimates are, by pairs of vectors of a group.
-    fn measure_error(&mut self, groups: &[Vec<usize>], rows: &[Vec<f32>]) {
-        let measure = Measure::new(self.config.metric);
-        let mut query = SpectralQuery::default();
-        let (mut squares, mut rests, mut count) = (0.0f64, 0.0f64, 0u32);
-        let mut row = Vec::new();
-        for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 8).max(1)) {
-            self.model.prepare(&rows[group[0]], &mut query);
-            for other in group.iter().take(8) {
-                row.clear();
-                rests += f64::from(self.model.encode(&rows[*other], &mut row));
-                let estimate = self.model.estimate(kernels(), &query, &row);
-                let off = estimate - measure.pair(&rows[group[0]], &rows[*other]);
-                let off = f64::from(off / query.length.max(f32::MIN_POSITIVE));
-                squares += off * off;
-                count += 1;
-            }
+/// One deviation of an estimate, for a query of length 1, and how much of a vector its code does not
+/// tell: by pairs of vectors of a group of which the second was not learnt from, if there are such.
+pub(super) fn errors(
+    model: &SpectralModel,
+    groups: &[Vec<usize>],
+    rows: &[Vec<f32>],
+) -> (f32, f32) {
+    let measure = Measure::new(model.metric);
+    let mut query = SpectralQuery::default();
+    let (mut squares, mut rests, mut count) = (0.0f64, 0.0f64, 0u32);
+    let mut row = Vec::new();
+    for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 2).max(1)) {
+        model.prepare(&rows[group[0]], &mut query);
+        let is_held_out = |row: &&usize| *row % HELD_OUT == HELD_OUT - 1;
+        let others = group.iter().filter(|row| is_held_out(row) || rows.len() < FEW_ROWS);
+        for other in others.take(8) {
+            row.clear();
+            rests += f64::from(model.encode(&rows[*other], &mut row));
+            let estimate = model.estimate(kernels(), &query, &row);
+            let off = estimate - measure.pair(&rows[group[0]], &rows[*other]);
+            let off = f64::from(off / query.length.max(f32::MIN_POSITIVE));
+            squares += off * off;
+            count += 1;
         }
-        let error = (squares / f64::from(count.max(1))).sqrt() as f32;
-        self.error = if error.is_finite() { error } else { 0.0 };
-        self.rest_at_first = (rests / f64::from(count.max(1))) as f32;
-        self.rest = self.rest_at_first;
     }
+    let count = f64::from(count.max(1));
+    let error = (squares / count).sqrt() as f32;
+    (if error.is_finite() { error } else { 0.0 }, (rests / count) as f32)
 }
 
 /// Vectors as they are compared.

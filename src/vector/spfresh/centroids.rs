@@ -99,6 +99,7 @@ impl SpfreshIndex {
     pub(super) fn close_posting(&mut self, number: u64) {
         self.centroids.remove(number);
         self.held.remove(&number);
+        self.note_encoded(number);
         self.due.remove(&number);
     }
 

@@ -2,6 +2,7 @@
 
 use super::config::SpfreshConfig;
 use super::postings::entry_bytes;
+use super::retrain::Retired;
 use crate::vector::code::spectral::SpectralModel;
 use crate::vector::hnsw::{HnswConfig, HnswIndex};
 use crate::vector::metric::DistanceMetric;
@@ -11,9 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 const M: usize = 12;
 const EF_CONSTRUCTION: usize = 80;
 /// A posting with fewer than one in so many of the entries it may have is dissolved.
-const FEW: usize = 6;
-/// How many times as far off as at first estimates may be.
-const WORN: f32 = 1.5;
+const FEW: usize = 3;
 
 /// Vectors in postings, which change without end: codes stand in postings that their owner keeps,
 /// the vectors themselves wherever their owner keeps those, and only the postings' centroids are in
@@ -26,6 +25,10 @@ const WORN: f32 = 1.5;
 pub struct SpfreshIndex {
     pub(super) config: SpfreshConfig,
     pub(super) model: SpectralModel,
+    /// The one before, as long as postings have its codes.
+    pub(super) retired: Option<Box<Retired>>,
+    /// Vectors inserted since the model was made.
+    pub(super) since: u64,
     /// One deviation of an estimate, for a query of length 1, at the time the model was made.
     pub(super) error: f32,
     /// How much of a vector its code does not tell: on average over those that the model was made
@@ -62,6 +65,8 @@ impl SpfreshIndex {
         SpfreshIndex {
             config,
             model,
+            retired: None,
+            since: 0,
             error: 0.0,
             rest_at_first: 0.0,
             rest: 0.0,
@@ -98,15 +103,9 @@ impl SpfreshIndex {
         self.held.values().map(|held| u64::from(held.entries)).sum()
     }
 
-    /// Postings that wait for a [step](SpfreshIndex::step).
+    /// [Steps](SpfreshIndex::step) that are due.
     pub fn steps_due(&self) -> usize {
-        self.due.len()
-    }
-
-    /// Whether the vectors have changed so much that their codes no longer fit: searches fetch more
-    /// and find less than those of an index that is built anew.
-    pub fn is_worn(&self) -> bool {
-        self.rest > WORN * self.rest_at_first
+        self.due.len() + self.retired_postings() + usize::from(self.is_worn())
     }
 
     /// Entries of a posting that need not be split.
@@ -122,12 +121,16 @@ impl SpfreshIndex {
     /// One deviation of an estimate now, for a query of length 1.
     pub(super) fn error_now(&self) -> f32 {
         let worse = self.rest / self.rest_at_first.max(f32::MIN_POSITIVE);
-        self.error * if worse.is_finite() { worse.max(1.0) } else { 1.0 }
+        let error = self.error * if worse.is_finite() { worse.max(1.0) } else { 1.0 };
+        self.retired.as_ref().map_or(error, |retired| retired.error.max(error))
     }
 
     /// Bytes of memory that it takes while no search runs.
     pub fn memory_bytes(&self) -> usize {
         let held = self.held.capacity() * (size_of::<(u64, Held)>() + 1);
-        self.model.memory_bytes() + self.centroids.memory_bytes() + held
+        let retired = self.retired.as_ref().map_or(0, |retired| {
+            retired.model.memory_bytes() + retired.postings.len() * 2 * size_of::<u64>()
+        });
+        retired + self.model.memory_bytes() + self.centroids.memory_bytes() + held
     }
 }

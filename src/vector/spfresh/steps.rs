@@ -27,17 +27,26 @@ const SPLIT_TENTHS: usize = 8;
 type Entries = Vec<(u64, Vec<u8>)>;
 
 impl SpfreshIndex {
-    /// Splits, dissolves or centers one posting that has grown, shrunk or changed. False if there is none: nothing is
-    /// left to do. Fetches the vectors of one posting, reads eight others, and writes those that
-    /// change.
+    /// Splits, dissolves or centers one posting that has grown, shrunk or changed, or makes its codes
+    /// anew. False if there is none: nothing is left to do. Fetches the vectors of one posting, reads
+    /// eight others, and writes those that change; now and then, when codes have come to tell too
+    /// little, it learns new ones instead (see [`SpfreshIndex::is_worn`]), from some thousand vectors
+    /// that it fetches.
     ///
     /// # Errors
     ///
     /// Those of reading, writing and fetching. What was written by then does not agree with what is
     /// in memory: the owner goes back to the postings and [bytes](SpfreshIndex::to_bytes) from before.
     pub fn step(&mut self, fetch: &mut FetchLive<'_>, postings: &mut dyn Postings) -> Result<bool> {
-        let Some(number) = self.due.first().copied() else { return Ok(false) };
-        self.mend(number, fetch, postings)?;
+        let old = || self.retired.as_ref().and_then(|retired| retired.postings.first());
+        match self.due.first().or_else(old).copied() {
+            Some(number) => self.mend(number, fetch, postings)?,
+            None if self.is_worn() => {
+                let codes = self.learn(1, fetch, postings)?;
+                self.adopt(codes);
+            }
+            None => return Ok(false),
+        }
         Ok(true)
     }
 
@@ -55,6 +64,7 @@ impl SpfreshIndex {
     ) -> Result<()> {
         if !self.held.contains_key(&number) {
             self.due.remove(&number);
+            self.note_encoded(number);
             return Ok(());
         }
         let (entries, vectors) = self.live_entries(number, fetch, postings)?;
@@ -92,7 +102,8 @@ impl SpfreshIndex {
             let places = self.places(&vector)?;
             match places.first().filter(|_| places.iter().all(|(place, _)| *place != number)) {
                 Some((place, squared)) => {
-                    super::postings::put(id, &row, placed.entry(*place).or_default());
+                    let out = placed.entry(*place).or_default();
+                    self.put_entry(*place, (id, &row), &vector, out);
                     self.note_distance(*place, *squared);
                 }
                 None => {
@@ -106,6 +117,7 @@ impl SpfreshIndex {
             self.set_entries(place, self.entries_of(place));
         }
         self.write_posting(number, &kept, postings)?;
+        self.note_encoded(number);
         self.note_centered(number, &kept_vectors);
         self.set_entries(number, kept.len());
         Ok(())
@@ -167,8 +179,9 @@ impl SpfreshIndex {
         let old = self.centroid(number).to_vec();
         let neighbours = self.near(&old, NEIGHBOURS + 1, 0)?;
         let mut around: BTreeMap<u64, Entries> = BTreeMap::new();
-        let numbers: Vec<u64> =
-            neighbours.iter().map(|hit| hit.id).filter(|other| *other != number).collect();
+        // Entries with codes of the model before are moved when these are made anew.
+        let is_other = |other: &u64| *other != number && self.is_latest(*other);
+        let numbers: Vec<u64> = neighbours.iter().map(|hit| hit.id).filter(is_other).collect();
         let row_bytes = self.model.row_bytes();
         postings.read(&numbers, &mut |other, bytes| {
             around.insert(other, last_entries(other, bytes, row_bytes)?);
@@ -188,7 +201,11 @@ impl SpfreshIndex {
                     Some(entries) => entries.push(entry.clone()),
                     // One that is not among those read may have it: its last entry counts.
                     None if around.get(&place).is_some_and(is_there) => continue,
-                    None => appended.entry(place).or_default().push(entry.clone()),
+                    None => {
+                        let mut put = Vec::new();
+                        self.put_entry(place, (entry.0, &entry.1), vector, &mut put);
+                        appended.entry(place).or_default().push((entry.0, put.split_off(8)));
+                    }
                 }
                 self.note_distance(place, squared);
             }
@@ -289,7 +306,7 @@ impl SpfreshIndex {
             let mut bytes = Vec::new();
             for (row, squared) in rows {
                 let (id, code) = &entries[row];
-                super::postings::put(*id, code, &mut bytes);
+                self.put_entry(place, (*id, code), &vectors[row], &mut bytes);
                 self.note_distance(place, squared);
             }
             postings.append(place, &bytes)?;

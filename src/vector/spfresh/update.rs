@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 
 /// Vectors placed at once before they are written.
 const AT_ONCE: usize = 4096;
-/// One new vector counts for so much of the average.
-const REST_SHARE: f32 = 1.0 / 2048.0;
+/// What codes do not tell is averaged over so many of the latest vectors.
+const REST_OF: f32 = 2048.0;
+/// For how many vectors the first average counts.
+const REST_BEFORE: f32 = 256.0;
 
 impl SpfreshIndex {
     /// Inserts vectors, `dim` floats for each id, on up to `threads` threads. A vector that had one
@@ -49,15 +51,24 @@ impl SpfreshIndex {
                 let mut entry = Vec::new();
                 postings::put(ids[i], &[], &mut entry);
                 let rest = self.model.encode(&rows[i], &mut entry);
-                Ok((self.places(&rows[i])?, entry, rest))
+                let places = self.places(&rows[i])?;
+                let is_old = |(place, _): &(u64, f32)| !self.is_latest(*place);
+                let old = places.iter().find(|place| is_old(place)).map(|(place, _)| {
+                    let mut old = Vec::new();
+                    self.put_entry(*place, (ids[i], &[]), &rows[i], &mut old);
+                    old
+                });
+                Ok((places, entry, old, rest))
             });
             let mut appended: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
             for one in placed {
-                let (places, entry, rest) = one?;
-                self.rest += (rest - self.rest) * REST_SHARE;
+                let (places, entry, old, rest) = one?;
+                self.since += 1;
+                self.rest += (rest - self.rest) / REST_OF.min(REST_BEFORE + self.since as f32);
                 for (place, squared) in places {
                     self.note_distance(place, squared);
-                    appended.entry(place).or_default().extend_from_slice(&entry);
+                    let entry = old.as_ref().filter(|_| !self.is_latest(place)).unwrap_or(&entry);
+                    appended.entry(place).or_default().extend_from_slice(entry);
                 }
             }
             for (number, bytes) in appended {

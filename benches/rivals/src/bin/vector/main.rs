@@ -24,7 +24,7 @@ mod indexes;
 
 use arqondb::Result;
 use arqondb::engine::vector::{
-    DistanceMetric, Filter, FlatIndex, HnswConfig, HnswIndex, SearchRequest,
+    DistanceMetric, Filter, FlatIndex, HnswConfig, HnswIndex, SearchRequest, SearchStats,
 };
 use indexes::Indexes;
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ use std::time::Instant;
 pub(crate) const K: usize = 10;
 /// Processor time that a figure takes, at least.
 const SECONDS_MIN: f64 = 0.5;
+/// Of so many filtered queries one is answered exactly by the index itself as well.
+const EXACT_OF: usize = 8;
 
 pub(crate) fn cpu_s() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -146,17 +148,23 @@ impl Sweep {
         Ok(())
     }
 
-    /// Beside exact search over the matches, whose answers are the truth. Filters that match more
-    /// than one in 16 are asked by a test of each id, others by the list of theirs.
+    /// Beside exact search over the matches: by a [`FlatIndex`] in memory, whose answers are the
+    /// truth, and by the index itself, which reads what it has to read for it. Filters that match
+    /// more than one in 16 are asked by a test of each id, others by the list of theirs.
     fn filter(&self, kind: &str, ef: usize, one_in: usize) -> Result<()> {
-        let accept = |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % one_in as u64 == 0;
+        let accept =
+            |id: u64| (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33).is_multiple_of(one_in as u64);
         let flat: &FlatIndex = &self.indexes.flat;
         let ids: Vec<u64> = (0..flat.len() as u64).filter(|id| accept(*id)).collect();
         let filter = if one_in < 16 { Filter::Where(&accept) } else { Filter::Ids(&ids) };
-        let queries = self.queries.chunks_exact(self.dim).take(200);
         let (mut found, mut wanted, mut is_full) = (0, 0, true);
-        let (mut spent, mut exact_spent) = (0.0, 0.0);
-        for query in queries {
+        let (mut spent, mut exact_spent, mut own_spent) = (0.0, 0.0, 0.0);
+        let (mut cost, mut own_cost) = ([0; 3], [0; 3]);
+        let add = |sums: &mut [u64; 3], of: &SearchStats| {
+            let counts = [of.distances, of.estimates, of.pages_read];
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        };
+        for (at, query) in self.queries.chunks_exact(self.dim).take(200).enumerate() {
             let request = SearchRequest { ef: Some(ef), filter, ..SearchRequest::new(query, K) };
             let begun = cpu_s();
             let exact = flat.answer(&SearchRequest { filter: Filter::Ids(&ids), ..request })?.hits;
@@ -164,14 +172,27 @@ impl Sweep {
             let answer = self.indexes.answer(kind, &request)?;
             spent += cpu_s() - between;
             exact_spent += between - begun;
+            add(&mut cost, &answer.stats);
+            if at % EXACT_OF == 0 {
+                let request = SearchRequest { filter: Filter::Ids(&ids), exact: true, ..request };
+                let begun = cpu_s();
+                add(&mut own_cost, &self.indexes.answer(kind, &request)?.stats);
+                own_spent += (cpu_s() - begun) * EXACT_OF as f64;
+            }
             is_full &= answer.hits.len() == K.min(ids.len());
             wanted += exact.len();
             found += answer.hits.iter().filter(|hit| exact.iter().any(|e| e.id == hit.id)).count();
         }
+        let each = 200.0f64.min((self.queries.len() / self.dim) as f64);
+        let [distances, estimates, pages] = cost.map(|sum| sum as f64 / each);
+        let [own_distances, _, own_pages] =
+            own_cost.map(|sum| (sum * EXACT_OF as u64) as f64 / each);
         say(&json!({
             "engine": format!("arqon {kind}"), "one_in": one_in, "ef": ef,
             "recall": found as f64 / wanted as f64, "all_rows": is_full,
-            "cost_over_exact": spent / exact_spent,
+            "cost_over_exact": spent / exact_spent, "cost_over_own_exact": spent / own_spent,
+            "us": spent / each * 1e6, "distances": distances, "estimates": estimates,
+            "pages": pages, "own_exact_distances": own_distances, "own_exact_pages": own_pages,
         }));
         Ok(())
     }
