@@ -84,7 +84,8 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     let Some(finder) = posted.finder.as_ref().filter(|_| !posted.is_lost()) else {
         return Some(Piece::Build);
     };
-    let (due, rows) = (finder.index.steps_due(), posted.rows.len());
+    // Codes are learnt where nobody waits for it: with postings that are built anew.
+    let (due, rows) = (finder.index.postings_due(), posted.rows.len());
     if finder.pages.changed_bytes() > limits.posted_bytes() {
         return Some(Piece::Write);
     }
@@ -182,14 +183,13 @@ impl Vectors {
         let Form::Hnsw(graph) = &*form else { return Err(not_a_graph()) };
         let (ids, floats) = vectors_of(graph, &rows);
         let Some(posted) = &mut state.posted else { return Ok(()) };
-        let Some((Finder { index: made, pages, came, .. }, there)) = posted.parts() else {
+        let Some((Finder { index: made, pages, .. }, there)) = posted.parts() else {
             return Ok(());
         };
         if made.insert_many(&ids, &floats, self.threads(), pages).is_err() {
             posted.give_up();
             return Ok(());
         }
-        *came += ids.len() as u64;
         rows.iter().for_each(|(id, seq)| there.insert(*id, *seq));
         state.move_out(number, &rows);
         index.measure(&state);
@@ -350,7 +350,7 @@ impl Vectors {
         }
         let Finder { index: made, pages, .. } = finder;
         let is_done = rows.is_some() && missing.is_empty();
-        if made.steps_due() > if is_done { 0 } else { STEPS_WAITING } {
+        if made.postings_due() > if is_done { 0 } else { STEPS_WAITING } {
             let state = index.read();
             let Some(posted) = state.posted.as_ref() else { return Ok(None) };
             made.step(&mut *index.fetch_live(&self.engine, &posted.rows, true), pages)?;

@@ -48,8 +48,6 @@ pub(super) struct Finder {
     pub(super) pages: PageFile,
     /// Vectors that the codes were learnt from.
     pub(super) learnt_of: u64,
-    /// Vectors that came since.
-    pub(super) came: u64,
     /// Vectors that went or were replaced since their entries were last looked for.
     pub(super) stale: u64,
     /// Postings that are still to be looked through for such entries.
@@ -249,7 +247,7 @@ impl Posted {
 impl Finder {
     /// A finder without vectors that the codes were not learnt from.
     pub(super) fn new(index: SpfreshIndex, pages: PageFile, learnt_of: u64) -> Finder {
-        Finder { index, pages, learnt_of, came: 0, stale: 0, sweep: Vec::new() }
+        Finder { index, pages, learnt_of, stale: 0, sweep: Vec::new() }
     }
 
     /// The finder of the index bytes of a file.
@@ -282,8 +280,7 @@ impl Finder {
     /// the vectors in it, `most` are those that codes are learnt from.
     pub(super) fn is_worn(&self, rows: usize, most: usize) -> bool {
         let has_grown = 2 * self.learnt_of < most as u64 && rows as u64 > 4 * self.learnt_of;
-        let has_changed = 2 * self.came > rows as u64;
-        has_grown || (has_changed && self.index.is_worn())
+        has_grown || self.index.is_worn()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -108,6 +108,12 @@ impl SpfreshIndex {
         self.due.len() + self.retired_postings() + usize::from(self.is_worn())
     }
 
+    /// Postings that wait to be split or dissolved: those of the [steps due](SpfreshIndex::steps_due)
+    /// without which searches cost more.
+    pub fn postings_due(&self) -> usize {
+        self.due.len()
+    }
+
     /// Entries of a posting that need not be split.
     pub(super) fn entries_max(&self) -> usize {
         (self.config.posting_bytes / entry_bytes(self.model.row_bytes())).max(4)
