@@ -30,7 +30,10 @@ fn ten_thousand_commands_are_answered_in_order_and_in_few_pipelines() {
     let sender = std::thread::spawn(move || writer.send(&bytes));
     let got = reader.read(want.len());
     sender.join().unwrap();
-    assert!(got == want.as_bytes());
+    let at = got.iter().zip(want.as_bytes()).position(|(got, want)| got != want);
+    let told = at.map(|at| String::from_utf8_lossy(&got[at.saturating_sub(20)..]).into_owned());
+    let told = told.map(|told| told.chars().take(200).collect::<String>());
+    assert_eq!(told, None, "an answer is another");
 }
 
 #[test]
