@@ -274,6 +274,7 @@ fn sum_of_lists(answers: Vec<VectorAnswer>) -> Result<Vec<IndexInfo>> {
                 (&mut sum.memory_bytes, one.memory_bytes),
                 (&mut sum.disk_bytes, one.disk_bytes),
                 (&mut sum.rebuilt, one.rebuilt),
+                (&mut sum.postings, one.postings),
             ] {
                 *sum = sum.saturating_add(one);
             }

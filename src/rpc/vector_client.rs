@@ -224,5 +224,6 @@ fn info(index: Option<pb::VectorIndex>) -> Result<IndexInfo> {
         memory_bytes: index.memory_bytes,
         disk_bytes: index.disk_bytes,
         rebuilt: index.rebuilt,
+        postings: index.postings,
     })
 }

@@ -236,6 +236,7 @@ fn index(info: &IndexInfo) -> pb::VectorIndex {
         memory_bytes: info.memory_bytes,
         disk_bytes: info.disk_bytes,
         rebuilt: info.rebuilt,
+        postings: info.postings,
     }
 }
 

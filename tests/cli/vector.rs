@@ -132,3 +132,33 @@ fn an_import_is_resumed_whose_vectors_fit_into_no_answer() {
     let again = record(&vector_run(path, &import));
     assert_eq!((&again["written"], &again["skipped"]), (&0.into(), &64.into()));
 }
+
+#[test]
+fn an_index_of_postings_takes_in_finds_and_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fill(path);
+    let at = |name: &str| path.join(name).display().to_string();
+    let help = run("vector create --help").out;
+    assert!(help.contains("disk_hnsw") && help.contains("spfresh"), "{help}");
+    let made = "create ever --dim 12 --metric cosine --kind spfresh";
+    let made = record(&vector_run(path, made));
+    assert_eq!((&made["kind"], &made["postings"]), (&"spfresh".into(), &0.into()));
+    let refused = vector_run(path, "create no --dim 12 --kind spfresh --quantisation packed");
+    assert_eq!(refused.code, 2, "{} {}", refused.out, refused.err);
+    let import = format!("import ever {} --format f32 --dim {DIM}", at("v.f32"));
+    assert_eq!(
+        record(&vector_run(path, &format!("{import} --metric cosine --kind spfresh")))["written"],
+        ROWS
+    );
+    let search = format!("search ever --queries {} --format f32 --k 4", at("q.f32"));
+    let answers = vector_run(path, &search).out;
+    for (n, line) in answers.lines().enumerate() {
+        let answer: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["ids"][0], Value::from(n), "{answer}");
+    }
+    assert_eq!(answers.lines().count(), 5);
+    let checked = record(&vector_run(path, "verify ever"));
+    assert_eq!((&checked["stored"], &checked["missing"]), (&ROWS.into(), &0.into()));
+    record(&vector_run(path, "drop ever --yes"));
+}

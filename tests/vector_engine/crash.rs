@@ -28,14 +28,14 @@ fn settle(may_be: &mut MayBe, db: &Db, what: &str) -> Model {
     model
 }
 
-fn enumerate(sync: SyncLevel, seed: u64, crashes: usize) {
+fn enumerate(kind: IndexKind, sync: SyncLevel, seed: u64, crashes: usize) {
     let mut rng = Rng::new(seed);
     let mut disk = SimDisk::new();
     let mut may_be = MayBe::new();
     let mut number = 0;
     {
         let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
-        create(&db, arqondb::op::vector::IndexSpec { kind: IndexKind::Hnsw, ..spec(Metric::L2) });
+        create(&db, arqondb::op::vector::IndexSpec { kind, ..spec(Metric::L2) });
         db.sync().unwrap();
     }
     let mut stopped = 0;
@@ -94,13 +94,23 @@ fn enumerate(sync: SyncLevel, seed: u64, crashes: usize) {
 #[test]
 fn a_crash_at_always_keeps_what_was_acknowledged_and_no_more() {
     for seed in 1..4 {
-        enumerate(SyncLevel::Always, seed, 60);
+        enumerate(IndexKind::Hnsw, SyncLevel::Always, seed, 60);
     }
 }
 
 #[test]
 fn a_crash_at_os_leaves_vectors_and_keys_of_one_moment() {
     for seed in 10..13 {
-        enumerate(SyncLevel::Os, seed, 60);
+        enumerate(IndexKind::Hnsw, SyncLevel::Os, seed, 60);
+    }
+}
+
+#[test]
+fn a_crash_leaves_postings_that_agree_with_the_records() {
+    for seed in 20..24 {
+        enumerate(IndexKind::Spfresh, SyncLevel::Always, seed, 60);
+    }
+    for seed in 30..34 {
+        enumerate(IndexKind::Spfresh, SyncLevel::Os, seed, 60);
     }
 }

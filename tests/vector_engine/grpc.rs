@@ -179,3 +179,43 @@ async fn streams_and_lists_tell_of_each_item() {
     let answer = stub.vector_search(search(vector(5_000), 1)).await.unwrap().into_inner();
     assert_eq!(answer.results[0].distance, 0.0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_postings_is_made_told_of_and_searched() {
+    let mut stub = start().await;
+    let kind = pb::VectorIndexKind::VectorSpfresh as i32;
+    let config = config(DIM as u32, pb::VectorDistanceMetric::VectorCosine);
+    let config = pb::VectorIndexConfig { kind, ..config };
+    let request = pb::CreateVectorIndexRequest { index_name: "ever".into(), config: Some(config) };
+    let refused = pb::VectorIndexConfig {
+        quantisation: pb::VectorQuantisation::VectorPacked as i32,
+        ..config
+    };
+    let refused = pb::CreateVectorIndexRequest { index_name: "no".into(), config: Some(refused) };
+    stub.create_vector_index(request).await.unwrap();
+    let error = stub.create_vector_index(refused).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+    for id in 0..400 {
+        let request = pb::VectorPutRequest {
+            index_name: "ever".into(),
+            vector_id: id,
+            vector: vector(id),
+            ..Default::default()
+        };
+        stub.vector_put(request).await.unwrap();
+        let search = pb::VectorSearchRequest {
+            index_name: "ever".into(),
+            query: vector(id),
+            k: 400,
+            ..Default::default()
+        };
+        if id % 40 == 39 {
+            let answer = stub.vector_search(search).await.unwrap().into_inner();
+            assert_eq!(answer.results.len() as u64, id + 1);
+        }
+    }
+    let describe = pb::DescribeVectorIndexRequest { index_name: "ever".into() };
+    let told = stub.describe_vector_index(describe).await.unwrap().into_inner().index.unwrap();
+    assert_eq!((told.config.unwrap().kind, told.vectors), (kind, 400));
+    assert!(told.memory_bytes > 0);
+}

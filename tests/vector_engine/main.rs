@@ -7,6 +7,7 @@ mod damage;
 mod fresh;
 mod grpc;
 mod model;
+mod postings;
 mod refusals;
 mod searches;
 mod words;

@@ -13,6 +13,7 @@ use std::path::Path;
 struct Seen {
     segments: u64,
     dead: u64,
+    postings: u64,
     reopened: u64,
     rebuilt: u64,
     /// What wide searches missed, and of how many.
@@ -76,6 +77,7 @@ fn run(spec: IndexSpec, seed: u64, steps: u64, ids: u64) -> Seen {
         let info = info(&db);
         seen.segments = seen.segments.max(info.segments);
         seen.dead = seen.dead.max(info.dead);
+        seen.postings = seen.postings.max(info.postings);
         seen.rebuilt += info.rebuilt;
     }
     db.settle_vectors();
@@ -156,6 +158,18 @@ fn a_graph_on_disk_finds_what_the_model_holds() {
         let spec = IndexSpec { kind: IndexKind::DiskHnsw, ..spec(metric) };
         let seen = run(spec, seed, 1_500, 300);
         assert!(seen.segments > 1 && seen.dead > 4 && seen.reopened > 10, "{seen:?}");
+        assert_eq!(seen.rebuilt, 0, "{seen:?}");
+        let (missed, asked) = seen.missed;
+        assert!(asked > 1_000 && missed * 50 <= asked, "{seen:?}");
+    }
+}
+
+#[test]
+fn postings_find_what_the_model_holds() {
+    for (seed, metric) in [(21, Metric::L2), (22, Metric::InnerProduct), (23, Metric::L2)] {
+        let spec = IndexSpec { kind: IndexKind::Spfresh, ..spec(metric) };
+        let seen = run(spec, seed, 3_000, 400);
+        assert!(seen.postings > 3 && seen.dead > 4 && seen.reopened > 20, "{seen:?}");
         assert_eq!(seen.rebuilt, 0, "{seen:?}");
         let (missed, asked) = seen.missed;
         assert!(asked > 1_000 && missed * 50 <= asked, "{seen:?}");

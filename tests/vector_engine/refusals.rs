@@ -76,7 +76,6 @@ fn indexes_that_are_not_there_or_cannot_be_are_refused() {
             IndexSpec { kind: IndexKind::DiskHnsw, m: 32, ..base.clone() },
             ErrorKind::InvalidArgument,
         ),
-        (IndexSpec { kind: IndexKind::Spfresh, ..base.clone() }, ErrorKind::Unsupported),
     ] {
         let error = db.vectors(VectorCall::Create(wrong.clone())).unwrap_err();
         assert_eq!(error.kind(), kind, "{wrong:?}: {error}");

@@ -136,7 +136,7 @@ pub(crate) fn compare(
     rng: &mut Rng,
     what: &str,
 ) -> (usize, usize) {
-    let is_on_disk = info(db).spec.kind == IndexKind::DiskHnsw;
+    let is_on_disk = matches!(info(db).spec.kind, IndexKind::DiskHnsw | IndexKind::Spfresh);
     let (mut missed, mut asked_for) = (0, 0);
     let stored = walk(db);
     assert_eq!(stored.len(), model.len(), "{what}");

@@ -12,7 +12,8 @@ use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer
 Examples:
   arqon vector create docs --dim 384 --metric cosine
   arqon vector create docs --data ./arqon-data --dim 128 --quantisation packed
-  arqon vector create big --dim 384 --metric cosine --kind pq_hnsw --num-sub 48")]
+  arqon vector create big --dim 384 --metric cosine --kind pq_hnsw --num-sub 48
+  arqon vector create ever --dim 384 --metric cosine --kind spfresh")]
 pub struct Create {
     /// Its name
     name: String,
@@ -31,7 +32,7 @@ pub struct Made {
     /// How distances are measured: l2, cosine or inner_product
     #[arg(long, value_name = "METRIC", default_value = "l2")]
     pub metric: Metric,
-    /// What finds the nearest: auto, hnsw or pq_hnsw
+    /// What finds the nearest: auto, hnsw, pq_hnsw, disk_hnsw or spfresh
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub kind: IndexKind,
     /// The form of what is sealed: none, packed (fastest), compact4 or compact8 (smallest)
@@ -43,7 +44,7 @@ pub struct Made {
     /// Candidates among which links are chosen
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub ef_construction: u32,
-    /// Candidates that a search keeps, unless it says otherwise
+    /// Candidates that a search keeps (of spfresh: postings it reads), unless it says otherwise
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub ef_search: u32,
     /// Parts of a product code [default: the greatest divisor of the dimension up to 32]

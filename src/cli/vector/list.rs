@@ -83,6 +83,7 @@ pub fn print_one(context: &mut Context, info: &IndexInfo) -> Outcome {
         ("fresh", Value::from(info.fresh)),
         ("sealed", Value::from(info.sealed)),
         ("segments", Value::from(info.segments)),
+        ("postings", Value::from(info.postings)),
         ("dead", Value::from(info.dead)),
         ("memory_bytes", Value::Size(info.memory_bytes)),
         ("disk_bytes", Value::Size(info.disk_bytes)),

@@ -1,6 +1,6 @@
 //! How an index is made, and what is told of it.
 
-use crate::base::{Error, ErrorKind, IndexId, Result};
+use crate::base::{Error, IndexId, Result};
 use crate::op::vector::search::EF_MAX;
 
 /// The longest name of an index, in bytes.
@@ -156,7 +156,7 @@ impl IndexSpec {
     /// Whether an index can be made so.
     ///
     /// # Errors
-    /// `InvalidArgument` names the setting and its bounds; `Unsupported` for what is not built.
+    /// `InvalidArgument` names the setting and its bounds.
     pub fn check(&self) -> Result<()> {
         self.check_name()?;
         let spec = self.clone().with_defaults();
@@ -178,12 +178,8 @@ impl IndexSpec {
             let message = format!("num_sub is {parts}, which does not divide dim, {dim}");
             return Err(Error::invalid(message));
         }
-        if spec.kind == IndexKind::Spfresh {
-            let message = "indexes of kind spfresh cannot be created yet; disk_hnsw keeps vectors \
-                           on disk too";
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let has_codes = matches!(spec.kind, IndexKind::PqHnsw | IndexKind::DiskHnsw);
+        let has_codes =
+            matches!(spec.kind, IndexKind::PqHnsw | IndexKind::DiskHnsw | IndexKind::Spfresh);
         if spec.quantisation != Quantisation::None && has_codes {
             let kind = spec.kind.name();
             let message =
@@ -199,6 +195,10 @@ impl IndexSpec {
                     return Err(Error::invalid(message));
                 }
             }
+        }
+        if spec.kind == IndexKind::Spfresh && spec.dim > DISK_DIM_MAX {
+            let message = format!("dim is {}; with spfresh at most {DISK_DIM_MAX}", spec.dim);
+            return Err(Error::invalid(message));
         }
         if spec.quantisation == Quantisation::Packed && spec.m > PACKED_M_MAX {
             let message = format!("m is {}; with packed it may be {PACKED_M_MAX} at most", spec.m);
@@ -243,13 +243,15 @@ pub struct IndexInfo {
     pub sealed: u64,
     /// Segments.
     pub segments: u64,
+    /// Postings, of kind `spfresh`.
+    pub postings: u64,
     /// Vectors that were replaced or deleted, and whose room in a segment is not free yet.
     pub dead: u64,
     /// Memory that it takes, in bytes.
     pub memory_bytes: u64,
     /// Bytes of its segments on disk; its records are not among them.
     pub disk_bytes: u64,
-    /// Segments that were damaged or missing when they were opened, and were built anew.
+    /// Times that a part was found damaged or missing, and was built anew.
     pub rebuilt: u64,
 }
 
@@ -264,6 +266,7 @@ impl IndexInfo {
             fresh: 0,
             sealed: 0,
             segments: 0,
+            postings: 0,
             dead: 0,
             memory_bytes: 0,
             disk_bytes: 0,

@@ -375,7 +375,7 @@ fn put_info(out: &mut Vec<u8>, info: &IndexInfo) {
     }
 }
 
-fn numbers(info: &IndexInfo) -> [u64; 9] {
+fn numbers(info: &IndexInfo) -> [u64; 10] {
     [
         info.vectors,
         info.waiting,
@@ -386,6 +386,7 @@ fn numbers(info: &IndexInfo) -> [u64; 9] {
         info.memory_bytes,
         info.disk_bytes,
         info.rebuilt,
+        info.postings,
     ]
 }
 
@@ -403,6 +404,7 @@ fn read_info(cut: &mut Cut<'_>) -> Result<IndexInfo> {
         memory_bytes: cut.varint()?,
         disk_bytes: cut.varint()?,
         rebuilt: cut.varint()?,
+        postings: cut.varint()?,
     })
 }
 

@@ -3,6 +3,7 @@
 use crate::base::{IndexId, Result};
 use crate::env::Disk;
 use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
+use crate::shard::vectors::posted::takes_postings;
 use crate::shard::vectors::segment::{
     self, GRAPH, PACKED, Row, SegmentPages, WITH_CODES, write, write_pages,
 };
@@ -55,7 +56,10 @@ pub(super) fn metric(metric: Metric) -> DistanceMetric {
 
 /// Whether a graph of so many vectors keeps its form when it is sealed.
 pub(super) fn is_plain(spec: &IndexSpec, rows: usize) -> bool {
-    spec.quantisation == Quantisation::None && !takes_codes(spec, rows) && !takes_pages(spec)
+    spec.quantisation == Quantisation::None
+        && !takes_codes(spec, rows)
+        && !takes_pages(spec)
+        && !takes_postings(spec)
 }
 
 /// Whether what is sealed lies on disk.

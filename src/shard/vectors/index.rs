@@ -1,8 +1,8 @@
 //! One index of one shard, in memory: what was written last, the graph that grows, and the segments.
 //!
 //! ```text
-//! apply -> incoming -> tail, compared one by one -> fresh, a graph -> segments, sealed
-//!          (a queue)   \__________________________ a search looks at all of these __/
+//! apply -> incoming -> tail, compared one by one -> fresh, a graph -> segments, sealed -> postings,
+//!          (a queue)   \__________________________ a search looks at all of these __/   of `spfresh`
 //! ```
 //! A change is queued where it is applied, which costs a copy, and taken in by the next search or by
 //! the background, whichever comes first: so a search sees all that was acknowledged before it. An id
@@ -13,7 +13,10 @@ use crate::op::vector::{IndexInfo, IndexSpec};
 use crate::shard::vectors::attributes::Attributes;
 use crate::shard::vectors::form::{Form, graph_config, metric};
 use crate::shard::vectors::limits::VectorLimits;
+use crate::shard::vectors::post::Building;
+use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::record;
+use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{Row, Segment, seq_in};
 use crate::shard::vectors::texts::Texts;
 use crate::vector::{FlatIndex, HnswIndex};
@@ -23,8 +26,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Bytes of it at which it is sealed.
+/// Bytes of it at which it is sealed, and at which its vectors are put into postings.
 const SEAL_BYTES: usize = 512 << 20;
+const POSTED_AT_BYTES: usize = 64 << 20;
 /// Bytes of the vectors that are compared one by one at which writers are stopped.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Of so many nodes of the graph that grows one may be dead; then it is sealed, because it would
@@ -60,6 +64,8 @@ pub(super) struct State {
     /// The sequence numbers of the records in tail and graph.
     pub(super) seqs: HashMap<u64, u64>,
     pub(super) segments: Vec<Segment>,
+    /// What is in postings, of kind `spfresh`.
+    pub(super) posted: Option<Posted>,
     /// The file that the graph was last kept in, and its rows.
     pub(super) kept: Option<(u64, Arc<Vec<Row>>, u64)>,
     pub(super) attributes: Attributes,
@@ -98,6 +104,9 @@ pub(super) struct VectorIndex {
     pub(super) searches_seen: AtomicU64,
     /// Changes when the upkeep last looked, and for how many turns there has been no other.
     pub(super) rest: Mutex<(u64, u64)>,
+    /// Postings that are being built anew.
+    pub(super) building: Mutex<Option<Building>>,
+    pub(super) building_bytes: AtomicU64,
     /// Up to where what is on disk goes.
     pub(super) saved: Mutex<LogIndex>,
 }
@@ -112,6 +121,7 @@ impl State {
             fresh_dead: 0,
             seqs: HashMap::new(),
             segments: Vec::new(),
+            posted: None,
             kept: None,
             attributes: Attributes::default(),
             texts: Texts::default(),
@@ -122,19 +132,28 @@ impl State {
 
     /// Vectors that count.
     pub(super) fn len(&self) -> usize {
-        self.seqs.len() + self.segments.iter().map(Segment::live).sum::<usize>()
+        let sealed: usize = self.segments.iter().map(Segment::live).sum();
+        self.seqs.len() + sealed + self.posted_len()
+    }
+
+    /// Vectors in postings.
+    pub(super) fn posted_len(&self) -> usize {
+        self.posted.as_ref().map_or(0, |posted| posted.rows.len())
     }
 
     /// The ids that count.
     pub(super) fn ids(&self) -> Vec<u64> {
         let sealed = self.segments.iter().flat_map(|s| s.live_rows().map(|(id, _)| id));
-        self.seqs.keys().copied().chain(sealed).collect()
+        let posted = self.posted.iter().flat_map(|posted| posted.rows.iter().map(|(id, _)| id));
+        self.seqs.keys().copied().chain(sealed).chain(posted).collect()
     }
 
     /// The sequence number of the record that counts, if the id is here.
     pub(super) fn seq_of(&self, id: u64) -> Option<u64> {
         let loose = self.seqs.get(&id).copied();
-        loose.or_else(|| self.segments.iter().find(|s| s.has(id)).and_then(|s| s.seq_of(id)))
+        loose
+            .or_else(|| self.segments.iter().find(|s| s.has(id)).and_then(|s| s.seq_of(id)))
+            .or_else(|| self.posted.as_ref().and_then(|posted| posted.rows.get(id)))
     }
 
     /// Takes a change in. One that is older than what is here is passed over: it comes again when
@@ -153,10 +172,39 @@ impl State {
         self.given.insert(change.id, floats);
         self.order.push_back(change.id);
         self.seqs.insert(change.id, change.seq);
+        self.take_payload(change.id, value);
+    }
+
+    fn take_payload(&mut self, id: u64, value: &[u8]) {
         if self.attributes.has_begun() {
-            self.attributes.set(change.id, record::payload(value));
+            self.attributes.set(id, record::payload(value));
         }
-        self.texts.set(change.id, record::payload(value));
+        self.texts.set(id, record::payload(value));
+    }
+
+    /// As [`State::apply`], of one of many that are loaded. Where they will stand in postings, and
+    /// are more than fit into memory until then, they are told to be there, and their postings to be
+    /// lost: these are built from their records.
+    pub(super) fn take_in(&mut self, change: &Change, spec: &IndexSpec) {
+        let (posted, most) = (self.posted.as_ref(), self.limits.posted_at());
+        // Of those that are whole some are put in again after a crash, and no more.
+        let most = posted.filter(|p| !p.is_lost()).map_or(most, |p| 4 * most + p.rows.len() / 8);
+        let is_old = self.seq_of(change.id).is_some_and(|seq| seq >= change.seq);
+        let value = change.value.as_ref();
+        let Some(value) = value.filter(|_| takes_postings(spec) && self.tail.len() >= most) else {
+            return self.apply(change, spec);
+        };
+        if is_old || record::floats(change.id, value).is_err() {
+            return;
+        }
+        self.remove(change.id, spec);
+        let posted = self.posted.get_or_insert_with(|| Posted::lost(spec, Rows::default()));
+        posted.give_up();
+        match posted.file {
+            None => posted.rows.push(change.id, change.seq),
+            Some(_) => posted.rows.insert(change.id, change.seq),
+        }
+        self.take_payload(change.id, value);
     }
 
     /// Forgets an id.
@@ -181,12 +229,15 @@ impl State {
         self.texts.remove(id);
     }
 
-    /// Marks an id of a segment.
+    /// Marks an id of a segment or of postings.
     fn bury(&mut self, id: u64) {
         for segment in &mut self.segments {
             if segment.seq_of(id).is_some() {
                 segment.dead.insert(id);
             }
+        }
+        if let Some(posted) = &mut self.posted {
+            posted.remove(id);
         }
     }
 
@@ -214,8 +265,12 @@ impl State {
     }
 
     /// Whether the graph that grows is as large as it may get.
-    pub(super) fn is_full(&self) -> bool {
-        self.fresh.len() >= self.limits.segment_rows || self.fresh.memory_bytes() >= SEAL_BYTES
+    pub(super) fn is_full(&self, spec: &IndexSpec) -> bool {
+        let (rows, bytes) = match takes_postings(spec) {
+            true => (self.limits.posted_at(), POSTED_AT_BYTES),
+            false => (self.limits.segment_rows, SEAL_BYTES),
+        };
+        self.fresh.len() >= rows || self.fresh.memory_bytes() >= bytes
     }
 
     /// Moves the oldest vectors of the tail, so many at most, into the graph; how many it moved.
@@ -252,6 +307,11 @@ impl State {
             self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
         let unwritten = self.segments.iter().filter(|segment| segment.file_bytes.is_none());
         loose.extend(unwritten.flat_map(|segment| segment.live_rows().map(|(id, _)| id)));
+        match &self.posted {
+            Some(posted) if posted.file.is_some() => loose.extend(posted.rows.loose()),
+            Some(posted) => loose.extend(posted.rows.iter().map(|(id, _)| id)),
+            None => {}
+        }
         loose
     }
 
@@ -270,7 +330,8 @@ impl State {
         let tail = self.tail.memory_bytes() + self.given.len() * 4 * self.fresh.config().dim;
         let graphs = tail + self.fresh.memory_bytes();
         let fields = self.attributes.memory_bytes() + self.texts.memory_bytes();
-        (graphs + segments + ids + fields) as u64
+        let posted = self.posted.as_ref().map_or(0, Posted::memory_bytes);
+        (graphs + segments + posted + ids + fields) as u64
     }
 }
 
@@ -301,6 +362,8 @@ impl VectorIndex {
             rebuilt: AtomicU64::new(0),
             searches_seen: AtomicU64::new(0),
             rest: Mutex::default(),
+            building: Mutex::default(),
+            building_bytes: AtomicU64::new(0),
             saved: Mutex::default(),
         })
     }
@@ -354,7 +417,8 @@ impl VectorIndex {
     pub(super) fn memory_bytes(&self) -> u64 {
         // What is queued takes as much again and more once it is taken in.
         let queued = self.queued_bytes.load(Ordering::Relaxed);
-        self.memory_bytes.load(Ordering::Relaxed) + 2 * queued
+        let building = self.building_bytes.load(Ordering::Relaxed);
+        self.memory_bytes.load(Ordering::Relaxed) + building + 2 * queued
     }
 
     /// Takes note of how large it is.
@@ -380,6 +444,8 @@ impl VectorIndex {
         let state = self.read();
         let sealed: usize = state.segments.iter().map(Segment::live).sum();
         let dead: usize = state.segments.iter().map(|segment| segment.dead.len()).sum();
+        let stale = state.posted.as_ref().map_or(0, |posted| posted.stale);
+        let posted_bytes = state.posted.as_ref().map_or(0, Posted::disk_bytes);
         let kept = state.kept.as_ref().map_or(0, |(_, _, bytes)| *bytes);
         let files: u64 = state.segments.iter().filter_map(|segment| segment.file_bytes).sum();
         IndexInfo {
@@ -388,11 +454,12 @@ impl VectorIndex {
             vectors: state.len() as u64,
             waiting: state.tail.len() as u64,
             fresh: state.fresh.len() as u64,
-            sealed: sealed as u64,
+            sealed: (sealed + state.posted_len()) as u64,
             segments: state.segments.len() as u64,
-            dead: (dead + state.fresh_dead) as u64,
+            postings: state.posted.as_ref().map_or(0, Posted::postings),
+            dead: (dead + state.fresh_dead) as u64 + stale,
             memory_bytes: state.memory_bytes(),
-            disk_bytes: files + kept,
+            disk_bytes: files + kept + posted_bytes,
             rebuilt: self.rebuilt.load(Ordering::Relaxed),
         }
     }

@@ -3,6 +3,9 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::vector::{ANSWER_BYTES_MAX, StoredVector};
 
+/// Bytes of the vectors that codes are learnt from.
+const LEARNT_BYTES: u64 = 64 << 20;
+
 /// Settings of a shard's indexes of vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorLimits {
@@ -34,6 +37,27 @@ impl VectorLimits {
     /// Vectors from which the graph that grows is written down.
     pub(super) fn kept_min(&self) -> usize {
         (self.segment_rows / 4).clamp(8, 4_096)
+    }
+
+    /// Vectors of the graph that grows at which those of kind `spfresh` are put into postings.
+    pub(super) fn posted_at(&self) -> usize {
+        (self.segment_rows / 4).max(4)
+    }
+
+    /// Bytes that a posting may have.
+    pub(super) fn posting_bytes(&self) -> usize {
+        (self.segment_rows * 16).clamp(1_024, 4_096)
+    }
+
+    /// Bytes of changed postings that are kept in memory, about.
+    pub(super) fn posted_bytes(&self) -> usize {
+        (self.segment_rows * 32).clamp(1_024, 4 << 20)
+    }
+
+    /// The most vectors of so many floats that codes are learnt from: they are in memory, twice.
+    pub(super) fn learnt_max(&self, dim: u32) -> usize {
+        let bytes = (self.bytes_max / 8).clamp(1 << 20, LEARNT_BYTES);
+        (bytes as usize / (4 * dim as usize)).min(self.segment_rows).max(4)
     }
 
     /// Vectors that are sealed where nothing was written for a while, so that they take their form.

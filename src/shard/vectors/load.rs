@@ -10,7 +10,9 @@ use crate::lsm::{Engine, IterOptions, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
 use crate::shard::vectors::form::{Form, is_plain};
 use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
+use crate::shard::vectors::posted::{self, Finder, Posted, takes_postings};
 use crate::shard::vectors::record::{self, Key};
+use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{self, Segment};
 use crate::shard::vectors::state_file;
 use crate::shard::vectors::stored::stored_indexes;
@@ -102,8 +104,8 @@ impl Vectors {
 
     fn first_free(&self, index: &VectorIndex) -> u64 {
         let entries = self.engine.place().0.list(&index.dir).unwrap_or_default();
-        let numbers =
-            entries.iter().filter_map(|e| e.name.strip_suffix(".seg")?.parse::<u64>().ok());
+        let number = |name: &str| name.split_once('.')?.0.parse::<u64>().ok();
+        let numbers = entries.iter().filter_map(|entry| number(&entry.name));
         numbers.max().map_or(1, |number| number.saturating_add(1))
     }
 
@@ -118,6 +120,23 @@ impl Vectors {
         let path = segment::path(&index.dir, file.number);
         let stored = segment::read(disk, &path, index.id)?;
         let dead: HashSet<u64> = file.dead.iter().copied().collect();
+        if takes_postings(&index.spec)
+            && let Some(bytes) = stored.posted(&path)?
+        {
+            let config = posted::config(&index.spec, &index.limits);
+            let finder = Finder::open(disk, (&index.dir, &path), &bytes, config);
+            let rows = Rows::of(stored.rows, &file.dead);
+            let mut posted = match finder {
+                Ok((finder, stale)) => Posted::new(&index.spec, finder, rows, stale),
+                Err(_) => {
+                    index.rebuilt.fetch_add(1, Ordering::Relaxed);
+                    Posted::lost(&index.spec, rows)
+                }
+            };
+            posted.file = Some((file.number, stored.file_bytes));
+            state.posted = Some(posted);
+            return Ok(());
+        }
         if !is_fresh {
             let form = stored.form(&path, &index.spec)?;
             let is_final =
@@ -159,7 +178,7 @@ impl Vectors {
                 if state.seq_of(id) != Some(seq) {
                     state.remove(id, &index.spec);
                     let value = Some(Bytes::copy_from_slice(iter.value()));
-                    state.apply(&Change { id, seq, value }, &index.spec);
+                    state.take_in(&Change { id, seq, value }, &index.spec);
                 }
             }
             iter.next()?;
@@ -177,7 +196,7 @@ impl VectorIndex {
     /// What reading the record gives.
     pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
         match self.record_of(engine, id)? {
-            Some(change) => state.apply(&change, &self.spec),
+            Some(change) => state.take_in(&change, &self.spec),
             None => state.remove(id, &self.spec),
         }
         Ok(())

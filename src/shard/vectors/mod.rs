@@ -14,7 +14,10 @@
 //!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
 //! - `search`: a search over all its parts; `hybrid`: one for words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files.
-//! - `work`: what the background does: linking, sealing, making anew, writing down.
+//! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
+//!   are in it; `pages`: the file of its postings.
+//! - `work`: what the background does: linking, sealing, making anew, writing down; `post`: what it
+//!   does for postings.
 //! - `control`: one job at a time, and its end.
 //! - `load`: from files and records to an index.
 //!
@@ -33,7 +36,11 @@ mod hybrid;
 mod index;
 mod limits;
 mod load;
+mod pages;
+mod post;
+mod posted;
 mod record;
+mod rows;
 mod search;
 mod segment;
 mod slices;

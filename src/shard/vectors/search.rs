@@ -17,14 +17,19 @@ use crate::shard::vectors::form::{Form, metric};
 use crate::shard::vectors::hybrid;
 use crate::shard::vectors::index::{State, VectorIndex};
 use crate::shard::vectors::limits::AnswerRoom;
+use crate::shard::vectors::posted::Posted;
 use crate::shard::vectors::record;
+use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::Segment;
-use crate::vector::{Answer, Filter, Hit, SearchRequest};
+use crate::vector::{Answer, FetchLive, Filter, Hit, SearchRequest};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 /// Distances that a walk computes for each candidate it keeps, roughly.
 const DISTANCES_PER_EF: u64 = 12;
+
+/// One of so many vectors of a segment that lives makes a walk worth while.
+const NODES_PER_LIVE: usize = 8;
 
 /// Searches that are made, if hits of those before were deleted before they were read.
 const TRIES: usize = 3;
@@ -224,6 +229,11 @@ impl VectorIndex {
         if matches > 0 && !state.fresh.is_empty() {
             whole.add(state.fresh.answer(&SearchRequest { filter, ..base })?);
         }
+        if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
+            let request = SearchRequest { exact: plan.exact, ..base };
+            let few = is_few.then_some(ids.as_slice());
+            self.add_posted(engine, posted, request, (matching, few), &mut whole)?;
+        }
         let mut gone = HashSet::new();
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
             let mut fetched = 0;
@@ -238,8 +248,15 @@ impl VectorIndex {
             };
             let is_live = |id: u64| segment.has(id) && passes(id);
             let of_segment: Vec<u64>;
+            // Where most are dead, a walk would meet the others only now and then.
+            let is_hollow =
+                segment.live() * NODES_PER_LIVE < segment.rows.len() && !segment.form.is_on_disk();
             let filter = if is_few {
                 of_segment = ids.iter().copied().filter(|id| segment.has(*id)).collect();
+                Filter::Ids(&of_segment)
+            } else if is_hollow {
+                of_segment =
+                    segment.live_rows().map(|(id, _)| id).filter(|id| passes(*id)).collect();
                 Filter::Ids(&of_segment)
             } else if matching.is_none() && segment.dead.is_empty() {
                 Filter::All
@@ -249,7 +266,7 @@ impl VectorIndex {
             // Of vectors that are not in memory those are read that are nearest by their codes,
             // however few match.
             let by_codes = segment.form.is_on_disk() || matches!(*segment.form, Form::Compact(_));
-            let exact = plan.exact || (is_few && !by_codes);
+            let exact = plan.exact || is_hollow || (is_few && !by_codes);
             let request = SearchRequest { filter, exact, ..base };
             match segment.form.answer(&request, &mut fetch) {
                 Ok(answer) => whole.add(answer),
@@ -263,24 +280,60 @@ impl VectorIndex {
             }
             whole.fetched += fetched;
         }
-        let mut hits = whole.hits;
-        hits.retain(|hit| Some(hit.id) != plan.without && !gone.contains(&hit.id));
-        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
-        hits.truncate(plan.take + plan.skip);
-        let hit = |hit: Hit| VectorHit::new(hit.id, hit.distance);
-        Ok(VectorsFound {
-            text: None,
-            hits: hits.into_iter().map(hit).collect(),
-            cost: SearchCost {
-                distances: whole.distances,
-                estimates: whole.estimates,
-                hops: whole.hops,
-                fetched: whole.fetched,
-                pages: whole.pages,
-                matches: matches as u64,
-                micros: 0,
-                exact: whole.exact,
-            },
+        whole.hits.retain(|hit| Some(hit.id) != plan.without && !gone.contains(&hit.id));
+        Ok(whole.nearest(plan.take + plan.skip, matches))
+    }
+
+    /// Adds what is in postings: of all, of what matches, or of `few`.
+    fn add_posted(
+        &self,
+        engine: &Engine,
+        posted: &Posted,
+        request: SearchRequest<'_>,
+        (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
+        whole: &mut Gathered,
+    ) -> Result<()> {
+        let there = few.into_iter().flatten().copied().filter(|id| posted.rows.has(*id));
+        let there: Vec<u64> = there.collect();
+        let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
+        let is_live = |id: u64| posted.rows.has(id) && passes(id);
+        let filter = match (matching, few) {
+            // What is gone has no row, and is not fetched.
+            (None, _) => Filter::All,
+            (Some(_), Some(_)) => Filter::Ids(&there),
+            (Some(_), None) => Filter::Where(&is_live),
+        };
+        let mut live = self.fetch_live(engine, Some(&posted.rows), false);
+        let mut fetched = 0;
+        let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+            fetched += wanted.len() as u64;
+            live(wanted, show)
+        };
+        whole.add(posted.answer(&SearchRequest { filter, ..request }, &mut fetch)?);
+        whole.fetched += fetched;
+        Ok(())
+    }
+
+    /// Shows the vectors of those ids that have a row, if `rows` are given, as their records have them. Of one whose record
+    /// is gone while its row is not yet: none, or with `stand_in` any, for whoever rewrites postings.
+    /// It may be there again after a crash, if the log was not durable, and must be in a posting then.
+    pub(super) fn fetch_live<'a>(
+        &'a self,
+        engine: &'a Engine,
+        rows: Option<&'a Rows>,
+        stand_in: bool,
+    ) -> Box<FetchLive<'a>> {
+        Box::new(move |ids, show| {
+            for id in ids.iter().filter(|id| rows.is_none_or(|rows| rows.has(**id))) {
+                let key = record::vector_key(self.id, VectorId::new(*id));
+                let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+                match found {
+                    Some(found) => show(*id, &record::floats(*id, &found.value)?),
+                    None if stand_in => show(*id, &vec![1.0; self.spec.dim as usize]),
+                    None => {}
+                }
+            }
+            Ok(())
         })
     }
 
@@ -309,6 +362,28 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// The nearest of them, and what all cost.
+    fn nearest(self, most: usize, matches: usize) -> VectorsFound {
+        let mut hits = self.hits;
+        hits.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
+        hits.truncate(most);
+        let hit = |hit: Hit| VectorHit::new(hit.id, hit.distance);
+        VectorsFound {
+            text: None,
+            hits: hits.into_iter().map(hit).collect(),
+            cost: SearchCost {
+                distances: self.distances,
+                estimates: self.estimates,
+                hops: self.hops,
+                fetched: self.fetched,
+                pages: self.pages,
+                matches: matches as u64,
+                micros: 0,
+                exact: self.exact,
+            },
+        }
+    }
+
     fn add(&mut self, answer: Answer) {
         self.hits.extend(answer.hits);
         self.distances += answer.stats.distances;

@@ -5,7 +5,8 @@
 //!   0   8   magic "ArqonVSg"
 //!   8   2   version, 1
 //!   10  1   what the index bytes are: 1 a graph, 2 a graph with product codes, 3 the length of a
-//!           graph (u64), the graph, and its packed form, 4 a graph in pages
+//!           graph (u64), the graph, and its packed form, 4 a graph in pages, 5 what belongs to
+//!           postings, see `posted`
 //!   11  1   0
 //!   12  8   index
 //!   20  8   number of rows, n
@@ -47,6 +48,7 @@ pub(super) const GRAPH: u8 = 1;
 pub(super) const WITH_CODES: u8 = 2;
 pub(super) const PACKED: u8 = 3;
 pub(super) const IN_PAGES: u8 = 4;
+pub(super) const POSTED: u8 = 5;
 
 /// A vector's id, and the sequence number of the record that it is of.
 pub(super) type Row = (u64, u64);
@@ -305,6 +307,17 @@ impl Stored {
                 if is_it { Ok(form) } else { Err(foreign(path)) }
             }
             _ => Ok(Form::Hnsw(self.graph(path, spec)?)),
+        }
+    }
+
+    /// What belongs to postings; `None` if it is of something else.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub(super) fn posted(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match self.kind {
+            POSTED => self.bytes(path, self.at, self.file_bytes).map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 /// Records that are taken at once, and bytes of payloads.
 const SLICE: usize = 256;
 const SLICE_BYTES: usize = 1 << 20;
+/// Postings that are read at once.
+const CHECKED_AT_ONCE: usize = 256;
 
 /// A record: its vector's id, its sequence number and, if it is wanted, its payload.
 pub(super) struct Told {
@@ -70,6 +72,16 @@ impl VectorIndex {
                 }
             }
         })?;
+        let mut after = None;
+        loop {
+            // A damaged posting shows only when it is read.
+            let state = self.read();
+            let last = state.posted.as_ref().and_then(|p| p.check_some(after, CHECKED_AT_ONCE));
+            after = last;
+            if last.is_none() {
+                break;
+            }
+        }
         suspects.extend(self.read().ids().into_iter().filter(|id| !there.contains(id)));
         let suspects: Vec<u64> = suspects.into_iter().collect();
         for some in suspects.chunks(SLICE) {

@@ -5,7 +5,9 @@ use crate::env::{Clock, Pool};
 use crate::lsm::ReadOptions;
 use crate::op::vector::{IndexSpec, VectorId};
 use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, takes_pages};
-use crate::shard::vectors::index::{VectorIndex, lock};
+use crate::shard::vectors::index::{State, VectorIndex, lock};
+use crate::shard::vectors::post;
+use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::state_file::{self, FileState, IndexState};
 use crate::shard::vectors::{Vectors, record};
@@ -44,6 +46,8 @@ enum Piece {
     Keep,
     /// What is on disk is written down.
     Save,
+    /// Something of postings.
+    Post(post::Piece),
 }
 
 impl Vectors {
@@ -161,7 +165,7 @@ impl Vectors {
         let limits = &index.limits;
         let state = index.read();
         // Before what is to be linked, of which writers in a hurry leave always some.
-        if state.is_full() {
+        if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
         if state.tail.len() >= limits.link_at() {
@@ -171,6 +175,12 @@ impl Vectors {
         let wants_form = !is_plain(&index.spec, state.fresh.len());
         if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
             return Some(Piece::Seal);
+        }
+        if takes_postings(&index.spec) {
+            if let Some(piece) = post::next(index, &state) {
+                return Some(Piece::Post(piece));
+            }
+            return self.next_to_write(index, &state);
         }
         let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
         if let Some(segment) = unfinished {
@@ -184,11 +194,16 @@ impl Vectors {
         if let Some(alike) = alike(&state.segments, made_max(&index.spec)) {
             return Some(Piece::Make(alike));
         }
+        self.next_to_write(index, &state)
+    }
+
+    fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
+        let limits = &index.limits;
         let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
         if state.fresh.len() >= limits.kept_min() && state.fresh.len() > kept + kept / 2 {
             return Some(Piece::Keep);
         }
-        let has_files = kept > 0 || !state.segments.is_empty();
+        let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
         // Else what is in tables could not be told from what is not, and all be looked at.
         let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
         (has_files && flushed > *lock(&index.saved)).then_some(Piece::Save)
@@ -207,6 +222,7 @@ impl Vectors {
             Piece::Make(numbers) => self.make(index, &numbers),
             Piece::Keep => self.keep(index),
             Piece::Save => self.save(index),
+            Piece::Post(piece) => self.post(index, piece),
         }
     }
 
@@ -215,9 +231,7 @@ impl Vectors {
     }
 
     fn link(&self, index: &VectorIndex) -> Result<()> {
-        let searches = index.searches.load(Ordering::Relaxed);
-        let was = index.searches_seen.swap(searches, Ordering::Relaxed);
-        let most = if was == searches { LINKED_AT_ONCE } else { LINKED_BETWEEN_SEARCHES };
+        let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
         let mut state = index.write();
         let linked = state.link(most, self.threads());
         index.measure(&state);
@@ -271,7 +285,7 @@ impl Vectors {
         self.save(index)
     }
 
-    fn number_for_file(index: &VectorIndex) -> u64 {
+    pub(super) fn number_for_file(index: &VectorIndex) -> u64 {
         let mut state = index.write();
         state.next_file += 1;
         state.next_file - 1
@@ -414,7 +428,7 @@ impl Vectors {
         Form::write(graph, &index.spec, self.threads(), rows, place)
     }
 
-    fn begin_file(&self, index: &VectorIndex) -> Result<&dyn crate::env::Disk> {
+    pub(super) fn begin_file(&self, index: &VectorIndex) -> Result<&dyn crate::env::Disk> {
         let disk = self.engine.place().0;
         disk.create_dir_all(&index.dir)?;
         // What is in it must not be durable before its records are.
@@ -423,7 +437,7 @@ impl Vectors {
     }
 
     /// Writes down which files there are and which of their vectors count, and removes the others.
-    fn save(&self, index: &VectorIndex) -> Result<()> {
+    pub(super) fn save(&self, index: &VectorIndex) -> Result<()> {
         // All that was noted up to here is queued, and taken in by the next line.
         let covered = LogIndex(self.noted.load(Ordering::Acquire));
         let state = {
@@ -435,9 +449,13 @@ impl Vectors {
             };
             let mut files: Vec<FileState> = written.map(file).collect();
             let fresh = state.kept.as_ref().map(|(number, ..)| *number);
+            let posted = state.posted.as_ref();
+            let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
+            files.extend(posted.and_then(of_posted));
             files.extend(fresh.map(|number| FileState { number, dead: state.dead_of_kept() }));
             IndexState { covered, fresh, files, loose: state.loose() }
         };
+        let pages = index.page_files();
         let disk = self.engine.place().0;
         if index.is_dropped() {
             return Ok(());
@@ -447,8 +465,9 @@ impl Vectors {
         state_file::write(&**disk, &index.dir, index.id, &state)?;
         *lock(&index.saved) = covered;
         self.remove_files(&index.dir, |name| {
-            let number = name.strip_suffix(".seg").and_then(|n| n.parse::<u64>().ok());
-            number.is_some_and(|number| !state.files.iter().any(|file| file.number == number))
+            let number = |end: &str| name.strip_suffix(end).and_then(|n| n.parse::<u64>().ok());
+            number(".seg").is_some_and(|n| !state.files.iter().any(|file| file.number == n))
+                || number(".pages").is_some_and(|n| !pages.contains(&n))
         })
     }
 
@@ -497,11 +516,14 @@ impl Vectors {
         self.engine.cache().unpin(std::mem::take(&mut *lock(&self.pinned)));
         for index in self.all() {
             self.write_segments(&index);
+            // What cannot be written down is put into postings again.
+            _ = self.close_posted(&index);
             let (is_worth_it, has_files) = {
                 let state = index.read();
                 let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
                 let grown = state.fresh.len().saturating_sub(kept);
-                (grown >= index.limits.kept_min() / 4, kept > 0 || !state.segments.is_empty())
+                let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
+                (grown >= index.limits.kept_min() / 4, has_files)
             };
             if is_worth_it {
                 _ = self.keep(&index);

@@ -114,7 +114,8 @@ fn rest(
 fn has_its_form(info: &IndexInfo) -> bool {
     let is_plain = info.spec.quantisation == Quantisation::None
         && matches!(info.spec.kind, IndexKind::Hnsw | IndexKind::Auto);
-    (is_plain || info.fresh < UNFORMED_MAX) && (info.sealed == 0 || info.disk_bytes > 0)
+    let is_put = info.spec.kind != IndexKind::Spfresh || info.segments == 0;
+    is_put && (is_plain || info.fresh < UNFORMED_MAX) && (info.sealed == 0 || info.disk_bytes > 0)
 }
 
 /// Builds the same graph in memory, without a store, and tells how long that took in ns.

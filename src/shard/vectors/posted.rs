@@ -1,0 +1,321 @@
+//! The part of an index of kind `spfresh` that grows without end: its vectors stand in postings, in a
+//! file of pages (`pages`), around centroids in memory.
+//!
+//! What is in memory, and where the postings lie, is written down as the index bytes of a segment's
+//! file (`segment`), whose rows are the vectors in it:
+//!
+//! ```text
+//! 0   8    number in the name of the file of pages
+//! 8   8    vectors that the codes were learnt from
+//! 16  8    entries whose vectors are gone or others by now, about
+//! 24  8    postings, p
+//! 32  ..   p times: 8 number, 8 first page, 4 bytes, 4 CRC32C of these
+//! ..  4    CRC32C of all that stands before it here
+//! ..       the centroids, with checksums of their own: see `vector/spfresh/stored.rs`
+//! ```
+//! All integers are little-endian.
+//!
+//! An id that is replaced or deleted leaves the rows at once, and its entries later: searches pass
+//! over what has no row. A part whose postings are damaged is *lost*: searches then compare with all
+//! of its records, until the background has built it anew from these.
+
+use crate::base::checksum::crc32c_append;
+use crate::base::codec::Reader;
+use crate::base::{Error, ErrorKind, Result};
+use crate::env::Disk;
+use crate::op::vector::{IndexKind, IndexSpec};
+use crate::shard::vectors::form::metric;
+use crate::shard::vectors::limits::VectorLimits;
+use crate::shard::vectors::pages::{self, PageFile, Place};
+use crate::shard::vectors::rows::Rows;
+use crate::vector::{
+    Answer, DistanceMetric, FetchLive, Filter, FlatIndex, Hit, Postings, SearchRequest,
+    SpfreshConfig, SpfreshIndex,
+};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const HEAD_BYTES: usize = 32;
+const PLACE_BYTES: usize = 24;
+/// Records that are compared at once.
+const SCANNED_AT_ONCE: usize = 256;
+
+/// What searches the vectors of a part.
+#[derive(Debug)]
+pub(super) struct Finder {
+    pub(super) index: SpfreshIndex,
+    pub(super) pages: PageFile,
+    /// Vectors that the codes were learnt from.
+    pub(super) learnt_of: u64,
+    /// Postings that are still to be looked through for such entries.
+    pub(super) sweep: Vec<u64>,
+}
+
+/// Vectors in postings.
+#[derive(Debug)]
+pub(super) struct Posted {
+    metric: DistanceMetric,
+    /// Nothing if it is lost. Shared with the background alone, which changes it, while that learns.
+    pub(super) finder: Option<Arc<Finder>>,
+    /// Vectors that went or were replaced since their entries were last looked for.
+    pub(super) stale: u64,
+    pub(super) rows: Rows,
+    /// The file that tells of it, its number and length, once there is one.
+    pub(super) file: Option<(u64, u64)>,
+    /// A search found it damaged.
+    damaged: AtomicBool,
+}
+
+/// Whether what is sealed stands in postings.
+pub(super) fn takes_postings(spec: &IndexSpec) -> bool {
+    spec.kind == IndexKind::Spfresh
+}
+
+/// The settings of postings.
+pub(super) fn config(spec: &IndexSpec, limits: &VectorLimits) -> SpfreshConfig {
+    SpfreshConfig {
+        posting_bytes: limits.posting_bytes(),
+        ef_search: spec.ef_search as usize,
+        ..SpfreshConfig::new(spec.dim as usize, metric(spec.metric))
+    }
+}
+
+impl Posted {
+    /// A part without what searches it: that is made in the background.
+    pub(super) fn lost(spec: &IndexSpec, rows: Rows) -> Posted {
+        let (metric, damaged) = (metric(spec.metric), AtomicBool::new(false));
+        Posted { metric, finder: None, stale: 0, rows, file: None, damaged }
+    }
+
+    /// A part that is whole, with so many stale entries.
+    pub(super) fn new(spec: &IndexSpec, finder: Finder, rows: Rows, stale: u64) -> Posted {
+        Posted { finder: Some(Arc::new(finder)), stale, ..Posted::lost(spec, rows) }
+    }
+
+    /// Forgets an id.
+    pub(super) fn remove(&mut self, id: u64) {
+        self.stale += u64::from(self.rows.remove(id));
+    }
+
+    /// Whether searches have to compare with all records.
+    pub(super) fn is_lost(&self) -> bool {
+        self.finder.is_none() || self.damaged.load(Ordering::Acquire)
+    }
+
+    /// Has it built anew: what is in memory and the postings do not agree, or these are damaged.
+    pub(super) fn give_up(&self) {
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    /// What searches it, to be changed, unless it is lost; and the rows.
+    pub(super) fn parts(&mut self) -> Option<(&mut Finder, &mut Rows)> {
+        match self.is_lost() {
+            true => None,
+            false => {
+                let finder = self.finder.as_mut().and_then(Arc::get_mut);
+                finder.map(|finder| (finder, &mut self.rows))
+            }
+        }
+    }
+
+    /// Postings there are.
+    pub(super) fn postings(&self) -> u64 {
+        self.finder.as_ref().map_or(0, |finder| finder.index.postings() as u64)
+    }
+
+    /// Reads some postings, in the order of their numbers behind `after`; the number of the last of
+    /// them. Damage has them built anew.
+    pub(super) fn check_some(&self, after: Option<u64>, most: usize) -> Option<u64> {
+        let finder = self.finder.as_ref().filter(|_| !self.is_lost())?;
+        let numbers = finder.index.posting_numbers();
+        let from = numbers.partition_point(|number| after.is_some_and(|after| *number <= after));
+        let some = &numbers[from..numbers.len().min(from + most)];
+        if finder.pages.read(some, &mut |_, _| Ok(())).is_err() {
+            self.give_up();
+            return None;
+        }
+        some.last().copied()
+    }
+
+    /// Bytes of its files.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let pages = self.finder.as_ref().map_or(0, |finder| finder.pages.file_bytes());
+        pages + self.file.map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.rows.memory_bytes() + self.finder.as_ref().map_or(0, |finder| finder.memory_bytes())
+    }
+
+    /// Answers a request; `request.filter` has to say no to ids without a row, but for
+    /// [`Filter::All`]. `fetch` shows the vectors of those ids that have a row.
+    ///
+    /// # Errors
+    /// What `fetch` gives. Damage is none: all records are compared with then.
+    pub(super) fn answer(
+        &self,
+        request: &SearchRequest<'_>,
+        fetch: &mut FetchLive<'_>,
+    ) -> Result<Answer> {
+        if let Some(finder) = self.finder.as_ref().filter(|_| !request.exact && !self.is_lost()) {
+            let mut is_fetch = false;
+            let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+                fetch(ids, show).inspect_err(|_| is_fetch = true)
+            };
+            let answer = finder.index.answer(request, &mut fetch, &finder.pages);
+            match answer {
+                Err(e) if !is_fetch && is_damage(&e) => self.give_up(),
+                answer => return answer,
+            }
+        }
+        let accept = |id: u64| match request.filter {
+            Filter::Where(accept) => accept(id),
+            _ => true,
+        };
+        match request.filter {
+            Filter::Ids(ids) => self.compare(request, &mut ids.iter().copied(), fetch),
+            _ => {
+                let ids = self.rows.iter().map(|(id, _)| id);
+                self.compare(request, &mut ids.filter(|id| accept(*id)), fetch)
+            }
+        }
+    }
+
+    /// Compares with the records of all these.
+    fn compare(
+        &self,
+        request: &SearchRequest<'_>,
+        ids: &mut dyn Iterator<Item = u64>,
+        fetch: &mut FetchLive<'_>,
+    ) -> Result<Answer> {
+        let (dim, mut whole) = (request.query.len(), Answer::default());
+        let all = SearchRequest { filter: Filter::All, exact: true, ..*request };
+        whole.stats.exact = true;
+        loop {
+            let some: Vec<u64> = ids.take(SCANNED_AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(whole);
+            }
+            let (mut flat, mut refused) = (FlatIndex::new(dim, self.metric)?, None);
+            fetch(&some, &mut |id, vector| {
+                refused = flat.insert(id, vector).err().or(refused.take());
+            })?;
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+            let answer = flat.answer(&all)?;
+            whole.stats.distances += flat.len() as u64;
+            whole.hits.extend(answer.hits);
+            if whole.hits.len() > 2 * request.k + SCANNED_AT_ONCE {
+                let order =
+                    |a: &Hit, b: &Hit| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id));
+                whole.hits.sort_unstable_by(order);
+                whole.hits.truncate(request.k);
+            }
+        }
+    }
+
+    /// The index bytes of the file that tells of it. REQUIRES: all changes of pages are written.
+    pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
+        let Finder { index, pages, learnt_of, .. } = &**self.finder.as_ref()?;
+        let places = pages.places();
+        let mut out = Vec::with_capacity(HEAD_BYTES + places.len() * PLACE_BYTES);
+        for number in [pages.number, *learnt_of, self.stale, places.len() as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for (number, place) in places {
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&place.page.to_le_bytes());
+            out.extend_from_slice(&place.bytes.to_le_bytes());
+            out.extend_from_slice(&place.sum.to_le_bytes());
+        }
+        let sum = crc32c_append(0, &out);
+        out.extend_from_slice(&sum.to_le_bytes());
+        out.extend(index.to_bytes());
+        Some(out)
+    }
+}
+
+impl Finder {
+    /// A finder without vectors that the codes were not learnt from.
+    pub(super) fn new(index: SpfreshIndex, pages: PageFile, learnt_of: u64) -> Finder {
+        Finder { index, pages, learnt_of, sweep: Vec::new() }
+    }
+
+    /// The finder of the index bytes of a file, and how many entries are stale.
+    ///
+    /// # Errors
+    /// `Corruption` if it, or the file of pages, is damaged or of other settings; what the disk
+    /// answers.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        (dir, path): (&Path, &Path),
+        bytes: &[u8],
+        config: SpfreshConfig,
+    ) -> Result<(Finder, u64)> {
+        let wrong = |expected: &str, found: String| Error::corruption(path, 0, expected, found);
+        let head = read_head(bytes).ok_or_else(|| wrong("places of postings", "others".into()))?;
+        let index = SpfreshIndex::from_bytes(&bytes[head.end..])?;
+        let (was, numbers) = (*index.config(), index.posting_numbers());
+        let is_of = (was.dim, was.metric, was.posting_bytes)
+            == (config.dim, config.metric, config.posting_bytes);
+        if !is_of || head.placed.keys().any(|n| numbers.binary_search(n).is_err()) {
+            return Err(wrong("postings of this index", format!("those of {was:?}")));
+        }
+        let path = pages::path(dir, head.number);
+        let pages = PageFile::new(head.number, disk.open_write(&path)?, path, head.placed)?;
+        Ok((Finder::new(index, pages, head.learnt_of), head.stale))
+    }
+
+    /// Whether it was made of so few that it ought to be made of more: `rows` are the vectors in it,
+    /// of which it is made of `most` at most.
+    pub(super) fn is_outgrown(&self, rows: usize, most: usize) -> bool {
+        2 * self.learnt_of < most as u64 && rows as u64 > 4 * self.learnt_of
+    }
+
+    /// Steps that are due, each of them short: to learn codes is none.
+    pub(super) fn steps_due(&self) -> usize {
+        self.index.steps_due() - usize::from(self.index.is_worn())
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.index.memory_bytes() + self.pages.memory_bytes() + self.sweep.capacity() * 8
+    }
+}
+
+/// What stands before the centroids.
+struct Head {
+    number: u64,
+    learnt_of: u64,
+    stale: u64,
+    placed: HashMap<u64, Place>,
+    /// Where they begin.
+    end: usize,
+}
+
+fn read_head(bytes: &[u8]) -> Option<Head> {
+    let mut reader = Reader::new(bytes);
+    let (number, learnt_of, stale) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let count = usize::try_from(reader.u64()?).ok()?;
+    let end = count.checked_mul(PLACE_BYTES)?.checked_add(HEAD_BYTES)?;
+    let (body, rest) = bytes.split_at_checked(end)?;
+    let sum = rest.first_chunk::<4>()?;
+    if u32::from_le_bytes(*sum) != crc32c_append(0, body) {
+        return None;
+    }
+    let mut placed = HashMap::with_capacity(count);
+    for _ in 0..count {
+        let number = reader.u64()?;
+        let place = Place { page: reader.u64()?, bytes: reader.u32()?, sum: reader.u32()? };
+        placed.insert(number, place);
+    }
+    (placed.len() == count).then_some(Head { number, learnt_of, stale, placed, end: end + 4 })
+}
+
+/// Whether an error is of what is derived, which can be derived again.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Io)
+}
