@@ -352,3 +352,26 @@ fn searches_beside_writers_see_what_each_was_told() {
     });
     assert_eq!(DIM, 8);
 }
+
+/// What comes later is of another kind than what codes were learnt from.
+#[test]
+fn vectors_of_ever_other_kinds_are_found_among_the_old() {
+    let mut rng = Rng::new(39);
+    let disk = SimDisk::new();
+    let mut model = filled(&disk, 400, &mut rng);
+    let db = open(&disk);
+    for number in 1_000..3_000 {
+        let (id, axis) = (rng.below(1_200), number as usize / 300 % DIM);
+        let mut vector = vector(&mut rng);
+        vector[axis] *= 8.0;
+        vector[(axis + 3) % DIM] += 40.0;
+        db.execute(put(id, &vector, number)).unwrap();
+        model.insert(id, (vector, number));
+        if number % 100 == 0 {
+            db.settle_vectors();
+            let (missed, asked) = compare(&db, &model, Metric::L2, &mut rng, &format!("{number}"));
+            assert!(missed * 20 <= asked, "{number}: {missed} of {asked}");
+        }
+    }
+    assert_eq!(info(&db).rebuilt, 0);
+}

@@ -444,7 +444,7 @@ impl VectorIndex {
         let state = self.read();
         let sealed: usize = state.segments.iter().map(Segment::live).sum();
         let dead: usize = state.segments.iter().map(|segment| segment.dead.len()).sum();
-        let stale = state.posted.as_ref().map_or(0, Posted::stale);
+        let stale = state.posted.as_ref().map_or(0, |posted| posted.stale);
         let posted_bytes = state.posted.as_ref().map_or(0, Posted::disk_bytes);
         let kept = state.kept.as_ref().map_or(0, |(_, _, bytes)| *bytes);
         let files: u64 = state.segments.iter().filter_map(|segment| segment.file_bytes).sum();

@@ -44,6 +44,8 @@ pub(super) enum Piece {
     Step,
     /// A posting is looked through for what is gone.
     Sweep,
+    /// Codes are learnt that fit the vectors there are by now.
+    Learn,
     /// Changed postings are written.
     Write,
     /// What is in postings is written down.
@@ -84,12 +86,12 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     let Some(finder) = posted.finder.as_ref().filter(|_| !posted.is_lost()) else {
         return Some(Piece::Build);
     };
-    // Codes are learnt where nobody waits for it: with postings that are built anew.
-    let (due, rows) = (finder.index.postings_due(), posted.rows.len());
+    let (due, rows) = (finder.steps_due(), posted.rows.len());
     if finder.pages.changed_bytes() > limits.posted_bytes() {
         return Some(Piece::Write);
     }
-    if due > STEPS_WAITING {
+    // Codes that are made anew are in nobody's way meanwhile.
+    if finder.index.postings_due() > STEPS_WAITING {
         return Some(Piece::Step);
     }
     let changed = posted.rows.changed();
@@ -98,6 +100,9 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     {
         return Some(Piece::Keep);
     }
+    if finder.index.is_worn() {
+        return Some(Piece::Learn);
+    }
     if let Some(sealed) = sealed {
         return Some(Piece::Put(sealed));
     }
@@ -105,11 +110,11 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
         return Some(Piece::Step);
     }
     let learnt_max = limits.learnt_max(index.spec.dim);
-    if lock(&index.building).is_some() || finder.is_worn(rows, learnt_max) {
+    if lock(&index.building).is_some() || finder.is_outgrown(rows, learnt_max) {
         return Some(Piece::Build);
     }
     let stale_max = limits.dead_min().max(rows / VECTORS_PER_STALE);
-    let is_stale = !finder.sweep.is_empty() || finder.stale > stale_max as u64;
+    let is_stale = !finder.sweep.is_empty() || posted.stale > stale_max as u64;
     is_stale.then_some(Piece::Sweep)
 }
 
@@ -120,6 +125,7 @@ impl Vectors {
             Piece::Put(number) => self.put_into_postings(index, number),
             Piece::Step => self.step(index),
             Piece::Sweep => self.sweep(index),
+            Piece::Learn => self.learn_anew(index),
             Piece::Write => self.write_postings(index).map(drop),
             Piece::Keep => self.keep_posted(index),
             Piece::Build => self.build(index),
@@ -141,7 +147,7 @@ impl Vectors {
         };
         let mut state = index.write();
         if let Some(finder) = finder {
-            let mut posted = Posted::new(&index.spec, finder, Rows::default());
+            let mut posted = Posted::new(&index.spec, finder, Rows::default(), 0);
             // What was replaced or deleted meanwhile is dead in the segment by now.
             let is_live =
                 |row: &Row| state.segments.iter().any(|s| s.number == number && s.has(row.0));
@@ -200,16 +206,40 @@ impl Vectors {
         self.mend(index, |Finder { index, pages, .. }, fetch| index.step(fetch, pages).map(drop))
     }
 
+    /// Learns codes while others search and write, and has the next steps make those of each posting
+    /// anew.
+    fn learn_anew(&self, index: &VectorIndex) -> Result<()> {
+        let finder = index.read().posted.as_ref().and_then(|posted| posted.finder.clone());
+        let Some(finder) = finder else { return Ok(()) };
+        let mut fetch = index.fetch_live(&self.engine, None, false);
+        let learnt = finder.index.learn(self.threads(), &mut *fetch, &finder.pages);
+        drop(finder);
+        let mut state = index.write();
+        let Some(posted) = &mut state.posted else { return Ok(()) };
+        match learnt {
+            Ok(codes) => {
+                if let Some((finder, _)) = posted.parts() {
+                    finder.index.adopt(codes);
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::Corruption => posted.give_up(),
+            Err(e) => return Err(e),
+        }
+        index.measure(&state);
+        Ok(())
+    }
+
     fn sweep(&self, index: &VectorIndex) -> Result<()> {
-        self.mend(index, |Finder { index, pages, sweep, stale, .. }, fetch| {
-            if sweep.is_empty() {
-                *sweep = index.posting_numbers();
-                *stale = 0;
-            }
-            match sweep.pop() {
-                Some(number) => index.mend(number, fetch, pages),
-                None => Ok(()),
-            }
+        if let Some(posted) = &mut index.write().posted
+            && let Some((finder, _)) = posted.parts()
+            && finder.sweep.is_empty()
+        {
+            finder.sweep = finder.index.posting_numbers();
+            posted.stale = 0;
+        }
+        self.mend(index, |Finder { index, pages, sweep, .. }, fetch| match sweep.pop() {
+            Some(number) => index.mend(number, fetch, pages),
+            None => Ok(()),
         })
     }
 
@@ -222,7 +252,7 @@ impl Vectors {
         let mut state = index.write();
         let Some(posted) = &mut state.posted else { return Ok(()) };
         let Some((finder, rows)) = posted.parts() else { return Ok(()) };
-        if change(finder, &mut *index.fetch_live(&self.engine, rows, true)).is_err() {
+        if change(finder, &mut *index.fetch_live(&self.engine, Some(rows), true)).is_err() {
             posted.give_up();
         }
         index.measure(&state);
@@ -263,11 +293,11 @@ impl Vectors {
         if let Some(posted) = &mut index.write().posted {
             posted.file = Some((number, file_bytes));
             posted.rows.rebase(rows);
-            posted.finder.iter_mut().for_each(|finder| finder.pages.filed());
+            posted.parts().into_iter().for_each(|(finder, _)| finder.pages.filed());
         }
         self.save(index)?;
         if let Some(posted) = &mut index.write().posted {
-            posted.finder.iter_mut().for_each(|finder| finder.pages.let_go());
+            posted.parts().into_iter().for_each(|(finder, _)| finder.pages.let_go());
         }
         Ok(())
     }
@@ -348,12 +378,13 @@ impl Vectors {
             finder.pages.write_some(WRITTEN_AT_ONCE)?;
             return Ok(None);
         }
+        let due = finder.steps_due();
         let Finder { index: made, pages, .. } = finder;
         let is_done = rows.is_some() && missing.is_empty();
-        if made.postings_due() > if is_done { 0 } else { STEPS_WAITING } {
+        if due > if is_done { 0 } else { STEPS_WAITING } {
             let state = index.read();
             let Some(posted) = state.posted.as_ref() else { return Ok(None) };
-            made.step(&mut *index.fetch_live(&self.engine, &posted.rows, true), pages)?;
+            made.step(&mut *index.fetch_live(&self.engine, Some(&posted.rows), true), pages)?;
             return Ok(None);
         }
         let mut put = |wanted: &[Row]| -> Result<Vec<Row>> {
@@ -407,14 +438,15 @@ impl Vectors {
         for (id, _) in posted.rows.missing_in(&rows) {
             index.take_anew(&self.engine, &mut state, id)?;
         }
+        let mut stale = 0;
         if let Some(posted) = state.posted.take() {
             for (id, _) in rows.missing_in(&posted.rows) {
                 rows.remove(id);
-                finder.stale += 1;
+                stale += 1;
             }
         }
         let rows = Rows::of(rows.to_sorted(), &[]);
-        state.posted = Some(Posted::new(&index.spec, finder, rows));
+        state.posted = Some(Posted::new(&index.spec, finder, rows, stale));
         index.measure(&state);
         drop(state);
         self.keep_posted(index)

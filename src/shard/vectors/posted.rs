@@ -34,6 +34,7 @@ use crate::vector::{
 };
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const HEAD_BYTES: usize = 32;
@@ -48,8 +49,6 @@ pub(super) struct Finder {
     pub(super) pages: PageFile,
     /// Vectors that the codes were learnt from.
     pub(super) learnt_of: u64,
-    /// Vectors that went or were replaced since their entries were last looked for.
-    pub(super) stale: u64,
     /// Postings that are still to be looked through for such entries.
     pub(super) sweep: Vec<u64>,
 }
@@ -58,8 +57,10 @@ pub(super) struct Finder {
 #[derive(Debug)]
 pub(super) struct Posted {
     metric: DistanceMetric,
-    /// Nothing if it is lost.
-    pub(super) finder: Option<Finder>,
+    /// Nothing if it is lost. Shared with the background alone, which changes it, while that learns.
+    pub(super) finder: Option<Arc<Finder>>,
+    /// Vectors that went or were replaced since their entries were last looked for.
+    pub(super) stale: u64,
     pub(super) rows: Rows,
     /// The file that tells of it, its number and length, once there is one.
     pub(super) file: Option<(u64, u64)>,
@@ -85,21 +86,17 @@ impl Posted {
     /// A part without what searches it: that is made in the background.
     pub(super) fn lost(spec: &IndexSpec, rows: Rows) -> Posted {
         let (metric, damaged) = (metric(spec.metric), AtomicBool::new(false));
-        Posted { metric, finder: None, rows, file: None, damaged }
+        Posted { metric, finder: None, stale: 0, rows, file: None, damaged }
     }
 
-    /// A part that is whole.
-    pub(super) fn new(spec: &IndexSpec, finder: Finder, rows: Rows) -> Posted {
-        Posted { finder: Some(finder), ..Posted::lost(spec, rows) }
+    /// A part that is whole, with so many stale entries.
+    pub(super) fn new(spec: &IndexSpec, finder: Finder, rows: Rows, stale: u64) -> Posted {
+        Posted { finder: Some(Arc::new(finder)), stale, ..Posted::lost(spec, rows) }
     }
 
     /// Forgets an id.
     pub(super) fn remove(&mut self, id: u64) {
-        if self.rows.remove(id)
-            && let Some(finder) = &mut self.finder
-        {
-            finder.stale += 1;
-        }
+        self.stale += u64::from(self.rows.remove(id));
     }
 
     /// Whether searches have to compare with all records.
@@ -116,7 +113,10 @@ impl Posted {
     pub(super) fn parts(&mut self) -> Option<(&mut Finder, &mut Rows)> {
         match self.is_lost() {
             true => None,
-            false => self.finder.as_mut().map(|finder| (finder, &mut self.rows)),
+            false => {
+                let finder = self.finder.as_mut().and_then(Arc::get_mut);
+                finder.map(|finder| (finder, &mut self.rows))
+            }
         }
     }
 
@@ -139,11 +139,6 @@ impl Posted {
         some.last().copied()
     }
 
-    /// Vectors that went, and whose entries may be there still.
-    pub(super) fn stale(&self) -> u64 {
-        self.finder.as_ref().map_or(0, |finder| finder.stale)
-    }
-
     /// Bytes of its files.
     pub(super) fn disk_bytes(&self) -> u64 {
         let pages = self.finder.as_ref().map_or(0, |finder| finder.pages.file_bytes());
@@ -152,7 +147,7 @@ impl Posted {
 
     /// Bytes of memory that it takes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes() + self.finder.as_ref().map_or(0, Finder::memory_bytes)
+        self.rows.memory_bytes() + self.finder.as_ref().map_or(0, |finder| finder.memory_bytes())
     }
 
     /// Answers a request; `request.filter` has to say no to ids without a row, but for
@@ -225,10 +220,10 @@ impl Posted {
 
     /// The index bytes of the file that tells of it. REQUIRES: all changes of pages are written.
     pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
-        let Finder { index, pages, learnt_of, stale, .. } = self.finder.as_ref()?;
+        let Finder { index, pages, learnt_of, .. } = &**self.finder.as_ref()?;
         let places = pages.places();
         let mut out = Vec::with_capacity(HEAD_BYTES + places.len() * PLACE_BYTES);
-        for number in [pages.number, *learnt_of, *stale, places.len() as u64] {
+        for number in [pages.number, *learnt_of, self.stale, places.len() as u64] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         for (number, place) in places {
@@ -247,10 +242,10 @@ impl Posted {
 impl Finder {
     /// A finder without vectors that the codes were not learnt from.
     pub(super) fn new(index: SpfreshIndex, pages: PageFile, learnt_of: u64) -> Finder {
-        Finder { index, pages, learnt_of, stale: 0, sweep: Vec::new() }
+        Finder { index, pages, learnt_of, sweep: Vec::new() }
     }
 
-    /// The finder of the index bytes of a file.
+    /// The finder of the index bytes of a file, and how many entries are stale.
     ///
     /// # Errors
     /// `Corruption` if it, or the file of pages, is damaged or of other settings; what the disk
@@ -260,7 +255,7 @@ impl Finder {
         (dir, path): (&Path, &Path),
         bytes: &[u8],
         config: SpfreshConfig,
-    ) -> Result<Finder> {
+    ) -> Result<(Finder, u64)> {
         let wrong = |expected: &str, found: String| Error::corruption(path, 0, expected, found);
         let head = read_head(bytes).ok_or_else(|| wrong("places of postings", "others".into()))?;
         let index = SpfreshIndex::from_bytes(&bytes[head.end..])?;
@@ -272,15 +267,18 @@ impl Finder {
         }
         let path = pages::path(dir, head.number);
         let pages = PageFile::new(head.number, disk.open_write(&path)?, path, head.placed)?;
-        let (learnt_of, stale) = (head.learnt_of, head.stale);
-        Ok(Finder { stale, ..Finder::new(index, pages, learnt_of) })
+        Ok((Finder::new(index, pages, head.learnt_of), head.stale))
     }
 
-    /// Whether there is so much of other kinds by now that codes ought to be learnt anew: `rows` are
-    /// the vectors in it, `most` are those that codes are learnt from.
-    pub(super) fn is_worn(&self, rows: usize, most: usize) -> bool {
-        let has_grown = 2 * self.learnt_of < most as u64 && rows as u64 > 4 * self.learnt_of;
-        has_grown || self.index.is_worn()
+    /// Whether it was made of so few that it ought to be made of more: `rows` are the vectors in it,
+    /// of which it is made of `most` at most.
+    pub(super) fn is_outgrown(&self, rows: usize, most: usize) -> bool {
+        2 * self.learnt_of < most as u64 && rows as u64 > 4 * self.learnt_of
+    }
+
+    /// Steps that are due, each of them short: to learn codes is none.
+    pub(super) fn steps_due(&self) -> usize {
+        self.index.steps_due() - usize::from(self.index.is_worn())
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

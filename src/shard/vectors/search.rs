@@ -303,7 +303,7 @@ impl VectorIndex {
             (Some(_), Some(_)) => Filter::Ids(&there),
             (Some(_), None) => Filter::Where(&is_live),
         };
-        let mut live = self.fetch_live(engine, &posted.rows, false);
+        let mut live = self.fetch_live(engine, Some(&posted.rows), false);
         let mut fetched = 0;
         let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
             fetched += wanted.len() as u64;
@@ -314,17 +314,18 @@ impl VectorIndex {
         Ok(())
     }
 
-    /// Shows the vectors of those ids that have a row, as their records have them. Of one whose record
-    /// is gone while its row is not yet: none, or with `stand_in` any, for whoever rewrites postings.
+    /// Shows the vectors of those ids that have a row, if `rows` are given, as their records have
+    /// them. Of one whose record is gone while its row is not yet: none, or with `stand_in` any, for
+    /// whoever rewrites postings.
     /// It may be there again after a crash, if the log was not durable, and must be in a posting then.
     pub(super) fn fetch_live<'a>(
         &'a self,
         engine: &'a Engine,
-        rows: &'a Rows,
+        rows: Option<&'a Rows>,
         stand_in: bool,
     ) -> Box<FetchLive<'a>> {
         Box::new(move |ids, show| {
-            for id in ids.iter().filter(|id| rows.has(**id)) {
+            for id in ids.iter().filter(|id| rows.is_none_or(|rows| rows.has(**id))) {
                 let key = record::vector_key(self.id, VectorId::new(*id));
                 let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
                 match found {
