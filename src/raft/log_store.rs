@@ -230,20 +230,12 @@ impl LogStore {
 
     /// Writes as soon as there is room for it.
     pub(crate) async fn with_room<T>(&self, mut write: impl FnMut() -> Result<T>) -> Result<T> {
-        self.once_there_is_room(|| std::future::ready(write())).await
-    }
-
-    /// As [`LogStore::with_room`], of what waits for something.
-    pub(crate) async fn once_there_is_room<T, F>(&self, mut write: impl FnMut() -> F) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
         let waits = |waits| {
             let change = |was: &mut bool| std::mem::replace(was, waits) != waits;
             self.shared.without_room.send_if_modified(change);
         };
         loop {
-            match write().await {
+            match write() {
                 Err(error) if error.kind() == ErrorKind::OutOfSpace => waits(true),
                 done => {
                     waits(false);
@@ -320,7 +312,9 @@ impl LogStore {
             ..Recovered::default()
         };
         self.reset_to(began)?;
-        self.shared.log.set_floor(self.shared.group, LogIndex(entry.index + 1))
+        // It is there from here on; what the log may give back is said again with the next cut.
+        _ = self.shared.log.set_floor(self.shared.group, LogIndex(entry.index + 1));
+        Ok(())
     }
 
     /// Forgets the replica: nothing of the group will be in the log. Durable on return.

@@ -42,11 +42,8 @@ impl Machine {
         let outcome = match self.replica.is_slow(&parts) {
             false => self.replica.apply(index, &parts)?,
             true => {
-                let apply = || {
-                    let (replica, parts) = (self.replica.clone(), parts.clone());
-                    self.replica.work.run(move || replica.apply(index, &parts))
-                };
-                self.replica.store.once_there_is_room(apply).await?
+                let replica = self.replica.clone();
+                self.replica.work.run(move || replica.apply(index, &parts)).await?
             }
         };
         self.last = Some(entry.log_id);

@@ -24,8 +24,7 @@ pub trait StateMachine: Send + Sync + 'static {
     /// to hear.
     ///
     /// # Errors
-    /// Any error stops the replica: an outcome that is no success is an answer and no error. Only
-    /// what is slow is tried again, if the disk has no room, until it has.
+    /// Any error stops the replica: an outcome that is no success is an answer and no error.
     fn apply(&self, index: LogIndex, parts: &[Bytes]) -> Result<Bytes>;
 
     /// Whether applying these parts waits for the disk.

@@ -377,7 +377,6 @@ impl Shard {
             }
         }
         state.placed = state.applied;
-        state.fenced = false;
         state.epoch += 1;
         self.commits.epoch.store(state.epoch, Ordering::Release);
         std::mem::take(&mut state.waiters).into_values().flatten().collect()
@@ -399,7 +398,7 @@ impl Shard {
         }
     }
 
-    /// From now on nothing is placed, until [`Shard::end_fence`] or a loss of what is pending.
+    /// From now on nothing is placed, until [`Shard::end_fence`].
     pub fn begin_fence(&self) {
         self.commits.lock().fenced = true;
     }

@@ -1,6 +1,6 @@
 //! [`Shard`], and the way of a request through it.
 
-use crate::base::{Error, Result};
+use crate::base::{CfId, Error, Result};
 use crate::env::Rng;
 use crate::lsm::Engine;
 use crate::op::kv::{RedisCall, Write};
@@ -315,7 +315,15 @@ fn is_quick_call(call: &VectorCall) -> bool {
 /// Whether a request writes vectors.
 fn writes_vectors(request: &Request) -> bool {
     let is_one = |write: &Write| matches!(write, Write::PutVector { .. });
-    matches!(request, Request::Write { writes, .. } if writes.iter().any(is_one))
+    match request {
+        Request::Write { writes, .. } => writes.iter().any(is_one),
+        Request::Txn(call) => match &**call {
+            TxnCall::Prepare { keys, .. } => keys.iter().any(|(cf, _)| *cf == CfId::VECTORS),
+            TxnCall::Decide { request, .. } => writes_vectors(request),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 impl std::fmt::Debug for Shard {

@@ -2,7 +2,7 @@
 //! whoever looks next; a retry finds out; and nothing stays locked.
 
 use crate::words::{call, get, redis, reply};
-use arqondb::base::{CfId, Result};
+use arqondb::base::{CfId, ErrorKind, Result};
 use arqondb::env::{SimClock, SimDisk};
 use arqondb::gateway::{
     Called, Gateway, GatewayOptions, LocalShards, RetryOptions, ShardCalls, ShardInfo, Target,
@@ -428,6 +428,30 @@ async fn vectors_that_are_locked_are_shown_to_nobody() {
         }
         assert!(met > 0 && whole < steps, "{call:?}: {met} of {whole} have met a lock");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_where_a_shard_has_not_the_index_yet() {
+    let shards = Shards::new(8);
+    let nodes = shards.nodes.lock().unwrap().clone();
+    let spec = IndexSpec::new(INDEX, 2, Metric::L2);
+    let create = || Request::Vector(Box::new(VectorCall::Create(spec.clone())));
+    let writes: Vec<Write> = (1..60).map(|id| put_vector(INDEX, id, 7)).collect();
+    let write = Request::Write { writes, id: Some(RequestId { client: 77, request: 3 }) };
+    // The first vector's shard has it, as far as it goes.
+    for node in &nodes[1..] {
+        node.call(create()).await.unwrap();
+    }
+    let refused = shards.gateway().call(write.clone()).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::NotFound), "{refused}");
+    nodes[0].call(create()).await.unwrap();
+    let gateway = shards.gateway();
+    let ids: Vec<u64> = (1..60).collect();
+    assert!(payloads(&gateway, &ids).await.iter().all(Option::is_none));
+    gateway.call(write).await.unwrap();
+    assert!(payloads(&gateway, &ids).await.iter().all(Option::is_some));
+    gateway.sweep_transactions(Duration::ZERO).await.unwrap();
+    assert_eq!(shards.unfinished().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -512,3 +512,28 @@ fn settings_that_do_not_fit_are_refused() {
     assert_eq!(build(&[1], &[f32::NAN; 4]).unwrap_err(), ErrorKind::InvalidArgument);
     assert_eq!(build(&[1], &[1.0; 4]).unwrap().len(), 1);
 }
+
+/// Nothing divides equal ones: their posting stays as large as it is, and steps come to an end.
+#[test]
+fn equal_vectors_are_found_and_steps_come_to_an_end() {
+    let (dim, mut rng) = (24, Rng::new(41));
+    let config =
+        SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(dim, DistanceMetric::L2) };
+    let first = (0..400).map(|id| (id, normals(&mut rng.fork(), dim)));
+    let mut world = World::new(config, first.collect::<Vec<_>>().into_iter());
+    let kinds = [normals(&mut rng, dim), normals(&mut rng, dim)];
+    let mut steps = 0;
+    for id in 1_000..3_000u64 {
+        world.insert(id, kinds[(id % 2) as usize].clone());
+        if id % 20 == 0 {
+            steps += world.steps(usize::MAX);
+        }
+    }
+    steps += world.steps(usize::MAX);
+    assert!(steps < 600 && world.index.steps_due() == 0, "{steps} steps");
+    assert!(world.index.entries() < 5_000, "{} entries", world.index.entries());
+    for kind in &kinds {
+        let hits = world.answer(&SearchRequest::new(kind, K)).hits;
+        assert!(hits.len() == K && hits.iter().all(|hit| hit.distance == 0.0), "{hits:?}");
+    }
+}

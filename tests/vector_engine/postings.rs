@@ -375,3 +375,31 @@ fn vectors_of_ever_other_kinds_are_found_among_the_old() {
     }
     assert_eq!(info(&db).rebuilt, 0);
 }
+
+/// Nothing divides their posting, and the background comes to rest all the same, with a file that does
+/// not grow.
+#[test]
+fn equal_vectors_leave_the_background_at_rest() {
+    let (mut rng, disk) = (Rng::new(40), SimDisk::new());
+    let mut model = filled(&disk, 200, &mut rng);
+    let db = open(&disk);
+    let equal = vector(&mut rng);
+    for number in 1_000..2_200 {
+        db.execute(put(number, &equal, number)).unwrap();
+        model.insert(number, (equal.clone(), number));
+        if number % 60 == 0 {
+            db.settle_vectors();
+        }
+    }
+    db.flush().unwrap();
+    db.settle_vectors();
+    let before = page_files(&disk);
+    db.settle_vectors();
+    assert_eq!(page_files(&disk), before);
+    let bytes: u64 = before.iter().map(|(_, len)| len).sum();
+    assert!(bytes < 1 << 20, "{bytes}");
+    let found = search(&db, VectorSearch::new(NAME, &equal, 5));
+    assert_eq!(found.len(), 5);
+    let (missed, asked) = compare(&db, &model, Metric::L2, &mut rng, "equal ones");
+    assert!(missed * 10 <= asked, "{missed} of {asked}");
+}

@@ -69,10 +69,8 @@ impl Inner {
                 Ok(()) => replica.group.split(&split).await,
                 Err(error) => Err(error),
             };
-            // Of an unknown outcome the loss of the lead tells, and that ends the fence.
-            if done.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unknown) {
-                shard.end_fence(false);
-            }
+            // An entry of unknown outcome is applied, if at all, before a session opens again.
+            shard.end_fence(false);
             done?;
         }
         let action = Action::ChangeShard {

@@ -35,6 +35,8 @@ pub(crate) struct Locks {
     count: AtomicUsize,
     /// Rises with every batch that may have changed them, after it is visible.
     version: AtomicU64,
+    /// The same of those that lock or unlock vectors.
+    vectors: AtomicU64,
     /// The number of the last such batch.
     stamp: AtomicU64,
     /// Until when, and how many, new transactions are turned away.
@@ -72,8 +74,9 @@ impl Locks {
     }
 
     fn note_all(&self, batch: &BatchView<'_>) {
-        let mut keys = self.lock();
+        let (mut keys, mut of_vectors) = (self.lock(), false);
         for op in batch.ops().filter(|op| op.cf == CfId::TXN) {
+            of_vectors |= state::locked_by_key(op.key).is_some_and(|(cf, _)| cf == CfId::VECTORS);
             let set = match op.key.first() {
                 Some(&LOCK) => &mut keys.locks,
                 Some(&DEBT) => &mut keys.debts,
@@ -87,6 +90,7 @@ impl Locks {
         }
         self.count.store(keys.locks.len(), Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
+        self.vectors.fetch_add(u64::from(of_vectors), Ordering::Release);
         self.stamp.fetch_max(batch.last_seq().0, Ordering::Release);
     }
 
@@ -121,6 +125,7 @@ impl Locks {
         }
         self.count.store(keys.locks.len(), Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
+        self.vectors.fetch_add(1, Ordering::Release);
         // Which of its batches was the last such one is not known any more.
         self.stamp.fetch_max(engine.last_seq().0, Ordering::Release);
         Ok(())
@@ -147,6 +152,11 @@ impl Shard {
     /// A moment, to ask whether there was a lock since.
     pub(crate) fn unlocked_since(&self) -> u64 {
         self.locks.version.load(Ordering::Acquire)
+    }
+
+    /// A moment, to ask whether a vector was locked or unlocked since.
+    pub(crate) fn vectors_unlocked_since(&self) -> u64 {
+        self.locks.vectors.load(Ordering::Acquire)
     }
 
     /// Whether no lock has been visible from that moment on. REQUIRES: what was pending then is

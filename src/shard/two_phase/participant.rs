@@ -33,9 +33,9 @@ pub(super) fn prepare(
     }
     let mut stripes = Vec::with_capacity(keys.len() + 1);
     for (cf, key) in keys {
-        // Which index a vector is of, its home has looked up.
-        if *cf != CfId::VECTORS {
-            check_family(shard, *cf)?;
+        match *cf {
+            CfId::VECTORS => vectors::check_takes(shard, key)?,
+            cf => check_family(shard, cf)?,
         }
         check_sizes(key, &[])?;
         stripes.push(latch::stripe(*cf, key));

@@ -122,6 +122,18 @@ pub(crate) fn are_written(resolved: &[Resolved], far: &[Bytes]) -> Result<()> {
     Err(Error::new(ErrorKind::Unavailable, message))
 }
 
+/// Whether a vector of this key may be written: its index may be about to be created here.
+///
+/// # Errors
+/// `Unavailable` if there is none; `Refused` if there is no memory for more vectors.
+pub(crate) fn check_takes(shard: &Shard, key: &[u8]) -> Result<()> {
+    if !has_index_of(shard, key) {
+        let message = "the vector's index is not in this shard now; try again";
+        return Err(Error::new(ErrorKind::Unavailable, message));
+    }
+    shard.vectors.check_room()
+}
+
 /// Whether there is the index that a vector's key names.
 pub(crate) fn has_index_of(shard: &Shard, key: &[u8]) -> bool {
     let Some(Key::Vector(id, _)) = record::parse_key(key) else { return false };
@@ -176,7 +188,7 @@ fn unlocked(
 ) -> Result<Answer> {
     let prefix = record::prefix(shard.vectors.get(index)?.id);
     for _ in 0..READS_MAX {
-        let moment = shard.unlocked_since();
+        let moment = shard.vectors_unlocked_since();
         if shard.may_have_locks()
             && let Some(lock) = shard.first_lock_of_prefix(CfId::VECTORS, &prefix)?
         {
@@ -184,10 +196,10 @@ fn unlocked(
             return Ok(Answer::settled(Response::Locked(lock)));
         }
         let answer = read()?;
-        if shard.unlocked_since() == moment {
+        if shard.vectors_unlocked_since() == moment {
             return Ok(settled(answer));
         }
-        // Some transaction has come or gone: no more of them for a moment.
+        // Some have been locked or unlocked: no more of that for a moment.
         shard.locks.hold(now_ms);
     }
     let message = "transactions over several shards change the index all the time; try again";
@@ -254,10 +266,14 @@ fn fetch(shard: &Arc<Shard>, name: &str, ids: &[VectorId], now_ms: u64) -> Resul
         return Err(Error::invalid(message));
     }
     let index = shard.vectors.get(name)?;
+    // Those of one batch are seen together.
+    let key = |id: &VectorId| record::vector_key(index.id, *id);
+    let stripes = ids.iter().map(|id| latch::stripe(CfId::VECTORS, &key(id))).collect();
+    let _held = shard.latches.many(stripes);
     let mut txn = Transaction::new(shard, now_ms);
     let (mut vectors, mut room) = (Vec::with_capacity(ids.len()), AnswerRoom::default());
     for id in ids {
-        match txn.glance(CfId::VECTORS, &record::vector_key(index.id, *id)) {
+        match txn.glance(CfId::VECTORS, &key(id)) {
             Ok(held) => {
                 let stored = held.map(|held| record::decode(id.get(), &held.value)).transpose()?;
                 stored.iter().try_for_each(|stored| room.take(stored))?;

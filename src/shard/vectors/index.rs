@@ -368,13 +368,14 @@ impl VectorIndex {
         })
     }
 
-    /// Queues a change.
-    pub(super) fn note(&self, change: Change) {
+    /// Queues changes, which are taken in together.
+    pub(super) fn note(&self, changes: Vec<Change>) {
+        let (count, bytes) = (changes.len(), changes.iter().map(Change::bytes).sum());
         let mut incoming = lock(&self.incoming);
-        self.queued_bytes.fetch_add(change.bytes(), Ordering::Relaxed);
-        incoming.push(change);
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        self.queued.fetch_add(1, Ordering::Release);
+        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        incoming.extend(changes);
+        self.changes.fetch_add(count as u64, Ordering::Relaxed);
+        self.queued.fetch_add(count, Ordering::Release);
     }
 
     /// Vectors that are queued or compared one by one.

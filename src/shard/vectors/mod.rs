@@ -53,7 +53,7 @@ pub use limits::VectorLimits;
 pub use stored::{stored_indexes, stored_vectors};
 
 pub(crate) use evaluate::{
-    Resolved, are_written, execute, has_index_of, put, resolve, still_there, stripes,
+    Resolved, are_written, check_takes, execute, has_index_of, put, resolve, still_there, stripes,
 };
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, LogIndex, Result};
@@ -151,6 +151,8 @@ impl Vectors {
 
     fn note_all(&self, batch: &BatchView<'_>) {
         let mut replayed = lock(&self.replayed);
+        // Of one index all at once: a search sees all of a batch or nothing.
+        let mut changes: BTreeMap<IndexId, Vec<Change>> = BTreeMap::new();
         for op in batch.ops().filter(|op| op.cf == CfId::VECTORS) {
             let value = match op.kind {
                 Kind::Put | Kind::PutMeta => split_value(op.kind, op.value).map(|(_, value)| value),
@@ -164,19 +166,25 @@ impl Vectors {
                 }
                 (Some(Key::Vector(index, id)), None) => {
                     let value = value.map(Bytes::copy_from_slice);
-                    self.note_vector(index, Change { id, seq: op.seq.0, value });
+                    let change = Change { id, seq: op.seq.0, value };
+                    changes.entry(index).or_default().push(change);
                 }
-                (Some(Key::Index(index)), None) => self.note_index(index, value),
+                (Some(Key::Index(index)), None) => {
+                    self.note_vectors(&mut changes);
+                    self.note_index(index, value);
+                }
                 // What there is then is read when they are loaded.
                 (Some(Key::Index(_)), Some(_)) | (Some(Key::Next) | None, _) => {}
             }
         }
+        self.note_vectors(&mut changes);
     }
 
-    fn note_vector(&self, index: IndexId, change: Change) {
+    fn note_vectors(&self, changes: &mut BTreeMap<IndexId, Vec<Change>>) {
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = indexes.by_id.get(&index) {
-            index.note(change);
+        for (index, changes) in std::mem::take(changes) {
+            let Some(index) = indexes.by_id.get(&index) else { continue };
+            index.note(changes);
             if index.waiting() >= index.limits.link_at() {
                 self.due.store(true, Ordering::Release);
             }

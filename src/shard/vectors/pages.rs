@@ -170,7 +170,7 @@ impl PageFile {
 
     fn write_one(&mut self, bytes: &[u8]) -> Result<Place> {
         let place = Place { page: 0, bytes: bytes.len() as u32, sum: crc32c_append(0, bytes) };
-        let free = self.free.first().copied().filter(|_| place.count() == 1);
+        let free = run_of(&self.free, place.count());
         let place = Place { page: free.unwrap_or(self.end), ..place };
         let padded = place.count() as usize * PAGE_BYTES;
         let mut page = Vec::with_capacity(padded);
@@ -178,7 +178,7 @@ impl PageFile {
         page.resize(padded, 0);
         self.file.write_at(&page, place.page * PAGE_BYTES as u64)?;
         match free {
-            Some(page) => _ = self.free.remove(&page),
+            Some(_) => place.pages().for_each(|page| _ = self.free.remove(&page)),
             None => self.end += place.count(),
         }
         self.new.extend(place.pages());
@@ -259,6 +259,21 @@ impl Postings for PageFile {
         self.set(number, change);
         Ok(())
     }
+}
+
+/// The first of so many pages in a row.
+fn run_of(free: &BTreeSet<u64>, count: u64) -> Option<u64> {
+    let (mut first, mut behind) = (0, None);
+    for page in free {
+        if behind != Some(*page) {
+            first = *page;
+        }
+        behind = Some(page + 1);
+        if page + 1 - first == count {
+            return Some(first);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

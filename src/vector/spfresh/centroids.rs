@@ -128,9 +128,12 @@ impl SpfreshIndex {
         let held = self.held.entry(number).or_default();
         held.changes += held.entries.saturating_sub(entries as u32);
         held.entries = entries as u32;
+        let undivided = held.undivided;
         let is_off_center = held.changes as usize > entries / 2 + CHANGES_MIN;
         let is_small = entries < self.entries_min() && self.held.len() > 1;
-        match entries > self.entries_max() || is_small || is_off_center {
+        // What nothing divides is tried again once there is twice as much of it.
+        let most = self.entries_max().max(2 * undivided as usize);
+        match entries > most || is_small || is_off_center {
             true => self.due.insert(number),
             false => self.due.remove(&number),
         };

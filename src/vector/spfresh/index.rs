@@ -52,6 +52,8 @@ pub(super) struct Held {
     pub(super) spread: f32,
     /// Entries that came and went since its centroid was the mean of its vectors.
     pub(super) changes: u32,
+    /// Entries that a split did not divide.
+    pub(super) undivided: u32,
 }
 
 impl SpfreshIndex {

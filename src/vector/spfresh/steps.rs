@@ -174,7 +174,10 @@ impl SpfreshIndex {
         vectors: &[Vec<f32>],
         postings: &mut dyn Postings,
     ) -> Result<()> {
-        let rows: Vec<usize> = (0..entries.len()).collect();
+        if vectors.windows(2).all(|pair| pair[0] == pair[1]) {
+            return self.leave_undivided(number, &entries, postings);
+        }
+        let (whole, rows) = (entries.len(), (0..entries.len()).collect::<Vec<usize>>());
         let (one, two) = halves(&rows, |row| &vectors[row]);
         let old = self.centroid(number).to_vec();
         let neighbours = self.near(&old, NEIGHBOURS + 1, 0)?;
@@ -229,9 +232,26 @@ impl SpfreshIndex {
         }
         for (place, entries) in &new {
             self.held.entry(*place).or_default().changes = 0;
+            if entries.len() >= whole {
+                self.leave_undivided(*place, entries, postings)?;
+                continue;
+            }
             self.write_posting(*place, entries, postings)?;
         }
         postings.replace(number, None)
+    }
+
+    /// Writes a posting whose vectors are equal, or as near to one centroid as to the other: it stays
+    /// as large as it is.
+    fn leave_undivided(
+        &mut self,
+        number: u64,
+        entries: &Entries,
+        postings: &mut dyn Postings,
+    ) -> Result<()> {
+        let held = self.held.entry(number).or_default();
+        (held.undivided, held.changes) = (entries.len() as u32, 0);
+        self.write_posting(number, entries, postings)
     }
 
     /// Moves entries of postings around that are nearer to a new centroid than to their own, by

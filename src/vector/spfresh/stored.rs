@@ -121,7 +121,7 @@ impl SpfreshIndex {
             if !is_new || !is_good || !index.centroids.contains(number) {
                 return Err(postings.corrupt(16 * at, "a posting with a centroid", number));
             }
-            index.held.insert(number, Held { entries, spread, changes: 0 });
+            index.held.insert(number, Held { entries, spread, ..Held::default() });
         }
         if index.held.len() != index.centroids.len() {
             return Err(postings.corrupt(0, "a posting for each centroid", held.len()));
