@@ -251,7 +251,9 @@ impl SpfreshIndex {
     ) -> Result<()> {
         let held = self.held.entry(number).or_default();
         (held.undivided, held.changes) = (entries.len() as u32, 0);
-        self.write_posting(number, entries, postings)
+        self.write_posting(number, entries, postings)?;
+        self.note_encoded(number);
+        Ok(())
     }
 
     /// Moves entries of postings around that are nearer to a new centroid than to their own, by
