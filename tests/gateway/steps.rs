@@ -442,8 +442,10 @@ async fn nothing_is_written_where_a_shard_has_not_the_index_yet() {
     for node in &nodes[1..] {
         node.call(create()).await.unwrap();
     }
-    let refused = shards.gateway().call(write.clone()).await.unwrap_err();
-    assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::NotFound), "{refused}");
+    let soon = GatewayOptions { call_timeout: Duration::from_millis(300), ..options(3) };
+    let refused = Gateway::new(shards.local(), soon).call(write.clone()).await.unwrap_err();
+    // It is tried again until then: the index is coming.
+    assert!(matches!(refused.kind(), ErrorKind::Deadline | ErrorKind::Unavailable), "{refused}");
     nodes[0].call(create()).await.unwrap();
     let gateway = shards.gateway();
     let ids: Vec<u64> = (1..60).collect();
