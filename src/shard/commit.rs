@@ -252,8 +252,9 @@ impl Shard {
                     state.failed = Some(error.clone());
                     return Err(unknown(&error));
                 }
-                self.locks.note(&view);
+                // Who finds no lock finds what was locked.
                 self.vectors.note(&view);
+                self.locks.note(&view);
                 self.vectors.noted_through(index);
                 self.commits.set_applied(&mut state, last);
             }
@@ -353,8 +354,8 @@ impl Shard {
         self.engine.apply_all(index, views)?;
         for view in views {
             self.note_committed_ms(view.commit_ms);
-            self.locks.note(view);
             self.vectors.note(view);
+            self.locks.note(view);
             if view.is_empty() {
                 continue;
             }
