@@ -199,7 +199,8 @@ impl State {
         }
         self.remove(change.id, spec);
         let posted = self.posted.get_or_insert_with(|| Posted::lost(spec, Rows::default()));
-        posted.give_up();
+        // Nothing of it was damaged: there is more than it was made of.
+        posted.finder = None;
         match posted.file {
             None => posted.rows.push(change.id, change.seq),
             Some(_) => posted.rows.insert(change.id, change.seq),
