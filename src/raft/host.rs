@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     groups: Mutex<BTreeMap<GroupId, Group>>,
     /// Held while a group is started, stopped or removed.
     changing: tokio::sync::Mutex<()>,
+    /// Held while the half of a split shard is made here, or what is left of one is seen to.
+    pub(crate) making: Mutex<()>,
 }
 
 impl Host {
@@ -137,13 +139,15 @@ impl Host {
             stores: Mutex::new(stores),
             groups: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            making: Mutex::default(),
         };
         let host = Host { shared: Arc::new(shared) };
         for entry in host.shared.disk.list(&host.shared.options.dir)? {
-            // What a crash left of a removal, also of one whose log is gone already.
+            // What a crash left of a removal, also of one whose log is gone already, or of a half.
             let group = entry.name.strip_prefix("group-").and_then(|id| id.parse().ok());
-            if let Some(group) = group {
-                host.finish_removal(GroupId(group))?;
+            if let Some(group) = group.map(GroupId) {
+                host.finish_removal(group)?;
+                clear_making(&host.shared, group)?;
             }
         }
         Ok(host)
@@ -190,25 +194,32 @@ impl Host {
     ) -> Result<Group> {
         let _one = self.shared.changing.lock().await;
         self.finish_removal(group)?;
-        let dir = self.shared.dir_of(group);
-        let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
-        clear_making(&*self.shared.disk, &dir, known.is_some())?;
-        match known {
+        self.begin(group, replica)?;
+        self.run(group, replica, options, state).await
+    }
+
+    /// Has the log know a replica, if it does not yet.
+    fn begin(&self, group: GroupId, replica: u64) -> Result<()> {
+        let _one = lock(&self.shared.making);
+        clear_making(&self.shared, group)?;
+        match self.shared.replica_of(group) {
             Some(known) if known != replica => {
                 let message = format!("replica {known} of group {group} is here; remove it first");
-                return Err(Error::new(ErrorKind::AlreadyExists, message));
+                Err(Error::new(ErrorKind::AlreadyExists, message))
             }
-            Some(_) => {}
-            None if has_current(&*self.shared.disk, &dir) => return Err(lost_log(group)),
+            Some(_) => Ok(()),
+            None if has_current(&*self.shared.disk, &self.shared.dir_of(group)) => {
+                Err(lost_log(group))
+            }
             None => {
                 let recovered = Recovered::default();
                 let store = LogStore::new(self.shared.log.clone(), group, recovered);
                 // The log first: a replica that it knows and that has done nothing needs no folder.
                 store.begin(replica)?;
-                lock(&self.shared.stores).insert(group, store);
+                self.shared.keep_store(group, store);
+                Ok(())
             }
         }
-        self.run(group, replica, options, state).await
     }
 
     /// Starts a replica that is here.
@@ -224,11 +235,12 @@ impl Host {
         state: Box<dyn StateMachine>,
     ) -> Result<Group> {
         let _one = self.shared.changing.lock().await;
-        let known = lock(&self.shared.stores).get(&group).and_then(LogStore::replica);
-        let dir = self.shared.dir_of(group);
-        clear_making(&*self.shared.disk, &dir, known.is_some())?;
+        let known = self.shared.replica_of(group);
         if known != Some(replica) {
-            if has_current(&*self.shared.disk, &dir) && known.is_none() {
+            let _one = lock(&self.shared.making);
+            clear_making(&self.shared, group)?;
+            let dir = self.shared.dir_of(group);
+            if has_current(&*self.shared.disk, &dir) && self.shared.replica_of(group).is_none() {
                 return Err(lost_log(group));
             }
             let message = format!("replica {replica} of group {group} is not on this node");
@@ -292,6 +304,12 @@ impl Host {
             );
             return Err(Error::new(ErrorKind::Refused, message));
         }
+        // Openraft takes for durable what the log holds, and acknowledges it: a replica that begins
+        // again in the same process would do so with what the one before it had not synced.
+        if let Some(error) = self.log_failed() {
+            return Err(error);
+        }
+        store.sync()?;
         let start = Start { id: group, own: replica, options, store, state, dir };
         let group = Group::start(self.shared.clone(), start).await?;
         lock(&self.shared.groups).insert(group.id(), group.clone());
@@ -410,6 +428,11 @@ impl Host {
 impl Shared {
     pub(crate) fn store_of(&self, group: GroupId) -> Option<LogStore> {
         lock(&self.stores).get(&group).cloned()
+    }
+
+    /// The replica of a group that the log knows.
+    pub(crate) fn replica_of(&self, group: GroupId) -> Option<u64> {
+        lock(&self.stores).get(&group).and_then(LogStore::replica)
     }
 
     pub(crate) fn keep_store(&self, group: GroupId, store: LogStore) {

@@ -15,7 +15,6 @@
 
 use crate::base::codec::{Reader, put_varint};
 use crate::base::{Error, ErrorKind, GroupId, LogIndex, Result};
-use crate::env::Disk;
 use crate::env::disk::write_atomic;
 use crate::lsm::manifest::Part;
 use crate::op::route::{SLOTS, SlotRange};
@@ -26,6 +25,7 @@ use crate::raft::vocabulary::{Membership, StoredMembership};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::PoisonError;
 
 /// The first byte of the part, which is no version of a batch.
 const TAG: u8 = 0x81;
@@ -141,6 +141,7 @@ pub(crate) fn make_child(
 ) -> Result<()> {
     let Some(replica) = split.replicas.iter().find(|r| r.parent == own) else { return Ok(()) };
     let group = split.child;
+    let _one = host.making.lock().unwrap_or_else(PoisonError::into_inner);
     if host.store_of(group).is_some() {
         return Ok(());
     }
@@ -151,8 +152,8 @@ pub(crate) fn make_child(
     })?;
     let membership = StoredMembership::new(Some(entry), split.members());
     let (disk, dir) = (&*host.disk, host.dir_of(group));
-    // What a crash left half-way.
-    undo(disk, &dir)?;
+    // What was left half-way.
+    undo(host, group)?;
     disk.create_dir_all(&dir)?;
     write_atomic(disk, &dir.join(MAKING), b"")?;
     fill(&dir.join("gen-1"))?;
@@ -166,21 +167,27 @@ pub(crate) fn make_child(
     Ok(())
 }
 
-/// Sees to what a crash in [`make_child`] left of a group's folder: all of it goes, unless the log
-/// has heard of the replica. The parent may never come to the entry again, if a snapshot took it
+/// Sees to what was left half-way in [`make_child`] of a group's folder: all of it goes, unless the
+/// log has heard of the replica. The parent may never come to the entry again, if a snapshot took it
 /// past.
-pub(crate) fn clear_making(disk: &dyn Disk, dir: &Path, is_known: bool) -> Result<()> {
-    match disk.exists(&dir.join(MAKING)) {
-        true if is_known => disk.remove(&dir.join(MAKING)),
-        true => undo(disk, dir),
+pub(crate) fn clear_making(host: &Shared, group: GroupId) -> Result<()> {
+    let making = host.dir_of(group).join(MAKING);
+    match host.disk.exists(&making) {
+        true if host.replica_of(group).is_some() => host.disk.remove(&making),
+        true => undo(host, group),
         false => Ok(()),
     }
 }
 
-/// Removes a folder, what says that it counts for nothing last.
-fn undo(disk: &dyn Disk, dir: &Path) -> Result<()> {
-    remove_all_but(disk, dir, MAKING)?;
-    remove_dir_all(disk, dir)
+/// Removes a group's folder, what says that it counts for nothing last.
+fn undo(host: &Shared, group: GroupId) -> Result<()> {
+    // A log that has failed may have heard of the replica all the same: the next start will know.
+    if let Some(error) = host.log.poisoned() {
+        return Err(error);
+    }
+    let (disk, dir) = (&*host.disk, host.dir_of(group));
+    remove_all_but(disk, &dir, MAKING)?;
+    remove_dir_all(disk, &dir)
 }
 
 #[cfg(test)]

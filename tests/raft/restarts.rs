@@ -1,10 +1,12 @@
 //! A replica that restarts, wherever it was: before and after a flush, after a cut of its log, after
 //! a change of members, with a torn tail, or with a part of it lost.
 
-use crate::raft::cluster::{Cluster, GROUP, Oracle, put, replica, runtime};
+use crate::raft::cluster::{Cluster, GROUP, Oracle, PATIENCE, put, replica, runtime};
 use arqondb::ErrorKind;
-use arqondb::env::sim_disk::Crash;
+use arqondb::env::sim_disk::{Crash, Fault};
 use arqondb::env::{Disk, Rng};
+use arqondb::raft::GroupStatus;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,6 +154,33 @@ fn what_a_crash_left_of_a_removal_is_gone_after_the_next_start() {
         assert!(!cluster.live_disk(follower).exists(left));
         cluster.execute(|| put("k", "v", 1)).await.unwrap();
         cluster.converge().await;
+        cluster.stop().await;
+    });
+}
+
+/// Openraft acknowledges what its store has, and takes it for durable: a replica whose log has failed
+/// must not begin again before the next process has found out what is left of it.
+#[test]
+fn a_replica_whose_log_has_failed_does_not_begin_again_in_this_process() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3, 11).await;
+        let mut rng = Rng::new(11);
+        let mut oracle = Oracle::default();
+        oracle.write(&cluster, &cluster.running(), &mut rng, 20).await;
+        let leader = cluster.leader().await;
+        let follower = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.live_disk(follower).fail(Fault::SyncError, 0);
+        oracle.write(&cluster, &BTreeSet::from([leader]), &mut rng, 20).await;
+        let stopped = |status: &GroupStatus| status.stopped.is_some();
+        _ = cluster.group(follower).wait_until(stopped, PATIENCE).await;
+        assert!(cluster.status(follower).stopped.is_some());
+        cluster.host(follower).stop(GROUP).await;
+        let again = cluster.start_other(follower, GROUP, replica(follower)).await;
+        assert_eq!(again.err().map(|error| error.kind()), Some(ErrorKind::Poisoned));
+        // What it had not synced is gone, and was not counted on.
+        cluster.crash(follower, Crash::PowerLostClean).await;
+        cluster.restart(follower).await;
+        oracle.write(&cluster, &cluster.running(), &mut rng, 20).await;
         cluster.stop().await;
     });
 }

@@ -3,7 +3,7 @@
 
 use crate::raft::cluster::{Cluster, GROUP, PATIENCE, State, put, replica, runtime, state};
 use arqondb::base::{CfId, GroupId};
-use arqondb::env::sim_disk::Crash;
+use arqondb::env::sim_disk::{Crash, Fault};
 use arqondb::env::{Disk, Rng};
 use arqondb::lsm::manifest::Part;
 use arqondb::op::Response;
@@ -208,13 +208,29 @@ fn a_replica_that_missed_the_split_is_sent_the_child() {
 /// has come so far again: what it had made of it counts for nothing.
 #[test]
 fn what_was_half_made_of_a_child_is_in_nobodys_way() {
-    let began = (0..36).step_by(3).filter(|change| miss(Some(*change))).count();
+    let began = (0..36).step_by(3).filter(|change| miss(Some(Cut::Stop(*change)))).count();
     assert!(began > 2, "{began} had begun");
 }
 
-/// With `cut`, the replica's disk stops after so many changes in the midst of it. Says whether
-/// something of the child was there then.
-fn miss(cut: Option<u64>) -> bool {
+/// A sync fails in the midst of it, and the half is asked for in the same process again: what the log
+/// may have heard of is not taken away.
+#[test]
+fn what_was_made_of_a_child_when_the_log_failed_is_there_at_the_next_start() {
+    let began = (0..10).filter(|skip| miss(Some(Cut::SyncError(*skip)))).count();
+    assert!(began > 2, "{began} had begun");
+}
+
+/// What befalls a replica's disk while it makes its half.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// It stops after so many changes.
+    Stop(u64),
+    /// After so many syncs, one fails.
+    SyncError(u64),
+}
+
+/// Says whether something of the child was there when the replica was ended.
+fn miss(cut: Option<Cut>) -> bool {
     runtime().block_on(async {
         let mut began = false;
         let options =
@@ -230,11 +246,17 @@ fn miss(cut: Option<u64>) -> bool {
         let away = NODES.clone().find(|node| *node != leader).unwrap();
         let asked = split_at(8_000);
         let (_, upper) = asked.parts().unwrap();
-        if let Some(changes) = cut {
-            cluster.live_disk(away).stop_at(Some(changes));
+        if let Some(cut) = cut {
+            match cut {
+                Cut::Stop(changes) => cluster.live_disk(away).stop_at(Some(changes)),
+                Cut::SyncError(skip) => cluster.live_disk(away).fail(Fault::SyncError, skip),
+            }
             split(&cluster, &asked).await;
             let stopped = |status: &GroupStatus| status.stopped.is_some();
             _ = cluster.group(away).wait_until(stopped, PATIENCE).await;
+            if matches!(cut, Cut::SyncError(_)) {
+                _ = cluster.start_other(away, CHILD, child_replica(away)).await;
+            }
             cluster.crash(away, Crash::Process).await;
             cluster.before = Some((CHILD, CHILD_ABOVE));
             let child = format!("/groups/group-{}", CHILD.0);
