@@ -113,7 +113,7 @@ impl Client {
 
     /// A batch of writes: with a request id that others may send too, or with none.
     async fn transfer_coins(&mut self) {
-        let known = self.history.inner().known_transfers.clone();
+        let known = self.history.inner().repeatable_transfers(self.local.now());
         let (id, token, transfer) = match known.len() {
             n if n > 0 && self.rng.one_in(4) => {
                 let (id, token) = known[self.rng.below(n as u64) as usize];

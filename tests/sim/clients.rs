@@ -239,7 +239,7 @@ impl Client {
     /// Appends to a list, once, and counts it: with a request id that others may send too.
     async fn append(&mut self) {
         let again = self.rng.one_in(3);
-        let known = self.history.inner().known.clone();
+        let known = self.history.inner().repeatable_appends(self.local.now());
         let (id, list, token) = match known.len() {
             n if n > 0 && again => known[self.rng.below(n as u64) as usize],
             _ => {

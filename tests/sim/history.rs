@@ -1,5 +1,6 @@
 //! What clients did and were told.
 
+use crate::time::SECOND;
 use arqondb::op::kv::RequestId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -174,7 +175,24 @@ impl History {
     }
 }
 
+/// How long a request is sent once more: shards remember it for ten minutes, by clocks of their own.
+const REPEATED_FOR: u64 = 8 * 60 * SECOND;
+
 impl Inner {
+    /// Appends that may be sent once more.
+    pub(crate) fn repeatable_appends(&self, now: u64) -> Vec<(RequestId, usize, Token)> {
+        let begun = |token| self.appends.get(token).map_or(now, |append| append.begun);
+        let known = self.known.iter();
+        known.filter(|known| begun(&known.2) + REPEATED_FOR > now).copied().collect()
+    }
+
+    /// Transfers that may be sent once more.
+    pub(crate) fn repeatable_transfers(&self, now: u64) -> Vec<(RequestId, Token)> {
+        let begun = |token| self.transfers.get(token).map_or(now, |transfer| transfer.begun);
+        let known = self.known_transfers.iter();
+        known.filter(|known| begun(&known.1) + REPEATED_FOR > now).copied().collect()
+    }
+
     pub(crate) fn tell(&mut self, fate: Fate) {
         match fate {
             Fate::Open => self.unknown += 1,
