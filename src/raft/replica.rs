@@ -148,7 +148,7 @@ impl Replica {
     pub(crate) fn hold(&self) -> Result<()> {
         match self.to_hold.load(Ordering::Acquire) {
             wanted if wanted > 0 && self.state.held().0 >= wanted => Ok(()),
-            _ => self.state.hold(),
+            _ => self.state.hold(&|| self.store.sync()),
         }
     }
 

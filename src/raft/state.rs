@@ -34,8 +34,13 @@ pub trait StateMachine: Send + Sync + 'static {
     }
 
     /// Brings what is applied at the call into the folder: afterwards [`StateMachine::held`] is at
-    /// least that. May take long.
-    fn hold(&self) -> Result<()>;
+    /// least that. An entry may be committed and applied before this node's log has it durable, and
+    /// the folder must not be ahead of the log: `sync`, called once it is known what is to be held
+    /// and before it is, makes the log durable. May take long.
+    ///
+    /// # Errors
+    /// What the disk answers, or `sync`; nothing more is held then.
+    fn hold(&self, sync: &dyn Fn() -> Result<()>) -> Result<()>;
 
     /// Writes exactly what was applied up to one index, which it gives, into the empty folder
     /// `dir`, durably and as files without folders. Applying goes on meanwhile. May take long.
