@@ -8,9 +8,9 @@
 //! matches, by those that it had left out.
 
 use super::graph::Graph;
+use super::walk::{Ahead, meet};
 use crate::vector::beam::{Key, Scratch, key, slot_of};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Neighbours that match are sought until there are so many.
 const WANTED: usize = 40;
@@ -31,11 +31,10 @@ impl Graph {
         scratch.seen.begin(self.slot_count());
         scratch.verdicts.begin(self.slot_count());
         scratch.found.reset(width);
-        let mut ahead = BinaryHeap::from([Reverse(start & !1)]);
+        let mut ahead = Ahead::new();
+        let Scratch { found, verdicts, .. } = scratch;
         scratch.seen.insert(slot_of(start));
-        if scratch.verdicts.has(slot_of(start), accept) {
-            scratch.found.offer(start & !1);
-        }
+        meet(start & !1, found, &mut ahead, |slot| verdicts.has(slot, accept));
         // Neighbours that do not match, of the node at hand and of all before it.
         let (mut others, mut left_out) = (Vec::new(), Vec::new());
         loop {
@@ -60,14 +59,10 @@ impl Graph {
             }
             self.measure.rows(query, &self.vectors, &scratch.fresh, &mut scratch.distances);
             scratch.stats.distances += scratch.fresh.len() as u64;
+            let Scratch { found, verdicts, .. } = scratch;
             for (distance, slot) in scratch.distances.iter().zip(&scratch.fresh) {
                 let key = key(*distance, *slot);
-                if key < scratch.found.limit() {
-                    ahead.push(Reverse(key));
-                    if scratch.verdicts.has(*slot, accept) {
-                        scratch.found.offer(key);
-                    }
-                }
+                meet(key, found, &mut ahead, |slot| verdicts.has(slot, accept));
             }
         }
     }

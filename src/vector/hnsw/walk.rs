@@ -5,6 +5,26 @@ use crate::vector::beam::{Beam, Key, Scratch, key, slot_of};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Nodes that a walk may go on from, the nearest first.
+pub(super) type Ahead = BinaryHeap<Reverse<Key>>;
+
+/// Puts a node ahead that a walk with a filter has met, if it may lead to what is wanted, and among
+/// those found if it matches.
+#[inline(always)]
+pub(super) fn meet(
+    key: Key,
+    found: &mut Beam,
+    ahead: &mut Ahead,
+    matches: impl FnOnce(u32) -> bool,
+) {
+    if key < found.limit() {
+        ahead.push(Reverse(key));
+        if matches(slot_of(key)) {
+            found.offer(key);
+        }
+    }
+}
+
 impl Graph {
     /// Goes from the entry down to `level`, on each level above it to the node nearest to the
     /// query that greed finds. `None` if the graph is empty.
@@ -92,17 +112,9 @@ impl Graph {
         scratch.seen.begin(self.slot_count());
         scratch.found.reset(width);
         scratch.beam.reset(0);
-        let mut ahead = BinaryHeap::new();
-        let meet = |key: Key, found: &mut Beam, ahead: &mut BinaryHeap<Reverse<Key>>| {
-            if key < found.limit() {
-                ahead.push(Reverse(key));
-                if accept(slot_of(key)) {
-                    found.offer(key);
-                }
-            }
-        };
+        let mut ahead = Ahead::new();
         scratch.seen.insert(slot_of(start));
-        meet(start & !1, &mut scratch.found, &mut ahead);
+        meet(start & !1, &mut scratch.found, &mut ahead, accept);
         while let Some(Reverse(nearest)) = ahead.pop() {
             if nearest > scratch.found.limit() {
                 break;
@@ -112,7 +124,7 @@ impl Graph {
             }
             self.look_around(query, slot_of(nearest), 0, scratch);
             for (distance, slot) in scratch.distances.iter().zip(&scratch.fresh) {
-                meet(key(*distance, *slot), &mut scratch.found, &mut ahead);
+                meet(key(*distance, *slot), &mut scratch.found, &mut ahead, accept);
             }
         }
         true
