@@ -137,7 +137,7 @@ pub(crate) fn check_takes(shard: &Shard, key: &[u8]) -> Result<()> {
 /// Whether there is the index that a vector's key names.
 pub(crate) fn has_index_of(shard: &Shard, key: &[u8]) -> bool {
     let Some(Key::Vector(id, _)) = record::parse_key(key) else { return false };
-    shard.vectors.all().iter().any(|index| index.id == id && !index.is_leaving())
+    shard.vectors.has(id)
 }
 
 /// Has a transaction make the next of the writes that were resolved.

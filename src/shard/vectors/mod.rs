@@ -228,6 +228,12 @@ impl Vectors {
 
     /// All indexes, by name.
     fn all(&self) -> Vec<Arc<VectorIndex>> {
+    /// Whether there is an index, and it is not about to go.
+    fn has(&self, id: IndexId) -> bool {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        indexes.by_id.get(&id).is_some_and(|index| !index.is_leaving())
+    }
+
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         indexes.by_name.values().cloned().collect()
     }
