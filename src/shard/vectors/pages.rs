@@ -5,6 +5,10 @@
 //! collected in memory; a posting that has changed is written to other pages, and the old ones are
 //! free for others as soon as no file on disk names them. So what a file names stays as it was, and
 //! a crash comes back to it; what it does not name counts for nothing.
+//!
+//! Free pages at the end of the file are given back to the disk. Postings are written to the first
+//! pages that are free; where these are many and the last postings are in nobody's way, they are
+//! written anew as if they had changed, so that the end becomes free.
 
 use crate::base::checksum::crc32c_append;
 use crate::base::{Error, Result};
@@ -57,6 +61,13 @@ impl Change {
 
 /// Memory that a change takes beside its bytes, about.
 const CHANGE_BYTES: usize = 48;
+
+/// The file may have one free page for so many others before postings are moved from its end.
+const PAGES_PER_FREE: usize = 2;
+/// And so many in any case.
+const FREE_MIN: usize = 16;
+/// Postings that are moved from the end at once.
+const MOVED_AT_ONCE: usize = 64;
 
 /// Postings in a file.
 #[derive(Debug)]
@@ -195,9 +206,41 @@ impl PageFile {
         self.new.clear();
     }
 
-    /// No file names pages of no posting any more.
+    /// No file on disk names pages of no posting any more: neither now nor after a crash.
     pub(super) fn let_go(&mut self) {
         self.free.extend(self.held.drain(..));
+        self.cut();
+        self.move_last();
+    }
+
+    /// Gives free pages at the end back. None of them is named by a file, nor holds a posting: what a
+    /// crash comes back to is the same, whether they are gone then or not.
+    fn cut(&mut self) {
+        let mut end = self.end;
+        while end > 0 && self.free.contains(&(end - 1)) {
+            end -= 1;
+        }
+        // Where it fails there is only more on disk.
+        if end < self.end && self.file.set_len(end * PAGE_BYTES as u64).is_ok() {
+            self.end = end;
+            _ = self.free.split_off(&end);
+        }
+    }
+
+    /// Has the last postings written elsewhere, if there is much room before them.
+    fn move_last(&mut self) {
+        let free = self.free.len();
+        if free <= FREE_MIN.max((self.end as usize - free) / PAGES_PER_FREE) {
+            return;
+        }
+        let mut last: Vec<(u64, u64)> =
+            self.placed.iter().map(|(number, place)| (place.page, *number)).collect();
+        last.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, number) in last.into_iter().take(MOVED_AT_ONCE.min(free / 2)) {
+            if !self.changes.contains_key(&number) {
+                self.set(number, Change::Added(Vec::new()));
+            }
+        }
     }
 
     /// Appends a posting's bytes.
@@ -280,6 +323,7 @@ fn run_of(free: &BTreeSet<u64>, count: u64) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::base::ErrorKind;
+    use crate::env::sim_disk::Crash;
     use crate::env::{Disk, Rng, SimDisk};
     use std::collections::BTreeMap;
 
@@ -355,6 +399,98 @@ mod tests {
         }
         // Forty postings of some thousand bytes, twice: pages are used again.
         assert!(most < 1_500, "{most}");
+    }
+
+    /// As the owner does it: a file names all, and is durable before pages are let go.
+    fn name_all(pages: &mut PageFile) -> HashMap<u64, Place> {
+        while pages.write_some(100).unwrap() {}
+        pages.file().sync_data().unwrap();
+        pages.filed();
+        let named = pages.places().into_iter().collect();
+        pages.let_go();
+        named
+    }
+
+    #[test]
+    fn free_pages_at_the_end_are_given_back() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/p")).unwrap();
+        let mut pages = open(&disk, HashMap::new()).unwrap();
+        for number in 0..400 {
+            pages.append(number, &[number as u8; 3_000]).unwrap();
+        }
+        name_all(&mut pages);
+        assert_eq!(pages.file_bytes(), 400 * 4096);
+        // All but each twentieth go, also of those at the end.
+        for number in (0..400).filter(|number| number % 20 != 19) {
+            pages.replace(number, None).unwrap();
+        }
+        name_all(&mut pages);
+        let named = name_all(&mut pages);
+        // What was moved may still be named where it was, and what it is moved to be free later.
+        assert!(pages.file_bytes() <= 60 * 4096, "{}", pages.file_bytes());
+        assert_eq!(pages.file().len().unwrap(), pages.file_bytes());
+        let mut read = 0;
+        let mut check = |number: u64, bytes: &[u8]| {
+            assert_eq!((number % 20, bytes), (19, &[number as u8; 3_000][..]));
+            read += 1;
+            Ok(())
+        };
+        let numbers: Vec<u64> = (19..400).step_by(20).collect();
+        open(&disk, named).unwrap().read(&numbers, &mut check).unwrap();
+        assert_eq!(read, 20);
+        for number in numbers {
+            pages.replace(number, None).unwrap();
+        }
+        name_all(&mut pages);
+        assert_eq!(pages.file().len().unwrap(), 0);
+    }
+
+    /// Whatever of the cuts and of what was written after them a crash keeps, loses or tears, what was
+    /// named last is there.
+    #[test]
+    fn a_crash_beside_a_cut_costs_nothing_that_is_named() {
+        let disk = SimDisk::new();
+        disk.create_dir_all(Path::new("/p")).unwrap();
+        let (mut rng, mut cuts) = (Rng::new(12), 0);
+        let mut pages = open(&disk, HashMap::new()).unwrap();
+        let mut model = BTreeMap::<u64, Vec<u8>>::new();
+        name_all(&mut pages);
+        disk.sync_dir(Path::new("/p")).unwrap();
+        let mut named = (HashMap::new(), model.clone());
+        for round in 0..300u64 {
+            // It swells and shrinks.
+            let is_swelling = round / 10 % 2 == 0;
+            for _ in 0..rng.below(20) {
+                let number = rng.below(40);
+                if is_swelling {
+                    let mut bytes = vec![0; 1 + rng.below(9_000) as usize];
+                    rng.fill(&mut bytes);
+                    pages.replace(number, Some(&bytes)).unwrap();
+                    model.insert(number, bytes);
+                } else {
+                    pages.replace(number, None).unwrap();
+                    model.remove(&number);
+                }
+            }
+            match rng.below(3) {
+                0 => _ = pages.write_some(1 + rng.below(10) as usize).unwrap(),
+                1 => {
+                    let before = pages.file_bytes();
+                    named = (name_all(&mut pages), model.clone());
+                    cuts += u64::from(pages.file_bytes() < before);
+                }
+                _ => {}
+            }
+            let crash = match round % 3 {
+                0 => Crash::PowerLostClean,
+                1 => Crash::Process,
+                _ => Crash::PowerLost(rng.next_u64()),
+            };
+            let after = disk.crash(crash);
+            all(&open(&after, named.0.clone()).unwrap(), &named.1);
+        }
+        assert!(cuts > 10, "{cuts}");
     }
 
     #[test]
