@@ -41,6 +41,17 @@ impl Chunk {
         }
     }
 
+    /// As [`Chunk::new`], for memory that does not grow: in huge pages as far as they are full, and
+    /// what is left over in small ones, so that it takes no more than 4 KiB beyond `bytes`.
+    pub fn exact(bytes: usize) -> Chunk {
+        assert!(bytes > 0);
+        if !mapped::IS_POSSIBLE || bytes < HUGE_PAGE_BYTES {
+            return Chunk::allocated(bytes);
+        }
+        let bytes = bytes.next_multiple_of(SMALL_PAGE_BYTES);
+        Chunk::mapped(bytes, mapped::huge(bytes))
+    }
+
     fn mapped(bytes: usize, base: Option<NonNull<u8>>) -> Chunk {
         match base {
             Some(base) => Chunk { base, bytes, is_mapped: true },
@@ -109,7 +120,8 @@ mod mapped {
         _ = unsafe { madvise(at.as_ptr().cast(), bytes, Advice::LinuxPopulateWrite) };
     }
 
-    /// Memory in huge pages; `None` if there is none to be had.
+    /// Memory in huge pages, and in small ones behind the last full one; `None` if there is none to
+    /// be had. REQUIRES: `bytes` is a multiple of small pages.
     pub(super) fn huge(bytes: usize) -> Option<NonNull<u8>> {
         // One that is not aligned by chance is cut out of one twice as long.
         for len in [bytes, bytes + HUGE_PAGE_BYTES] {

@@ -163,6 +163,15 @@ impl FlatIndex {
         near
     }
 
+    /// Gives memory back that its vectors do not need, after most of them have gone. Costs a copy of
+    /// the others.
+    pub fn shrink_to_fit(&mut self) {
+        self.vectors.shrink_to_fit();
+        self.codes.rows.shrink_to_fit();
+        self.ids.shrink_to_fit();
+        self.slots.shrink_to_fit();
+    }
+
     /// Bytes of memory that its vectors, codes and ids take.
     pub fn memory_bytes(&self) -> usize {
         let ids = self.ids.len() * size_of::<u64>() + self.slots.memory_bytes();

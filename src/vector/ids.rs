@@ -28,6 +28,10 @@ impl IdMap {
         self.0.reserve(more);
     }
 
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.capacity() * (size_of::<(u64, u32)>() + 1)
     }

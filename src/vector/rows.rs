@@ -50,6 +50,16 @@ impl<T: Plain> Rows<T> {
         Rows { chunk: None, stride, rows: 0, capacity: 0, holds: PhantomData }
     }
 
+    /// No rows, with room for just so many: they take no more memory than they have bytes.
+    pub(super) fn exact(stride: usize, rows: usize) -> Rows<T> {
+        let mut table = Rows::new(stride);
+        if rows > 0 {
+            let chunk = Chunk::exact(rows * stride * size_of::<T>());
+            (table.capacity, table.chunk) = (rows, Some(chunk));
+        }
+        table
+    }
+
     /// A stride for rows of `len` numbers that begins each row at a cache line, if that wastes
     /// little.
     pub(super) fn aligned_stride(len: usize) -> usize {
@@ -72,11 +82,25 @@ impl<T: Plain> Rows<T> {
         self.rows * self.stride * size_of::<T>()
     }
 
+    /// Bytes that are taken from the system for them.
+    pub(super) fn taken_bytes(&self) -> usize {
+        self.chunk.as_ref().map_or(0, Chunk::bytes)
+    }
+
     /// Makes room for `more` rows.
     pub(super) fn reserve(&mut self, more: usize) {
         let needed = self.rows + more;
         if needed > self.capacity {
             self.grow_to(needed.max(self.capacity + self.capacity / 2));
+        }
+    }
+
+    /// Gives memory back that its rows do not need.
+    pub(super) fn shrink_to_fit(&mut self) {
+        if self.rows < self.capacity {
+            let mut rows = Rows::exact(self.stride, self.rows);
+            (0..self.rows as u32).for_each(|row| _ = rows.push(self.row(row)));
+            *self = rows;
         }
     }
 
@@ -214,6 +238,22 @@ mod tests {
         }
         rows.row_mut(5)[32] = 9;
         assert_eq!((rows.row(5)[32], rows.row(6)[0], copy.row(5)[32]), (9, 6, 0));
+    }
+
+    #[test]
+    fn rows_of_a_known_number_take_what_they_need() {
+        for rows in [0, 1, 20_000, 61_436, 100_000] {
+            let mut table: Rows<u8> = Rows::exact(52, rows);
+            let taken = table.taken_bytes();
+            assert!((rows * 52..=rows * 52 + 4096).contains(&taken), "{taken}");
+            for row in 0..rows as u32 {
+                table.push(&row.to_le_bytes());
+            }
+            assert_eq!(table.taken_bytes(), taken);
+            for row in 0..rows as u32 {
+                assert_eq!(table.row(row)[..4], row.to_le_bytes());
+            }
+        }
     }
 
     #[test]

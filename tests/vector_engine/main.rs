@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod fresh;
 mod grpc;
+mod memory;
 mod model;
 mod postings;
 mod refusals;

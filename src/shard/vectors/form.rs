@@ -5,8 +5,9 @@ use crate::env::Disk;
 use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
 use crate::shard::vectors::posted::takes_postings;
 use crate::shard::vectors::segment::{
-    self, GRAPH, PACKED, Row, SegmentPages, WITH_CODES, write, write_pages,
+    self, GRAPH, PACKED, SegmentPages, WITH_CODES, write, write_pages,
 };
+use crate::shard::vectors::sorted::SortedRows;
 use crate::vector::{
     Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, HnswConfig,
     HnswIndex, PackedIndex, PageSink, PqConfig, PqHnswIndex, SearchRequest,
@@ -93,7 +94,7 @@ impl Form {
         graph: HnswIndex,
         spec: &IndexSpec,
         threads: usize,
-        rows: &[Row],
+        rows: &SortedRows,
         Place { disk, path, index }: Place<'_>,
     ) -> Result<(Form, u64)> {
         if takes_pages(spec) {

@@ -17,7 +17,8 @@ use crate::shard::vectors::post::Building;
 use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::record;
 use crate::shard::vectors::rows::Rows;
-use crate::shard::vectors::segment::{Row, Segment, seq_in};
+use crate::shard::vectors::segment::{Row, Segment};
+use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::texts::Texts;
 use crate::vector::{FlatIndex, HnswIndex};
 use bytes::Bytes;
@@ -67,7 +68,7 @@ pub(super) struct State {
     /// What is in postings, of kind `spfresh`.
     pub(super) posted: Option<Posted>,
     /// The file that the graph was last kept in, and its rows.
-    pub(super) kept: Option<(u64, Arc<Vec<Row>>, u64)>,
+    pub(super) kept: Option<(u64, Arc<SortedRows>, u64)>,
     pub(super) attributes: Attributes,
     pub(super) texts: Texts,
     /// The number of the next file.
@@ -255,10 +256,15 @@ impl State {
         rows.sort_unstable();
         let number = self.next_file;
         self.next_file += 1;
+        // What they held is in the segment by now, which may be the last for long.
+        self.seqs.shrink_to_fit();
+        self.given.shrink_to_fit();
+        self.order.shrink_to_fit();
+        self.tail.shrink_to_fit();
         self.segments.push(Segment {
             number,
             form: Arc::new(Form::Hnsw(graph)),
-            rows: Arc::new(rows),
+            rows: Arc::new(SortedRows::of(rows)),
             dead: Default::default(),
             file_bytes: None,
             is_final: false,
@@ -292,18 +298,18 @@ impl State {
         Ok(ids.len())
     }
 
-    /// Rows of the graph that grows, in the order of ids.
-    pub(super) fn fresh_rows(&self) -> Vec<Row> {
+    /// Rows of the graph that grows.
+    pub(super) fn fresh_rows(&self) -> SortedRows {
         let seq = |id: u64| self.seqs.get(&id).copied().unwrap_or_default();
         let mut rows: Vec<Row> = self.fresh.ids().map(|id| (id, seq(id))).collect();
         rows.sort_unstable();
-        rows
+        SortedRows::of(rows)
     }
 
     /// Ids whose latest record no file holds.
     pub(super) fn loose(&self) -> Vec<u64> {
-        let kept = self.kept.as_ref().map(|(_, rows, _)| rows.as_slice()).unwrap_or_default();
-        let is_loose = |id: &u64, seq: u64| seq_in(kept, *id) != Some(seq);
+        let kept = self.kept.as_ref().map(|(_, rows, _)| &**rows);
+        let is_loose = |id: &u64, seq: u64| kept.and_then(|kept| kept.get(*id)) != Some(seq);
         let mut loose: Vec<u64> =
             self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
         let unwritten = self.segments.iter().filter(|segment| segment.file_bytes.is_none());
@@ -318,21 +324,24 @@ impl State {
 
     /// Of the file that the graph was last kept in, the ids that do not count any more.
     pub(super) fn dead_of_kept(&self) -> Vec<u64> {
-        let kept = self.kept.as_ref().map(|(_, rows, _)| rows.as_slice()).unwrap_or_default();
-        let is_dead = |row: &&Row| self.seqs.get(&row.0) != Some(&row.1);
-        kept.iter().filter(is_dead).map(|(id, _)| *id).collect()
+        let kept = self.kept.iter().flat_map(|(_, rows, _)| rows.iter());
+        let is_dead = |row: &Row| self.seqs.get(&row.0) != Some(&row.1);
+        kept.filter(is_dead).map(|(id, _)| id).collect()
     }
 
     /// Bytes of memory that all of it takes, about.
     pub(super) fn memory_bytes(&self) -> u64 {
         let segments: usize = self.segments.iter().map(Segment::memory_bytes).sum();
-        let kept = self.kept.as_ref().map_or(0, |(_, rows, _)| rows.len() * 16);
-        let ids = self.seqs.len() * 24 + self.order.len() * 8 + kept;
-        let tail = self.tail.memory_bytes() + self.given.len() * 4 * self.fresh.config().dim;
+        let kept = self.kept.as_ref().map_or(0, |(_, rows, _)| rows.memory_bytes());
+        // A map has a byte beside each pair.
+        let ids = self.seqs.capacity() * (size_of::<(u64, u64)>() + 1) + self.order.capacity() * 8;
+        let given = self.given.capacity() * (size_of::<(u64, Vec<f32>)>() + 1)
+            + self.given.len() * 4 * self.fresh.config().dim;
+        let tail = self.tail.memory_bytes() + given;
         let graphs = tail + self.fresh.memory_bytes();
         let fields = self.attributes.memory_bytes() + self.texts.memory_bytes();
         let posted = self.posted.as_ref().map_or(0, Posted::memory_bytes);
-        (graphs + segments + posted + ids + fields) as u64
+        (graphs + segments + posted + kept + ids + fields) as u64
     }
 }
 

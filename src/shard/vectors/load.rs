@@ -141,7 +141,7 @@ impl Vectors {
             let form = stored.form(&path, &index.spec)?;
             let is_final =
                 !matches!(form, Form::Hnsw(_)) || is_plain(&index.spec, stored.rows.len());
-            let dead = dead.into_iter().filter(|id| segment::seq_in(&stored.rows, *id).is_some());
+            let dead = dead.into_iter().filter(|id| stored.rows.get(*id).is_some());
             state.segments.push(Segment {
                 number: file.number,
                 form: Arc::new(form),
@@ -155,7 +155,7 @@ impl Vectors {
         let mut graph = stored.graph(&path, &index.spec)?;
         state.fresh_dead = dead.iter().filter(|id| graph.remove(**id)).count();
         let live = stored.rows.iter().filter(|(id, _)| !dead.contains(id));
-        state.seqs.extend(live.copied());
+        state.seqs.extend(live);
         state.fresh = graph;
         state.kept = Some((file.number, Arc::new(stored.rows), stored.file_bytes));
         Ok(())

@@ -13,7 +13,8 @@
 //! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
 //!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
 //! - `search`: a search over all its parts; `hybrid`: one for words as well.
-//! - `form`: what searches a sealed part; `segment`, `state_file`: the files.
+//! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
+//!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
 //!   are in it; `pages`: the file of its postings.
 //! - `work`: what the background does: linking, sealing, making anew, writing down; `post`: what it
@@ -44,6 +45,7 @@ mod rows;
 mod search;
 mod segment;
 mod slices;
+mod sorted;
 mod state_file;
 mod stored;
 mod texts;
@@ -226,14 +228,14 @@ impl Vectors {
         indexes.by_name.get(name).cloned().ok_or_else(|| no_such_index(name))
     }
 
-    /// All indexes, by name.
-    fn all(&self) -> Vec<Arc<VectorIndex>> {
     /// Whether there is an index, and it is not about to go.
     fn has(&self, id: IndexId) -> bool {
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         indexes.by_id.get(&id).is_some_and(|index| !index.is_leaving())
     }
 
+    /// All indexes, by name.
+    fn all(&self) -> Vec<Arc<VectorIndex>> {
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         indexes.by_name.values().cloned().collect()
     }

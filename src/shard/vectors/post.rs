@@ -15,6 +15,7 @@ use crate::shard::vectors::pages::{self, PageFile};
 use crate::shard::vectors::posted::{self, Finder, Posted};
 use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{self, POSTED, Row};
+use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::{FetchLive, HnswIndex, SpfreshIndex};
 use std::collections::HashMap;
@@ -412,7 +413,7 @@ impl Vectors {
                     // Of one that was learnt, and read again as another, the later counts.
                     all.sort_unstable_by_key(|(id, seq)| (*id, std::cmp::Reverse(*seq)));
                     all.dedup_by_key(|row| row.0);
-                    *rows = Some(Rows::of(all, &[]));
+                    *rows = Some(Rows::of(SortedRows::of(all), &[]));
                 }
             }
             return Ok(None);

@@ -1,13 +1,13 @@
 //! The rows of a part that changes: sorted ones, and what has changed since they were written down.
 
-use crate::shard::vectors::segment::{Row, seq_in};
+use crate::shard::vectors::segment::Row;
+use crate::shard::vectors::sorted::SortedRows;
 use std::collections::HashMap;
 
 /// Rows by id.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// In the order of ids.
-    sorted: Vec<Row>,
+    sorted: SortedRows,
     /// Those that are others, or gone.
     since: HashMap<u64, Option<u64>>,
     len: usize,
@@ -15,7 +15,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Sorted rows without some of them.
-    pub(super) fn of(sorted: Vec<Row>, dead: &[u64]) -> Rows {
+    pub(super) fn of(sorted: SortedRows, dead: &[u64]) -> Rows {
         let mut rows = Rows { len: sorted.len(), sorted, since: HashMap::new() };
         dead.iter().for_each(|id| _ = rows.remove(*id));
         rows
@@ -25,7 +25,7 @@ impl Rows {
     pub(super) fn get(&self, id: u64) -> Option<u64> {
         match self.since.get(&id) {
             Some(changed) => *changed,
-            None => seq_in(&self.sorted, id),
+            None => self.sorted.get(id),
         }
     }
 
@@ -70,13 +70,12 @@ impl Rows {
     }
 
     fn unchanged(&self) -> impl Iterator<Item = Row> {
-        self.sorted.iter().copied().filter(|(id, _)| !self.since.contains_key(id))
+        self.sorted.iter().filter(|(id, _)| !self.since.contains_key(id))
     }
 
     /// Some of the sorted ones that are still so, behind an id.
     pub(super) fn sorted_behind(&self, after: Option<u64>, most: usize) -> Vec<Row> {
-        let from = self.sorted.partition_point(|row| after.is_some_and(|after| row.0 <= after));
-        let some = self.sorted[from..].iter().copied();
+        let some = self.sorted.iter_behind(after);
         some.filter(|(id, _)| !self.since.contains_key(id)).take(most).collect()
     }
 
@@ -92,7 +91,7 @@ impl Rows {
 
     /// Of those that were written down, the ids that do not count any more as they are.
     pub(super) fn dead(&self) -> Vec<u64> {
-        self.since.keys().copied().filter(|id| seq_in(&self.sorted, *id).is_some()).collect()
+        self.since.keys().copied().filter(|id| self.sorted.get(*id).is_some()).collect()
     }
 
     /// The ids that were not written down.
@@ -101,32 +100,37 @@ impl Rows {
     }
 
     /// All of them in the order of ids, to be written down.
-    pub(super) fn to_sorted(&self) -> Vec<Row> {
-        let mut all: Vec<Row> = self.iter().collect();
-        all.sort_unstable();
-        all
+    pub(super) fn to_sorted(&self) -> SortedRows {
+        let changed = self.since.iter().filter_map(|(id, seq)| Some((*id, (*seq)?)));
+        let mut changed: Vec<Row> = changed.collect();
+        changed.sort_unstable();
+        let (mut changed, mut unchanged) =
+            (changed.into_iter().peekable(), self.unchanged().peekable());
+        SortedRows::of(std::iter::from_fn(|| match (changed.peek(), unchanged.peek()) {
+            (Some(one), Some(other)) if one.0 < other.0 => changed.next(),
+            (Some(_), None) => changed.next(),
+            _ => unchanged.next(),
+        }))
     }
 
     /// Takes rows that [`Rows::to_sorted`] gave, and that were written down, for those that what has
     /// changed is told from.
-    pub(super) fn rebase(&mut self, sorted: Vec<Row>) {
+    pub(super) fn rebase(&mut self, sorted: SortedRows) {
         let since = std::mem::take(&mut self.since);
-        let is_other = |(id, seq): &(u64, Option<u64>)| seq_in(&sorted, *id) != *seq;
+        let is_other = |(id, seq): &(u64, Option<u64>)| sorted.get(*id) != *seq;
         self.since = since.into_iter().filter(is_other).collect();
         self.sorted = sorted;
     }
 
     /// The rows that others do not have, or have another of.
     pub(super) fn missing_in(&self, others: &Rows) -> Vec<Row> {
-        let mut at = 0;
+        let mut ahead = others.sorted.iter().peekable();
         let mut missing = Vec::new();
         for (id, seq) in self.unchanged() {
-            while others.sorted.get(at).is_some_and(|row| row.0 < id) {
-                at += 1;
-            }
+            while ahead.next_if(|row| row.0 < id).is_some() {}
             let theirs = match others.since.get(&id) {
                 Some(changed) => *changed,
-                None => others.sorted.get(at).filter(|row| row.0 == id).map(|row| row.1),
+                None => ahead.peek().filter(|row| row.0 == id).map(|row| row.1),
             };
             if theirs != Some(seq) {
                 missing.push((id, seq));
@@ -139,8 +143,7 @@ impl Rows {
 
     /// Bytes of memory that they take.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.sorted.capacity() * size_of::<Row>()
-            + self.since.capacity() * (size_of::<(u64, Option<u64>)>() + 1)
+        self.sorted.memory_bytes() + self.since.capacity() * (size_of::<(u64, Option<u64>)>() + 1)
     }
 }
 
@@ -168,13 +171,13 @@ mod tests {
                 36 => waiting = Some(rows.to_sorted()),
                 37 => {
                     if let Some(sorted) = waiting.take() {
-                        written = sorted.iter().copied().collect();
+                        written = sorted.iter().collect();
                         rows.rebase(sorted);
                         let mut file: BTreeMap<u64, u64> = written.clone();
                         rows.dead().iter().for_each(|id| _ = file.remove(id));
                         rows.loose().for_each(|id| _ = file.insert(id, map[&id]));
                         assert_eq!(file, map);
-                        let again = Rows::of(written.into_iter().collect(), &rows.dead());
+                        let again = Rows::of(SortedRows::of(written), &rows.dead());
                         assert_eq!(again.len() + rows.loose().count(), map.len());
                         written = BTreeMap::new();
                     }
@@ -186,7 +189,7 @@ mod tests {
                 _ => {
                     let others: Vec<Row> =
                         map.iter().filter(|_| !rng.one_in(3)).map(|(i, s)| (*i, *s)).collect();
-                    let mut others = Rows::of(others, &[]);
+                    let mut others = Rows::of(SortedRows::of(others), &[]);
                     others.push(id, seq);
                     let mut missing = rows.missing_in(&others);
                     missing.sort_unstable();
@@ -200,6 +203,6 @@ mod tests {
             assert_eq!(rows.len(), map.len());
         }
         assert!(written.is_empty());
-        assert_eq!(rows.to_sorted(), map.into_iter().collect::<Vec<_>>());
+        assert!(rows.to_sorted().iter().eq(map));
     }
 }

@@ -30,6 +30,7 @@ use crate::env::File;
 use crate::env::disk::read_exact_at;
 use crate::op::vector::{IndexSpec, Quantisation};
 use crate::shard::vectors::form::{Form, graph_config, metric, takes_pages};
+use crate::shard::vectors::sorted::SortedRows;
 use crate::vector::{
     DiskHnswIndex, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages, PqHnswIndex,
 };
@@ -59,8 +60,7 @@ pub(super) struct Segment {
     /// Its number: the name of its file.
     pub(super) number: u64,
     pub(super) form: Arc<Form>,
-    /// In the order of ids.
-    pub(super) rows: Arc<Vec<Row>>,
+    pub(super) rows: Arc<SortedRows>,
     /// Those of its ids that are replaced or deleted.
     pub(super) dead: HashSet<u64>,
     /// Whether its file is durable; its length in bytes.
@@ -77,7 +77,7 @@ impl Segment {
 
     /// The sequence number of a vector's record.
     pub(super) fn seq_of(&self, id: u64) -> Option<u64> {
-        seq_in(&self.rows, id)
+        self.rows.get(id)
     }
 
     /// Vectors that count.
@@ -87,18 +87,14 @@ impl Segment {
 
     /// The rows that count.
     pub(super) fn live_rows(&self) -> impl Iterator<Item = Row> {
-        self.rows.iter().copied().filter(|(id, _)| !self.dead.contains(id))
+        self.rows.iter().filter(|(id, _)| !self.dead.contains(id))
     }
 
     /// Bytes of memory that it takes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.form.memory_bytes() + self.rows.len() * ROW_BYTES + self.dead.len() * 16
+        let dead = self.dead.capacity() * (size_of::<u64>() + 1);
+        self.form.memory_bytes() + self.rows.memory_bytes() + dead
     }
-}
-
-/// The sequence number that sorted rows have for an id.
-pub(super) fn seq_in(rows: &[Row], id: u64) -> Option<u64> {
-    rows.binary_search_by_key(&id, |row| row.0).ok().map(|at| rows[at].1)
 }
 
 /// The path of a segment's file.
@@ -114,7 +110,7 @@ pub(super) fn write(
     disk: &dyn Disk,
     path: &Path,
     index: IndexId,
-    rows: &[Row],
+    rows: &SortedRows,
     (kind, bytes): (u8, &[u8]),
 ) -> Result<u64> {
     let table = table(rows);
@@ -132,7 +128,7 @@ pub(super) fn write_pages(
     disk: &dyn Disk,
     path: &Path,
     index: IndexId,
-    rows: &[Row],
+    rows: &SortedRows,
     put: impl FnOnce(&mut PageSink<'_>) -> Result<()>,
 ) -> Result<u64> {
     let table = table(rows);
@@ -161,9 +157,9 @@ fn pages_at(rows: u64) -> u64 {
     (HEADER_BYTES as u64 + rows * ROW_BYTES as u64).next_multiple_of(PAGE_BYTES as u64)
 }
 
-fn table(rows: &[Row]) -> Vec<u8> {
+fn table(rows: &SortedRows) -> Vec<u8> {
     let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
-    for (id, seq) in rows {
+    for (id, seq) in rows.iter() {
         table.extend_from_slice(&id.to_le_bytes());
         table.extend_from_slice(&seq.to_le_bytes());
     }
@@ -186,7 +182,7 @@ fn header(kind: u8, index: IndexId, table: &[u8], bytes: u64) -> Vec<u8> {
 /// A segment's file, its rows read.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: SortedRows,
     kind: u8,
     file: Arc<dyn File>,
     /// Where the index bytes are.
@@ -246,10 +242,11 @@ pub(super) fn read(disk: &dyn Disk, path: &Path, index: IndexId) -> Result<Store
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
         (number(id), number(seq))
     };
-    let rows: Vec<Row> = table.as_chunks::<ROW_BYTES>().0.iter().map(row).collect();
-    if !rows.is_sorted_by(|a, b| a.0 < b.0) {
+    let rows = table.as_chunks::<ROW_BYTES>().0.iter().map(row);
+    if !rows.clone().is_sorted_by(|a, b| a.0 < b.0) {
         return Err(wrong(HEADER_BYTES as u64, "ids that rise", "others".into()));
     }
+    let rows = SortedRows::of(rows);
     Ok(Stored { rows, kind, file, at, file_bytes: len })
 }
 
@@ -271,7 +268,7 @@ impl Stored {
         }?;
         let is_of_spec = *graph.config() == graph_config(spec);
         let has_rows =
-            graph.len() == self.rows.len() && self.rows.iter().all(|(id, _)| graph.contains(*id));
+            graph.len() == self.rows.len() && self.rows.iter().all(|(id, _)| graph.contains(id));
         if is_of_spec && has_rows { Ok(graph) } else { Err(foreign(path)) }
     }
 

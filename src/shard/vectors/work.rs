@@ -9,6 +9,7 @@ use crate::shard::vectors::index::{State, VectorIndex, lock};
 use crate::shard::vectors::post;
 use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
+use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::state_file::{self, FileState, IndexState};
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::HnswIndex;
@@ -313,6 +314,7 @@ impl Vectors {
             self.insert_rows(index, part, &mut graph, &mut rows)?;
         }
         rows.sort_unstable();
+        let rows = SortedRows::of(rows);
         let made = if rows.is_empty() {
             None
         } else {
@@ -328,7 +330,7 @@ impl Vectors {
             if let Some((form, file_bytes)) = made {
                 let lives = |id: u64| parts.iter().any(|part| part.has(id));
                 let dead: HashSet<u64> =
-                    rows.iter().map(|(id, _)| *id).filter(|id| !lives(*id)).collect();
+                    rows.iter().map(|(id, _)| id).filter(|id| !lives(*id)).collect();
                 state.segments.push(Segment {
                     number,
                     form: Arc::new(form),
@@ -408,7 +410,7 @@ impl Vectors {
         &self,
         index: &VectorIndex,
         number: u64,
-        rows: &[Row],
+        rows: &SortedRows,
         bytes: &[u8],
     ) -> Result<u64> {
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
@@ -421,7 +423,7 @@ impl Vectors {
         index: &VectorIndex,
         number: u64,
         graph: HnswIndex,
-        rows: &[Row],
+        rows: &SortedRows,
     ) -> Result<(Form, u64)> {
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
         let place = Place { disk, path: &path, index: index.id };

@@ -195,7 +195,9 @@ impl DiskHnswIndex {
         walk.begin(&self.resident, &query);
         let found = self.search(&mut walk, ef, request, pages);
         let answer = Answer { hits: std::mem::take(&mut walk.hits), stats: walk.stats };
-        self.walks.lock().unwrap_or_else(PoisonError::into_inner).push(walk);
+        if walk.is_small() {
+            self.walks.lock().unwrap_or_else(PoisonError::into_inner).push(walk);
+        }
         found.map(|()| answer)
     }
 

@@ -43,9 +43,9 @@ impl Resident {
     /// Bytes in memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.model.memory_bytes()
-            + self.codes.memory_bytes()
-            + 4 * (self.guides.len() + self.guide_links.len())
-            + 8 * self.first_ids.len()
+            + self.codes.taken_bytes()
+            + 4 * (self.guides.capacity() + self.guide_links.capacity())
+            + 8 * self.first_ids.capacity()
     }
 
     /// Reads the payloads of blocks, one behind the other.
@@ -101,8 +101,7 @@ impl Resident {
         let mut stream = Stream { from, next: 1, end: header.blocks_at(), at: 0, payload, buffer };
         stream.payload.clear();
         let model = read_model(&header, &mut stream)?;
-        let mut codes = Rows::new(model.row_bytes());
-        codes.reserve(header.nodes);
+        let mut codes = Rows::exact(model.row_bytes(), header.nodes);
         let mut row = vec![0; model.row_bytes()];
         for _ in 0..header.nodes {
             stream.fill(&mut row)?;

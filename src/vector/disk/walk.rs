@@ -33,6 +33,9 @@ const PAGES_AT_ONCE: usize = 64;
 const VISITED_PER_EF: usize = 8;
 /// How many of the nearest show whether a walk has come near.
 const FRONT: usize = 8;
+/// Nodes met, and bytes of pages, for which a walk that is kept for the next search has room.
+const KEPT_MAX: usize = 1 << 15;
+const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Pages that a walk with a filter may read in any case.
 const PAGES_FREE: u64 = 32;
 
@@ -110,6 +113,13 @@ impl Walk {
         self.front.clear();
         self.blocks.clear();
         self.stats = SearchStats::default();
+    }
+
+    /// Whether it takes little memory, however many vectors there are: else the next search begins
+    /// with an empty one.
+    pub(super) fn is_small(&self) -> bool {
+        let sets = self.met.capacity() + self.blocks.capacity() + self.ahead.capacity();
+        sets <= KEPT_MAX && self.payload.capacity().max(self.buffer.capacity()) <= KEPT_BYTES_MAX
     }
 
     fn estimate(&mut self, of: &Resident, node: u32) -> f32 {

@@ -106,8 +106,7 @@ fn resident(
             SpectralModel::train(metric, dim, bytes, order.len(), vector, threads)
         }
     };
-    let mut codes = Rows::new(model.row_bytes());
-    codes.reserve(order.len());
+    let mut codes = Rows::exact(model.row_bytes(), order.len());
     for slots in order.chunks(NODES_AT_ONCE) {
         let rows = parallel::map(threads, slots.len(), |i| {
             let mut row = Vec::with_capacity(model.row_bytes());
