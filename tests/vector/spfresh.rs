@@ -319,11 +319,20 @@ fn worn_codes_are_made_anew_a_posting_a_step() {
             // By a step, or by the owner when it suits him.
             if metric == DistanceMetric::L2 && world.index.steps_due() == 1 {
                 let vectors = &world.oracle.vectors;
+                let mut shown = 0;
+                let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+                    ids.iter().for_each(|id| show(*id, &vectors[id]));
+                    shown += ids.len();
+                    Ok(())
+                };
+                // No more than there is memory for, of all over the index.
+                world.index.learn(90, 2, &mut fetch, &world.postings).unwrap();
+                assert!((60..=90).contains(&shown), "{shown}");
                 let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
                     ids.iter().for_each(|id| show(*id, &vectors[id]));
                     Ok(())
                 };
-                let codes = world.index.learn(2, &mut fetch, &world.postings).unwrap();
+                let codes = world.index.learn(usize::MAX, 2, &mut fetch, &world.postings).unwrap();
                 world.index.adopt(codes);
             } else {
                 assert_eq!(world.steps(1), 1);

@@ -108,6 +108,8 @@ pub(super) struct VectorIndex {
     /// Postings that are being built anew.
     pub(super) building: Mutex<Option<Building>>,
     pub(super) building_bytes: AtomicU64,
+    /// What is in memory because codes are being learnt.
+    learning_bytes: AtomicU64,
     /// Up to where what is on disk goes.
     pub(super) saved: Mutex<LogIndex>,
 }
@@ -254,13 +256,13 @@ impl State {
         let mut rows: Vec<Row> =
             graph.ids().map(|id| (id, self.seqs.remove(&id).unwrap_or_default())).collect();
         rows.sort_unstable();
-        let number = self.next_file;
-        self.next_file += 1;
         // What they held is in the segment by now, which may be the last for long.
         self.seqs.shrink_to_fit();
         self.given.shrink_to_fit();
         self.order.shrink_to_fit();
         self.tail.shrink_to_fit();
+        let number = self.next_file;
+        self.next_file += 1;
         self.segments.push(Segment {
             number,
             form: Arc::new(Form::Hnsw(graph)),
@@ -374,6 +376,7 @@ impl VectorIndex {
             rest: Mutex::default(),
             building: Mutex::default(),
             building_bytes: AtomicU64::new(0),
+            learning_bytes: AtomicU64::new(0),
             saved: Mutex::default(),
         })
     }
@@ -428,8 +431,20 @@ impl VectorIndex {
     pub(super) fn memory_bytes(&self) -> u64 {
         // What is queued takes as much again and more once it is taken in.
         let queued = self.queued_bytes.load(Ordering::Relaxed);
+        self.memory_bytes.load(Ordering::Relaxed) + self.beside() + 2 * queued
+    }
+
+    /// Bytes of memory that what is made beside takes.
+    fn beside(&self) -> u64 {
         let building = self.building_bytes.load(Ordering::Relaxed);
-        self.memory_bytes.load(Ordering::Relaxed) + building + 2 * queued
+        building + self.learning_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts memory that learning codes takes, as long as what it gives lives.
+    pub(super) fn learning(&self, bytes: usize) -> Learning<'_> {
+        let learning = Learning { of: &self.learning_bytes, bytes: bytes as u64 };
+        self.learning_bytes.fetch_add(learning.bytes, Ordering::Relaxed);
+        learning
     }
 
     /// Takes note of how large it is.
@@ -469,14 +484,55 @@ impl VectorIndex {
             segments: state.segments.len() as u64,
             postings: state.posted.as_ref().map_or(0, Posted::postings),
             dead: (dead + state.fresh_dead) as u64 + stale,
-            memory_bytes: state.memory_bytes(),
+            memory_bytes: state.memory_bytes() + self.beside(),
             disk_bytes: files + kept + posted_bytes,
             rebuilt: self.rebuilt.load(Ordering::Relaxed),
         }
     }
 }
 
+/// Memory that is counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct Learning<'a> {
+    of: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Drop for Learning<'_> {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// What these guard is whole between statements.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::vector::Metric;
+    use crate::shard::vectors::posted;
+
+    #[test]
+    fn what_learning_takes_counts_as_long_as_it_goes_on() {
+        for (bytes_max, dim) in [(16 << 20, 384), (64 << 20, 384), (512 << 20, 768), (4 << 30, 64)]
+        {
+            let spec = IndexSpec::new("v", dim, Metric::Cosine).with_defaults();
+            let limits = VectorLimits { bytes_max, ..VectorLimits::default() };
+            let index = VectorIndex::new(IndexId(1), spec.clone(), PathBuf::new(), limits).unwrap();
+            let before = index.memory_bytes();
+            let (most, config) = (limits.learnt_max(dim), posted::config(&spec, &limits));
+            // As they were given and as they are compared.
+            let bytes = 2 * 4 * most * dim as usize + config.learning_bytes(most);
+            let learning = index.learning(bytes);
+            assert_eq!(index.memory_bytes(), before + bytes as u64);
+            assert_eq!(index.info().memory_bytes, index.memory_bytes());
+            // However small the budget: what is due to the vectors is a share of it.
+            assert!(bytes as u64 <= bytes_max / 2, "{bytes} of {bytes_max} at {dim}");
+            drop(learning);
+            assert_eq!(index.memory_bytes(), before);
+        }
+    }
 }

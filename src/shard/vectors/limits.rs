@@ -56,8 +56,13 @@ impl VectorLimits {
 
     /// The most vectors of so many floats that codes are learnt from: they are in memory, twice.
     pub(super) fn learnt_max(&self, dim: u32) -> usize {
+        self.learnt_anew_max(dim).min(self.segment_rows).max(4)
+    }
+
+    /// As [`VectorLimits::learnt_max`], of vectors that are in postings already.
+    pub(super) fn learnt_anew_max(&self, dim: u32) -> usize {
         let bytes = (self.bytes_max / 8).clamp(1 << 20, LEARNT_BYTES);
-        (bytes as usize / (4 * dim as usize)).min(self.segment_rows).max(4)
+        (bytes as usize / (4 * dim as usize)).max(4)
     }
 
     /// Vectors that are sealed where nothing was written for a while, so that they take their form.

@@ -174,6 +174,8 @@ impl Vectors {
         let (disk, path) = (self.begin_file(index)?, pages::path(&index.dir, number));
         let mut pages = PageFile::new(number, disk.create(&path)?, path, HashMap::new())?;
         let config = posted::config(&index.spec, &index.limits);
+        // They are there as they were given and as they are compared.
+        let _learning = index.learning(2 * 4 * floats.len() + config.learning_bytes(ids.len()));
         let made = SpfreshIndex::build(config, ids, floats, self.threads(), &mut pages)?;
         while pages.write_some(WRITTEN_AT_ONCE)? {}
         Ok(Finder::new(made, pages, ids.len() as u64))
@@ -213,8 +215,11 @@ impl Vectors {
         let finder = index.read().posted.as_ref().and_then(|posted| posted.finder.clone());
         let Some(finder) = finder else { return Ok(()) };
         let mut fetch = index.fetch_live(&self.engine, None, false);
-        let learnt = finder.index.learn(self.threads(), &mut *fetch, &finder.pages);
-        drop(finder);
+        let most = index.limits.learnt_anew_max(index.spec.dim).min(finder.index.learnt_max());
+        let config = finder.index.config();
+        let learning = index.learning(4 * most * config.dim + config.learning_bytes(most));
+        let learnt = finder.index.learn(most, self.threads(), &mut *fetch, &finder.pages);
+        drop((finder, learning));
         let mut state = index.write();
         let Some(posted) = &mut state.posted else { return Ok(()) };
         match learnt {

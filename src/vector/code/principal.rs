@@ -26,6 +26,12 @@ pub(super) struct Principal {
 }
 
 impl Principal {
+    /// Bytes of memory that [`Principal::find`] takes, about.
+    pub(super) fn finding_bytes(dim: usize, count: usize, wanted: usize) -> usize {
+        // The columns, the covariance and half of it again, and the directions twice.
+        4 * (dim * count.min(SAMPLE_MAX) + dim * dim + dim * dim / 2 + 2 * wanted * dim)
+    }
+
     /// Looks at vectors, of which `vector(0)` to `vector(count - 1)` exist, for `wanted` directions,
     /// `dim` at most. REQUIRES: there is a vector.
     pub(super) fn find<'a>(

@@ -108,6 +108,14 @@ impl SpectralModel {
         model
     }
 
+    /// Bytes of memory that [`SpectralModel::train`] takes, about.
+    pub(in crate::vector) fn training_bytes(dim: usize, bytes: usize, count: usize) -> usize {
+        let directions = dim.min(8 * bytes.min(dim)).min(DIRECTIONS_MAX);
+        // Turned vectors, and once more as the points of their parts.
+        let turned = 2 * 4 * count.min(SAMPLE_MAX) * directions;
+        turned.max(Principal::finding_bytes(dim, count, directions))
+    }
+
     /// Bytes of a row.
     pub(in crate::vector) fn row_bytes(&self) -> usize {
         self.parts.len() + FACTOR_BYTES

@@ -1,6 +1,7 @@
 //! The settings of an index in postings.
 
 use crate::base::{Error, Result};
+use crate::vector::code::spectral::SpectralModel;
 use crate::vector::filter::EF_MAX;
 use crate::vector::metric::DistanceMetric;
 
@@ -56,6 +57,11 @@ impl SpfreshConfig {
             }
         }
         Ok(())
+    }
+
+    /// Bytes of memory that it takes to learn codes from so many vectors, beside the vectors.
+    pub fn learning_bytes(&self, vectors: usize) -> usize {
+        SpectralModel::training_bytes(self.dim, self.code_bytes(), vectors)
     }
 
     /// Bytes of a code.

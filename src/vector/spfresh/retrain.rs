@@ -13,7 +13,7 @@ use crate::vector::code::spectral::SpectralModel;
 use std::collections::{BTreeSet, HashSet};
 
 /// Vectors that codes are learnt from, about, and postings read at once for them.
-const SAMPLE: usize = 8192;
+pub(super) const SAMPLE: usize = 8192;
 const POSTINGS_AT_ONCE: usize = 32;
 /// Vectors that have to come before codes are learnt anew.
 const SINCE_MIN: u64 = 256;
@@ -93,8 +93,15 @@ impl SpfreshIndex {
         }
     }
 
-    /// Learns codes anew, on up to `threads` threads, from 8,192 vectors or so that it fetches: at 384
-    /// floats more than a second of processor time. A [step](SpfreshIndex::step) does this by itself;
+    /// The most vectors that codes are [learnt anew](SpfreshIndex::learn) from.
+    pub fn learnt_max(&self) -> usize {
+        SAMPLE.min(self.len())
+    }
+
+    /// Learns codes anew, on up to `threads` threads, from up to `most` vectors, 8,192 at most, that it
+    /// fetches and has in memory meanwhile, with what it takes to
+    /// [learn](super::SpfreshConfig::learning_bytes) from them: at 384 floats more than a second of
+    /// processor time. A [step](SpfreshIndex::step) does this by itself;
     /// an owner who cannot wait for it looks at [`SpfreshIndex::is_worn`] before, learns while others
     /// search, and [adopts](SpfreshIndex::adopt) the codes.
     ///
@@ -103,11 +110,12 @@ impl SpfreshIndex {
     /// Those of reading and fetching.
     pub fn learn(
         &self,
+        most: usize,
         threads: usize,
         fetch: &mut FetchLive<'_>,
         postings: &dyn Postings,
     ) -> Result<SpfreshCodes> {
-        let Sample { groups, rows } = self.some_vectors(fetch, postings)?;
+        let Sample { groups, rows } = self.some_vectors(most.min(SAMPLE), fetch, postings)?;
         if rows.is_empty() {
             return Ok(SpfreshCodes { learnt: None });
         }
@@ -140,11 +148,16 @@ impl SpfreshIndex {
         }
     }
 
-    /// Vectors of postings all over the index.
-    fn some_vectors(&self, fetch: &mut FetchLive<'_>, postings: &dyn Postings) -> Result<Sample> {
+    /// Up to `most` vectors of postings all over the index.
+    fn some_vectors(
+        &self,
+        most: usize,
+        fetch: &mut FetchLive<'_>,
+        postings: &dyn Postings,
+    ) -> Result<Sample> {
         let (metric, dim, row_bytes) =
             (self.config.metric, self.config.dim, self.model.row_bytes());
-        let step = (self.entries() as usize).div_ceil(SAMPLE).max(1);
+        let step = (self.entries() as usize).div_ceil(most.max(1)).max(1);
         let numbers: Vec<u64> = self.posting_numbers().into_iter().step_by(step).collect();
         let (mut groups, mut rows, mut met) = (Vec::new(), Vec::new(), HashSet::new());
         for some in numbers.chunks(POSTINGS_AT_ONCE) {
@@ -154,7 +167,9 @@ impl SpfreshIndex {
                 lists.push(ids.filter(|id| met.insert(*id)).collect());
                 Ok(())
             })?;
-            for ids in lists {
+            for mut ids in lists {
+                // Postings may have more entries than is the mean.
+                ids.truncate(most.saturating_sub(rows.len()));
                 let (mut group, mut refused) = (Vec::new(), None);
                 fetch(&ids, &mut |id, vector| match metric.prepare(vector, dim) {
                     Ok(vector) => {

@@ -11,6 +11,7 @@ use super::bisect::{halves, mean};
 use super::centroids::NEAR;
 use super::index::SpfreshIndex;
 use super::postings::{FetchLive, Postings, last_entries};
+use super::retrain::SAMPLE;
 use crate::base::Result;
 use crate::vector::code::spectral::SpectralQuery;
 use crate::vector::kernel::kernels;
@@ -42,7 +43,7 @@ impl SpfreshIndex {
         match self.due.first().or_else(old).copied() {
             Some(number) => self.mend(number, fetch, postings)?,
             None if self.is_worn() => {
-                let codes = self.learn(1, fetch, postings)?;
+                let codes = self.learn(SAMPLE, 1, fetch, postings)?;
                 self.adopt(codes);
             }
             None => return Ok(false),
