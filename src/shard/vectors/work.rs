@@ -169,10 +169,11 @@ impl Vectors {
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
-        if state.tail.len() >= limits.link_at() {
+        let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
+        // Few may wait for others to come; where none do, they would for ever, whole and in memory.
+        if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
             return Some(Piece::Link);
         }
-        let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
         let wants_form = !is_plain(&index.spec, state.fresh.len());
         if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
             return Some(Piece::Seal);
