@@ -35,8 +35,10 @@ struct Deal {
     /// Whether the values of the keys matter, or just what stands beside them.
     values: bool,
     home: u16,
-    /// Whether it may have been committed, as far as is known here.
+    /// Whether it may have been committed before this call.
     maybe: bool,
+    /// Whether the home was asked to commit the present attempt and has not said how that ended.
+    is_asked: bool,
 }
 
 /// The keys of a deal by the shard that has them.
@@ -93,7 +95,7 @@ impl<C: ShardCalls> Gateway<C> {
         };
         let home = keys.first().map_or(0, |(cf, key)| slot_in(*cf, key));
         let values = needs_values(&request);
-        let mut deal = Deal { request, keys, values, home, maybe };
+        let mut deal = Deal { request, keys, values, home, maybe, is_asked: false };
         let (mut attempt, mut failures, mut patience) = (0, 0, Patience::default());
         loop {
             let txn = Txn { id, attempt, home };
@@ -106,6 +108,7 @@ impl<C: ShardCalls> Gateway<C> {
                 Round::Wait(cause) => cause,
                 Round::Aborted(through, cause) => {
                     attempt = through.saturating_add(1);
+                    deal.is_asked = false;
                     cause
                 }
             };
@@ -160,12 +163,11 @@ impl<C: ShardCalls> Gateway<C> {
         };
         let request = Box::new(deal.request.clone());
         let decide = TxnCall::Decide { txn, request, locked };
+        // Until the home has said how the attempt ended, a copy of this may come there yet: an answer
+        // that a lock was met is one to the copy that was sent last.
+        let was_asked = std::mem::replace(&mut deal.is_asked, true);
         match self.step(&parties.home, decide, deadline).await {
-            None => {
-                // It may have been sent.
-                deal.maybe = true;
-                Round::Anew
-            }
+            None => Round::Anew,
             Some(Ok(Response::Txn(answer))) => match *answer {
                 TxnAnswer::Committed(committed) => {
                     Round::Answered(self.committed(deal, txn, *committed, deadline).await)
@@ -182,7 +184,11 @@ impl<C: ShardCalls> Gateway<C> {
             Some(Ok(_)) => Round::Answered(Err(unfitting("the end of a transaction"))),
             // A retry, here or elsewhere, finds out.
             Some(Err(error)) if error.kind() == ErrorKind::Unknown => Round::Answered(Err(error)),
-            Some(Err(error)) => self.give_up(deal, txn, deadline, error).await,
+            // None of its copies did anything, and none will.
+            Some(Err(error)) => {
+                deal.is_asked = was_asked;
+                self.give_up(deal, txn, deadline, error).await
+            }
         }
     }
 
@@ -264,7 +270,7 @@ impl<C: ShardCalls> Gateway<C> {
     async fn give_up(&self, deal: &Deal, txn: Txn, deadline: Instant, error: Error) -> Round {
         match self.abort(deal, txn, deadline).await {
             Ok(Some(round)) => round,
-            Ok(None) => Round::Answered(Err(deal.failed(&error))),
+            Ok(None) => Round::Answered(Err(deal.undone(&error))),
             // Nobody decides it now; the locks are left to those who meet them.
             Err(_) => Round::Answered(Err(deal.failed(&error))),
         }
@@ -434,8 +440,14 @@ impl<C: ShardCalls> Gateway<C> {
 }
 
 impl Deal {
-    /// What a failure means for the whole: a step that may have happened is not the commit.
+    /// What a failure means for the whole.
     fn failed(&self, error: &Error) -> Error {
+        if self.is_asked { in_doubt(error) } else { self.undone(error) }
+    }
+
+    /// What a failure means for the whole, if no attempt of this call is or will be committed: a step
+    /// that may have happened is not the commit.
+    fn undone(&self, error: &Error) -> Error {
         match error.kind() {
             _ if self.maybe => in_doubt(error),
             ErrorKind::Unknown => Error::new(
