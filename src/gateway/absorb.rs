@@ -59,8 +59,9 @@ impl Group {
         }
         given.truncate(kept);
         self.requests.drain(..kept);
-        for ((at, _), answer) in self.places.drain(..kept).zip(given) {
-            self.answers[at] = Some(answer);
+        for ((at, maybe), answer) in self.places.drain(..kept).zip(given) {
+            // What refused this copy may have let an earlier one by, or may yet: it may be late.
+            self.answers[at] = Some(answer.map_err(|e| if maybe { in_doubt(&e) } else { e }));
         }
         again
     }
@@ -207,6 +208,22 @@ mod tests {
             assert_eq!(standing(&sent, &given), stand, "{sent:?} {given:?}");
         }
         assert_eq!(standing(&[i.clone(), i], &[ok()]), 1, "one was not answered at all");
+    }
+
+    #[test]
+    fn a_copy_that_is_refused_says_nothing_of_one_that_was_lost() {
+        for (lost, kind) in [(true, ErrorKind::Unknown), (false, ErrorKind::Refused)] {
+            let mut group = Group::default();
+            group.push(write(1), false);
+            group.push(get(), false);
+            if lost {
+                group.doubt(&Error::new(ErrorKind::Io, "cut off"));
+            }
+            assert!(!group.absorb(vec![fail(ErrorKind::Refused), fail(ErrorKind::NotFound)]));
+            let answers = group.end().answers.into_iter();
+            let kinds: Vec<_> = answers.map(|answer| answer.unwrap().unwrap_err().kind()).collect();
+            assert_eq!(kinds, [kind, ErrorKind::NotFound]);
+        }
     }
 
     #[test]

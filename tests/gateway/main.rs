@@ -11,6 +11,7 @@ mod chaos;
 mod cluster;
 mod everywhere;
 mod fresh;
+mod late;
 mod model;
 #[path = "../redis/model.rs"]
 #[expect(dead_code, reason = "others use the rest of it")]
