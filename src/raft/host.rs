@@ -20,7 +20,7 @@ use crate::raft::options::GroupOptions;
 use crate::raft::proposer::{RaftLog, proposals};
 use crate::raft::shard_machine::{ShardHandle, ShardMachine};
 use crate::raft::ship::Rate;
-use crate::raft::split::{Split, clear_making};
+use crate::raft::split::{Making, Split, clear_making};
 use crate::raft::state::StateMachine;
 use crate::raft::transport::{Class, NodeId, Peers, Questions};
 use crate::raft::work::Work;
@@ -100,8 +100,8 @@ pub(crate) struct Shared {
     groups: Mutex<BTreeMap<GroupId, Group>>,
     /// Held while a group is started, stopped or removed.
     changing: tokio::sync::Mutex<()>,
-    /// Held while the half of a split shard is made here, or what is left of one is seen to.
-    pub(crate) making: Mutex<()>,
+    /// Groups whose half of a split shard is being made here, or what is left of one seen to.
+    pub(crate) making: Making,
 }
 
 impl Host {
@@ -139,14 +139,14 @@ impl Host {
             stores: Mutex::new(stores),
             groups: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            making: Mutex::default(),
+            making: Making::default(),
         };
         let host = Host { shared: Arc::new(shared) };
         for entry in host.shared.disk.list(&host.shared.options.dir)? {
             // What a crash left of a removal, also of one whose log is gone already, or of a half.
             let group = entry.name.strip_prefix("group-").and_then(|id| id.parse().ok());
             if let Some(group) = group.map(GroupId) {
-                host.finish_removal(group)?;
+                host.shared.finish_removal(group)?;
                 clear_making(&host.shared, group)?;
             }
         }
@@ -184,7 +184,8 @@ impl Host {
     /// under this id is started. The registry gives ids of replicas out and never gives one twice.
     ///
     /// # Errors
-    /// `AlreadyExists` if another replica of the group is here; as [`Host::start`].
+    /// `AlreadyExists` if another replica of the group is here; `Unavailable` while a split makes one
+    /// here; as [`Host::start`].
     pub async fn create(
         &self,
         group: GroupId,
@@ -193,33 +194,21 @@ impl Host {
         state: Box<dyn StateMachine>,
     ) -> Result<Group> {
         let _one = self.shared.changing.lock().await;
-        self.finish_removal(group)?;
-        self.begin(group, replica)?;
+        self.blocking(move |shared| {
+            shared.finish_removal(group)?;
+            shared.begin(group, replica)
+        })
+        .await?;
         self.run(group, replica, options, state).await
     }
 
-    /// Has the log know a replica, if it does not yet.
-    fn begin(&self, group: GroupId, replica: u64) -> Result<()> {
-        let _one = lock(&self.shared.making);
-        clear_making(&self.shared, group)?;
-        match self.shared.replica_of(group) {
-            Some(known) if known != replica => {
-                let message = format!("replica {known} of group {group} is here; remove it first");
-                Err(Error::new(ErrorKind::AlreadyExists, message))
-            }
-            Some(_) => Ok(()),
-            None if has_current(&*self.shared.disk, &self.shared.dir_of(group)) => {
-                Err(lost_log(group))
-            }
-            None => {
-                let recovered = Recovered::default();
-                let store = LogStore::new(self.shared.log.clone(), group, recovered);
-                // The log first: a replica that it knows and that has done nothing needs no folder.
-                store.begin(replica)?;
-                self.shared.keep_store(group, store);
-                Ok(())
-            }
-        }
+    /// Does what waits for the disk, or for a split that does, on no thread of the runtime.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.shared.clone();
+        self.shared.options.work.run(move || job(&shared)).await
     }
 
     /// Starts a replica that is here.
@@ -235,14 +224,8 @@ impl Host {
         state: Box<dyn StateMachine>,
     ) -> Result<Group> {
         let _one = self.shared.changing.lock().await;
-        let known = self.shared.replica_of(group);
-        if known != Some(replica) {
-            let _one = lock(&self.shared.making);
-            clear_making(&self.shared, group)?;
-            let dir = self.shared.dir_of(group);
-            if has_current(&*self.shared.disk, &dir) && self.shared.replica_of(group).is_none() {
-                return Err(lost_log(group));
-            }
+        if self.shared.replica_of(group) != Some(replica) {
+            self.blocking(move |shared| shared.clear(group)).await?;
             let message = format!("replica {replica} of group {group} is not on this node");
             return Err(Error::new(ErrorKind::NotFound, message));
         }
@@ -309,7 +292,8 @@ impl Host {
         if let Some(error) = self.log_failed() {
             return Err(error);
         }
-        store.sync()?;
+        let synced = store.clone();
+        self.blocking(move |_| synced.sync()).await?;
         let start = Start { id: group, own: replica, options, store, state, dir };
         let group = Group::start(self.shared.clone(), start).await?;
         lock(&self.shared.groups).insert(group.id(), group.clone());
@@ -333,28 +317,7 @@ impl Host {
     pub async fn remove(&self, group: GroupId) -> Result<()> {
         self.stop(group).await;
         let _one = self.shared.changing.lock().await;
-        let dir = self.shared.dir_of(group);
-        if self.shared.disk.exists(&dir) {
-            write_atomic(&*self.shared.disk, &dir.join("REMOVED"), b"")?;
-        }
-        let store = lock(&self.shared.stores).remove(&group);
-        if let Some(store) = store {
-            store.remove()?;
-        }
-        self.finish_removal(group)
-    }
-
-    fn finish_removal(&self, group: GroupId) -> Result<()> {
-        let (disk, dir) = (&*self.shared.disk, self.shared.dir_of(group));
-        if !disk.exists(&dir.join("REMOVED")) {
-            return Ok(());
-        }
-        let store = lock(&self.shared.stores).remove(&group);
-        if let Some(store) = store {
-            store.remove()?;
-        }
-        remove_all_but(disk, &dir, "REMOVED")?;
-        remove_dir_all(disk, &dir)
+        self.blocking(move |shared| shared.remove(group)).await
     }
 
     /// Stops all groups.
@@ -426,6 +389,61 @@ impl Host {
 }
 
 impl Shared {
+    /// Has the log know a replica, if it does not yet.
+    fn begin(&self, group: GroupId, replica: u64) -> Result<()> {
+        let _turn = self.making.try_take(group)?;
+        clear_making(self, group)?;
+        match self.replica_of(group) {
+            Some(known) if known != replica => {
+                let message = format!("replica {known} of group {group} is here; remove it first");
+                Err(Error::new(ErrorKind::AlreadyExists, message))
+            }
+            Some(_) => Ok(()),
+            None if has_current(&*self.disk, &self.dir_of(group)) => Err(lost_log(group)),
+            None => {
+                let store = LogStore::new(self.log.clone(), group, Recovered::default());
+                // The log first: a replica that it knows and that has done nothing needs no folder.
+                store.begin(replica)?;
+                self.keep_store(group, store);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sees to what a split left half-way where there is no replica.
+    fn clear(&self, group: GroupId) -> Result<()> {
+        let _turn = self.making.try_take(group)?;
+        clear_making(self, group)?;
+        match self.replica_of(group) {
+            None if has_current(&*self.disk, &self.dir_of(group)) => Err(lost_log(group)),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&self, group: GroupId) -> Result<()> {
+        let dir = self.dir_of(group);
+        if self.disk.exists(&dir) {
+            write_atomic(&*self.disk, &dir.join("REMOVED"), b"")?;
+        }
+        self.remove_store(group)?;
+        self.finish_removal(group)
+    }
+
+    fn remove_store(&self, group: GroupId) -> Result<()> {
+        let store = lock(&self.stores).remove(&group);
+        store.map_or(Ok(()), |store| store.remove())
+    }
+
+    fn finish_removal(&self, group: GroupId) -> Result<()> {
+        let (disk, dir) = (&*self.disk, self.dir_of(group));
+        if !disk.exists(&dir.join("REMOVED")) {
+            return Ok(());
+        }
+        self.remove_store(group)?;
+        remove_all_but(disk, &dir, "REMOVED")?;
+        remove_dir_all(disk, &dir)
+    }
+
     pub(crate) fn store_of(&self, group: GroupId) -> Option<LogStore> {
         lock(&self.stores).get(&group).cloned()
     }

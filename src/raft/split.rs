@@ -25,7 +25,7 @@ use crate::raft::vocabulary::{Membership, StoredMembership};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::PoisonError;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// The first byte of the part, which is no version of a batch.
 const TAG: u8 = 0x81;
@@ -127,6 +127,55 @@ impl Split {
     }
 }
 
+/// The groups whose first folder is being made, or seen to, each by one at a time: a group that takes
+/// long is in no other's way.
+#[derive(Debug, Default)]
+pub(crate) struct Making {
+    groups: Mutex<BTreeSet<GroupId>>,
+    ended: Condvar,
+}
+
+/// A group's folder is the holder's until this is dropped.
+pub(crate) struct Turn<'a> {
+    of: &'a Making,
+    group: GroupId,
+}
+
+impl Making {
+    /// Waits until nobody else has the group.
+    fn take(&self, group: GroupId) -> Turn<'_> {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = self
+            .ended
+            .wait_while(groups, |groups| groups.contains(&group))
+            .unwrap_or_else(PoisonError::into_inner);
+        groups.insert(group);
+        Turn { of: self, group }
+    }
+
+    /// As [`Making::take`], without waiting.
+    ///
+    /// # Errors
+    /// `Unavailable` if another has it.
+    pub(crate) fn try_take(&self, group: GroupId) -> Result<Turn<'_>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if !groups.insert(group) {
+            let message =
+                format!("a split makes the replica of group {group} here; try again soon");
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(Turn { of: self, group })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut groups = self.of.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.remove(&self.group);
+        self.of.ended.notify_all();
+    }
+}
+
 /// Makes this node's replica of the child, as the entry at `index` of `parent` says; `fill` brings
 /// its records into a folder. Nothing is done if the replica is here already, or the parent's
 /// replica `own` has no counterpart. Durable on return; after a crash before that it is called
@@ -141,7 +190,7 @@ pub(crate) fn make_child(
 ) -> Result<()> {
     let Some(replica) = split.replicas.iter().find(|r| r.parent == own) else { return Ok(()) };
     let group = split.child;
-    let _one = host.making.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = host.making.take(group);
     if host.store_of(group).is_some() {
         return Ok(());
     }
