@@ -130,7 +130,8 @@ impl Disk for RealDisk {
             }
             _ => {}
         }
-        self.sync_dir(parent)
+        // A folder that is there is taken for durable by whoever asks next.
+        self.sync_dir(parent).inspect_err(|_| _ = fs::remove_dir(path))
     }
 
     fn remove_dir(&self, path: &Path) -> Result<()> {
