@@ -22,7 +22,7 @@ use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::texts::Texts;
 use crate::vector::{FlatIndex, HnswIndex};
 use bytes::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -35,6 +35,8 @@ const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Of so many nodes of the graph that grows one may be dead; then it is sealed, because it would
 /// repair itself while searches wait.
 const NODES_PER_DEAD: usize = 12;
+/// Names of vectors to be linked that are not looked through.
+const ORDER_MIN: usize = 64;
 
 /// A change of one vector, as it was applied.
 #[derive(Debug)]
@@ -174,8 +176,19 @@ impl State {
         }
         self.given.insert(change.id, floats);
         self.order.push_back(change.id);
+        if self.order.len() > ORDER_MIN.max(2 * self.given.len()) {
+            self.tidy_order();
+        }
         self.seqs.insert(change.id, change.seq);
         self.take_payload(change.id, value);
+    }
+
+    /// Names each vector that is to be linked once. Few that are written again and again, or deleted,
+    /// before they are linked, would be named without end.
+    fn tidy_order(&mut self) {
+        let mut named = HashSet::with_capacity(self.given.len());
+        let given = &self.given;
+        self.order.retain(|id| given.contains_key(id) && named.insert(*id));
     }
 
     fn take_payload(&mut self, id: u64, value: &[u8]) {
@@ -429,15 +442,15 @@ impl VectorIndex {
 
     /// Memory that it takes, in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
-        // What is queued takes as much again and more once it is taken in.
-        let queued = self.queued_bytes.load(Ordering::Relaxed);
-        self.memory_bytes.load(Ordering::Relaxed) + self.beside() + 2 * queued
+        self.lasting_bytes() + self.learning_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory that what is made beside takes.
-    fn beside(&self) -> u64 {
+    /// As [`VectorIndex::memory_bytes`], without what learning codes takes for a moment.
+    pub(super) fn lasting_bytes(&self) -> u64 {
+        // What is queued takes as much again and more once it is taken in.
+        let queued = self.queued_bytes.load(Ordering::Relaxed);
         let building = self.building_bytes.load(Ordering::Relaxed);
-        building + self.learning_bytes.load(Ordering::Relaxed)
+        self.memory_bytes.load(Ordering::Relaxed) + building + 2 * queued
     }
 
     /// Counts memory that learning codes takes, as long as what it gives lives.
@@ -484,7 +497,9 @@ impl VectorIndex {
             segments: state.segments.len() as u64,
             postings: state.posted.as_ref().map_or(0, Posted::postings),
             dead: (dead + state.fresh_dead) as u64 + stale,
-            memory_bytes: state.memory_bytes() + self.beside(),
+            memory_bytes: state.memory_bytes()
+                + self.building_bytes.load(Ordering::Relaxed)
+                + self.learning_bytes.load(Ordering::Relaxed),
             disk_bytes: files + kept + posted_bytes,
             rebuilt: self.rebuilt.load(Ordering::Relaxed),
         }
@@ -512,8 +527,33 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::vector::Metric;
+    use crate::op::vector::{Floats, Metric};
     use crate::shard::vectors::posted;
+
+    #[test]
+    fn few_vectors_written_without_end_take_no_more_memory() {
+        let spec = IndexSpec::new("v", 4, Metric::L2).with_defaults();
+        let limits = VectorLimits::default();
+        let index = VectorIndex::new(IndexId(1), spec, PathBuf::new(), limits).unwrap();
+        let value = |n: u64| record::encode(&Floats::of(&[n as f32; 4]), b"");
+        let mut after_first = 0;
+        for seq in 1..=20_000_u64 {
+            let value = (seq % 7 != 0).then(|| value(seq));
+            index.note(vec![Change { id: seq % 50, seq, value }]);
+            if seq == 1_000 {
+                after_first = index.read().memory_bytes();
+            }
+        }
+        let state = index.read();
+        assert!(state.memory_bytes() <= after_first, "{} {after_first}", state.memory_bytes());
+        assert!(state.order.len() <= 2 * 64 && !state.tail.is_empty());
+        drop(state);
+        // All that is left is linked, each once.
+        let mut state = index.write();
+        let waiting = state.tail.len();
+        assert_eq!(state.link(1_000, 1).unwrap(), waiting);
+        assert_eq!((state.fresh.len(), state.tail.len(), state.order.len()), (waiting, 0, 0));
+    }
 
     #[test]
     fn what_learning_takes_counts_as_long_as_it_goes_on() {
@@ -529,7 +569,8 @@ mod tests {
             let learning = index.learning(bytes);
             assert_eq!(index.memory_bytes(), before + bytes as u64);
             assert_eq!(index.info().memory_bytes, index.memory_bytes());
-            // However small the budget: what is due to the vectors is a share of it.
+            // From the smallest of these on it is a share of the budget: below, codes would be learnt
+            // from too few to be worth anything.
             assert!(bytes as u64 <= bytes_max / 2, "{bytes} of {bytes_max} at {dim}");
             drop(learning);
             assert_eq!(index.memory_bytes(), before);

@@ -246,9 +246,13 @@ impl Vectors {
         indexes.by_id.values().map(|index| index.memory_bytes()).sum()
     }
 
-    /// Fails if no more vectors may be taken in.
+    /// Fails if no more vectors may be taken in. What learning codes takes for a moment is taken off
+    /// the cache of blocks, and refuses none.
     fn check_room(&self) -> Result<()> {
-        let (bytes, most) = (self.memory_bytes(), self.limits().bytes_max);
+        let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes: u64 = all.by_id.values().map(|index| index.lasting_bytes()).sum();
+        drop(all);
+        let most = self.limits().bytes_max;
         if bytes < most {
             return Ok(());
         }

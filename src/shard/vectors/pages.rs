@@ -66,8 +66,11 @@ const CHANGE_BYTES: usize = 48;
 const PAGES_PER_FREE: usize = 2;
 /// And so many in any case.
 const FREE_MIN: usize = 16;
-/// Postings that are moved from the end at once.
+/// Postings that are moved from the end at once: so many, or one of so many.
 const MOVED_AT_ONCE: usize = 64;
+const POSTINGS_PER_MOVED: usize = 8;
+/// One of so many pages may wait for a file that does not name it any more.
+const PAGES_PER_HELD: usize = 4;
 
 /// Postings in a file.
 #[derive(Debug)]
@@ -87,6 +90,10 @@ pub(super) struct PageFile {
     held: Vec<u64>,
     /// Pages of the file.
     end: u64,
+    /// How many there were when the last postings were to be moved, until they are.
+    moving: Option<u64>,
+    /// Free pages at which moving postings brought nothing: there is no room for them in a row.
+    stuck: usize,
 }
 
 /// The path of a file of pages.
@@ -119,8 +126,20 @@ impl PageFile {
         }
         let free = (0..end).filter(|page| !taken.contains(page)).collect();
         let (changes, new) = (HashMap::new(), HashSet::new());
-        let held = Vec::new();
-        Ok(PageFile { number, file, path, placed, changes, changed_bytes: 0, free, new, held, end })
+        Ok(PageFile {
+            number,
+            file,
+            path,
+            placed,
+            changes,
+            changed_bytes: 0,
+            free,
+            new,
+            held: Vec::new(),
+            end,
+            moving: None,
+            stuck: 0,
+        })
     }
 
     /// Where all postings lie, by number. REQUIRES: all changes are written.
@@ -206,10 +225,18 @@ impl PageFile {
         self.new.clear();
     }
 
+    /// Whether a file that names the postings anew would leave much less on disk.
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.moving.is_some() || self.held.len() > FREE_MIN.max(self.end as usize / PAGES_PER_HELD)
+    }
+
     /// No file on disk names pages of no posting any more: neither now nor after a crash.
     pub(super) fn let_go(&mut self) {
         self.free.extend(self.held.drain(..));
         self.cut();
+        if let Some(end) = self.moving.take() {
+            self.stuck = if self.end < end { 0 } else { self.free.len() };
+        }
         self.move_last();
     }
 
@@ -230,13 +257,16 @@ impl PageFile {
     /// Has the last postings written elsewhere, if there is much room before them.
     fn move_last(&mut self) {
         let free = self.free.len();
-        if free <= FREE_MIN.max((self.end as usize - free) / PAGES_PER_FREE) {
+        let enough = FREE_MIN.max((self.end as usize - free) / PAGES_PER_FREE);
+        if free <= enough.max(self.stuck + self.stuck / 4) {
             return;
         }
+        self.moving = Some(self.end);
+        let most = MOVED_AT_ONCE.max(self.placed.len() / POSTINGS_PER_MOVED).min(free / 2);
         let mut last: Vec<(u64, u64)> =
             self.placed.iter().map(|(number, place)| (place.page, *number)).collect();
         last.sort_unstable_by(|a, b| b.cmp(a));
-        for (_, number) in last.into_iter().take(MOVED_AT_ONCE.min(free / 2)) {
+        for (_, number) in last.into_iter().take(most) {
             if !self.changes.contains_key(&number) {
                 self.set(number, Change::Added(Vec::new()));
             }

@@ -116,7 +116,10 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     }
     let stale_max = limits.dead_min().max(rows / VECTORS_PER_STALE);
     let is_stale = !finder.sweep.is_empty() || posted.stale > stale_max as u64;
-    is_stale.then_some(Piece::Sweep)
+    if is_stale {
+        return Some(Piece::Sweep);
+    }
+    finder.pages.is_wasteful().then_some(Piece::Keep)
 }
 
 impl Vectors {

@@ -77,6 +77,10 @@ impl Vectors {
     /// Takes the memory of indexes off that of the cache of blocks: one budget has to do for both.
     fn pin(&self) {
         let (mut pinned, bytes) = (lock(&self.pinned), self.memory_bytes());
+        // Closing has given it back, or will with this lock: nobody would after that.
+        if self.control.is_closed() {
+            return;
+        }
         let cache = self.engine.cache();
         match bytes.cmp(&pinned) {
             std::cmp::Ordering::Greater => cache.pin(bytes - *pinned),
