@@ -70,7 +70,10 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
         let shape = Shape::draw(&mut Rng::new(seed), length, calm);
         Box::new(move |process: &Process, number: usize, common: &Common| {
             let mut rng = rng.lock().unwrap().fork();
-            let door = process.within(|| common.gateway(&process.local, options(&mut rng, number)));
+            // The last of them reads by leases, which trust clocks.
+            let by_lease = number == 3 && shape.lag_ppm == 0;
+            let options = options(&mut rng, by_lease);
+            let door = process.within(|| common.gateway(&process.local, options));
             process.spawn(sweep(door.clone()));
             subscribers::subscribe(process, common, &told_of, rng.fork());
             for _ in 0..shape.clients {
@@ -139,14 +142,10 @@ async fn sweep(door: Arc<Gateway<EchoingShards>>) {
     }
 }
 
-fn options(rng: &mut Rng, number: usize) -> GatewayOptions {
+fn options(rng: &mut Rng, by_lease: bool) -> GatewayOptions {
     GatewayOptions {
         call_timeout: Duration::from_millis(2_000 + rng.below(8_000)),
-        // The last of them reads by leases.
-        consistency: match number {
-            3 => Consistency::Lease,
-            _ => Consistency::Linearizable,
-        },
+        consistency: if by_lease { Consistency::Lease } else { Consistency::Linearizable },
         fan_out_max: 1 + rng.below(4) as usize,
         ..GatewayOptions::default()
     }

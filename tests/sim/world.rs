@@ -107,7 +107,10 @@ impl World {
             World { shape, common, trace, rng, now: 0, hosts: Vec::new(), starts: 0, on_gateway };
         for kind in kinds {
             let rate = world.shape.rate_ppm;
-            let faster_ppm = world.rng.below(2 * rate + 1) as i64 - rate as i64;
+            let mut faster_ppm = world.rng.below(2 * rate + 1) as i64 - rate as i64;
+            if world.shape.lag_ppm > 0 && world.rng.one_in(2) {
+                faster_ppm -= world.rng.below(world.shape.lag_ppm) as i64;
+            }
             let calendar_off_ms = world.rng.below(2_000) as i64 - 1_000;
             world.hosts.push(Host {
                 kind,

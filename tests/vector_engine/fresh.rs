@@ -2,27 +2,35 @@
 
 use crate::world::{NAME, create, open, search, spec};
 use arqondb::env::{Rng, SimDisk};
-use arqondb::op::vector::{Metric, VectorSearch};
+use arqondb::op::vector::{IndexKind, IndexSpec, Metric, VectorSearch};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_search_sees_an_acknowledged_vector_at_once_every_time() {
+    for (kind, rounds) in
+        [(IndexKind::Hnsw, 10_000), (IndexKind::DiskHnsw, 5_000), (IndexKind::Spfresh, 5_000)]
+    {
+        sees_at_once(kind, rounds);
+    }
+}
+
+fn sees_at_once(kind: IndexKind, rounds: u64) {
     let db = open(&SimDisk::new());
-    create(&db, spec(Metric::L2));
+    create(&db, IndexSpec { kind, ..spec(Metric::L2) });
     let mut rng = Rng::new(9);
-    for round in 0..20_000u64 {
+    for round in 0..rounds {
         let id = rng.below(2_000);
         // Far from all others, and another one each time.
         let vector = [round as f32, 1e3, 0.0, 0.0, 0.0, 0.0, 0.0, id as f32];
         if rng.below(4) == 0 {
             db.delete_vector(NAME, id).unwrap();
             let found = search(&db, VectorSearch::new(NAME, &vector, 3));
-            assert!(found.iter().all(|(found, _)| *found != id), "round {round}");
+            assert!(found.iter().all(|(found, _)| *found != id), "{kind:?}, round {round}");
             continue;
         }
         db.put_vector(NAME, id, &vector, b"").unwrap();
         let found = search(&db, VectorSearch::new(NAME, &vector, 1));
-        assert_eq!(found, [(id, 0.0)], "round {round}");
+        assert_eq!(found, [(id, 0.0)], "{kind:?}, round {round}");
     }
 }
 
