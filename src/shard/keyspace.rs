@@ -322,6 +322,27 @@ impl crate::shard::Shard {
         Ok(count)
     }
 
+    /// As [`Shard::recount`](crate::shard::Shard), beside those who write; whether the counts are exact
+    /// then.
+    ///
+    /// # Errors
+    /// What reading and writing the engine gives.
+    pub(crate) fn recount_beside(&self) -> Result<bool> {
+        if !self.counts_keys() || self.engine.counts(CfId::DEFAULT)?.exact {
+            return Ok(true);
+        }
+        self.engine.recount(CfId::DEFAULT, |mut iter| {
+            let (mut keys, mut expires) = (0, 0);
+            iter.first()?;
+            while iter.valid() {
+                keys += 1;
+                expires += u64::from(iter.meta().expire_at_ms.is_some());
+                iter.next()?;
+            }
+            Ok((keys, expires))
+        })
+    }
+
     /// Counts the default family anew if its counts are not exact. Cost: a scan of the family.
     pub(crate) fn recount(&self) -> Result<()> {
         let counts = self.engine.counts(CfId::DEFAULT)?;

@@ -181,6 +181,7 @@ impl Inner {
     ) -> Result<()> {
         self.sync_log(index)?;
         let mut manifest = lock(&self.manifest);
+        tree.inexact.fetch_add(1, Ordering::AcqRel);
         let level = tree.view().version.levels.len();
         let level = (1..level).rev().find(|l| self.level_for(tree, *l, &files) == *l).unwrap_or(0);
         let totals = tree.view().totals;

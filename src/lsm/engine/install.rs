@@ -49,6 +49,9 @@ impl Inner {
         }));
         fields.push(Field::Collected(cf, change.collected));
         let totals = tree.view().totals.plus(change.flushed.iter());
+        if change.flushed.iter().any(|buffer| !buffer.table.counts().exact) {
+            tree.inexact.fetch_add(1, Ordering::AcqRel);
+        }
         if !change.flushed.is_empty() {
             let (keys, expires, exact) = (totals.keys, totals.expires, totals.exact);
             fields.push(Field::Counts { cf, keys, expires, exact });

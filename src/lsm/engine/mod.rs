@@ -15,6 +15,7 @@
 //! - `install`: an edit made durable, then seen.
 //! - `pressure`: when writers slow down and stop.
 //! - `families`, `checkpoint`, `ingest`, `stats`: what their names say.
+//! - `recount`: counts set right beside those who write.
 //! - `split`: one engine becomes two, each with the records of its own slots.
 //! - `checkup`: the slow check of [`crate::lsm::check`], of an engine that is open.
 //!
@@ -42,6 +43,7 @@ mod install;
 mod open;
 mod pressure;
 mod read;
+mod recount;
 mod snapshot;
 mod split;
 mod stats;

@@ -20,6 +20,8 @@ pub(super) struct Tree {
     /// Whether nobody writes to the engine; see [`Engine::tend`](super::Engine::tend).
     pub(super) idle: AtomicBool,
     pub(super) dead: Arc<DeadSpans>,
+    /// How often records came into tables that do not say how they change the counts.
+    pub(super) inexact: AtomicU64,
     view: ArcSwap<View>,
     /// Held by whoever replaces the view.
     updating: Mutex<()>,
@@ -118,6 +120,7 @@ impl Tree {
             dropped: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             dead: Arc::new(DeadSpans::new(dead_span_after)),
+            inexact: AtomicU64::new(0),
             view: ArcSwap::from_pointee(view),
             updating: Mutex::new(()),
         })
