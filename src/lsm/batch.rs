@@ -313,6 +313,11 @@ pub struct BatchView<'a> {
     ops: &'a [u8],
 }
 
+/// Whether an encoded batch says that it creates or drops families: nothing else of it is looked at.
+pub(crate) fn changes_families(bytes: &[u8]) -> bool {
+    matches!(bytes, [VERSION, flags, ..] if flags & FLAG_FAMILIES != 0)
+}
+
 impl<'a> BatchView<'a> {
     /// Reads an encoded batch and checks every operation's form.
     ///

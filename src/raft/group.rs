@@ -195,7 +195,16 @@ impl Group {
             task.abort();
             _ = task.await;
         }
-        self.inner.replica.close();
+        // It waits for what its background is at, and may write what that has built.
+        let replica = self.inner.replica.clone();
+        let close = move || {
+            replica.close();
+            Ok(())
+        };
+        if self.inner.shared.options.work.run(close).await.is_err() {
+            // Whoever would do it has ended.
+            self.inner.replica.close();
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {

@@ -3,6 +3,7 @@
 use crate::base::{Error, ErrorKind, LogIndex, Result};
 use crate::env::{Disk, Pool};
 use crate::log::Log;
+use crate::lsm::batch::changes_families;
 use crate::lsm::options::LEVELS_MAX;
 use crate::lsm::{BlockCache, Engine, EngineOptions};
 use crate::raft::split::Split;
@@ -74,6 +75,7 @@ impl ShardMachine {
         let (lower, upper) = split.parts()?;
         let _changing = shard.change_slots();
         let engine = shard.engine();
+        shard.expect_split();
         if engine.part_epoch() < split.epoch {
             (self.make_child)(index, split, &|dir| engine.copy_part(dir, upper, index))?;
             engine.keep_part(lower, index)?;
@@ -120,7 +122,9 @@ impl StateMachine for ShardMachine {
     }
 
     fn is_slow(&self, parts: &[Bytes]) -> bool {
-        matches!(parts, [part] if Split::is_one(part))
+        // Families are written down at once.
+        let is_slow = |part: &Bytes| Split::is_one(part) || changes_families(part);
+        parts.iter().any(is_slow)
     }
 
     fn hold(&self, _: &dyn Fn() -> Result<()>) -> Result<()> {

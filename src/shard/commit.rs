@@ -404,6 +404,11 @@ impl Shard {
         self.commits.lock().fenced = true;
     }
 
+    /// Says that a split is about to leave only a part of the shard. [`Shard::note_split`] follows.
+    pub fn expect_split(&self) {
+        self.vectors.fall_behind();
+    }
+
     /// Takes note that a split has left only a part of the shard.
     ///
     /// # Errors

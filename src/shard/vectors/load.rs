@@ -43,6 +43,11 @@ impl Vectors {
         Ok(())
     }
 
+    /// Records are about to go without a word: until [`Vectors::reload`] no file says what there is.
+    pub(crate) fn fall_behind(&self) {
+        self.behind.store(true, Ordering::Release);
+    }
+
     /// Compares every index with the records anew, after records have gone without a word.
     pub(crate) fn reload(&self) -> Result<()> {
         for index in self.all() {
@@ -50,6 +55,7 @@ impl Vectors {
             self.walk(&index, &mut state)?;
             index.measure(&state);
         }
+        self.behind.store(false, Ordering::Release);
         self.due.store(true, Ordering::Release);
         Ok(())
     }

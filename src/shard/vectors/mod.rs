@@ -95,6 +95,8 @@ pub(crate) struct Vectors {
     limits: Mutex<VectorLimits>,
     /// Memory that was taken off the cache of blocks.
     pinned: Mutex<u64>,
+    /// Whether records have gone of which the indexes are still to hear.
+    behind: AtomicBool,
 }
 
 /// Vectors that were written, by index.
@@ -124,6 +126,7 @@ impl Vectors {
             doomed: Mutex::default(),
             limits: Mutex::default(),
             pinned: Mutex::default(),
+            behind: AtomicBool::new(false),
             engine,
         })
     }

@@ -447,6 +447,10 @@ impl Vectors {
     pub(super) fn save(&self, index: &VectorIndex) -> Result<()> {
         // All that was noted up to here is queued, and taken in by the next line.
         let covered = LogIndex(self.noted.load(Ordering::Acquire));
+        // After that: a file that covers a split knows what went with it.
+        if self.behind.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Unavailable, "the shard is being split"));
+        }
         let state = {
             let state = index.read();
             let written = state.segments.iter().filter(|s| s.file_bytes.is_some());
