@@ -77,7 +77,11 @@ impl Overlay {
         for op in batch.ops() {
             let key = (op.cf, Bytes::copy_from_slice(op.key));
             if let Some(writes) = keys.get_mut(&key) {
-                writes.retain(|(seq, _)| *seq != op.seq);
+                // They go in the order in which they came, but for those that never are applied.
+                match writes.front() {
+                    Some((seq, _)) if *seq == op.seq => _ = writes.pop_front(),
+                    _ => writes.retain(|(seq, _)| *seq != op.seq),
+                }
                 if writes.is_empty() {
                     keys.remove(&key);
                 }
@@ -89,14 +93,17 @@ impl Overlay {
         }
     }
 
-    /// The pending writes of a key, newest first.
+    /// The pending writes of a key, newest first, as far as they count: up to the first that is no
+    /// merge.
     pub(crate) fn of(&self, cf: CfId, key: &[u8]) -> Vec<(Seq, Pending)> {
         if self.is_empty() {
             return Vec::new();
         }
         let keys = self.lock();
-        let writes = keys.get(&(cf, Bytes::copy_from_slice(key)));
-        writes.map(|w| w.iter().rev().cloned().collect()).unwrap_or_default()
+        let Some(writes) = keys.get(&(cf, Bytes::copy_from_slice(key))) else { return Vec::new() };
+        let merges =
+            writes.iter().rev().take_while(|(_, w)| matches!(w, Pending::Merge(_))).count();
+        writes.iter().rev().take(merges + 1).cloned().collect()
     }
 
     /// The oldest pending write of a key.
