@@ -109,8 +109,9 @@ impl Copies {
         }
     }
 
-    /// Lets copies go that nobody has asked for in a while.
-    pub(super) fn drop_idle(&self) {
+    /// Copies that nobody has asked for in a while, which go with what this gives: to be dropped where
+    /// removing files may wait for the disk.
+    pub(super) fn take_idle(&self) -> Vec<Arc<impl Send + Sync + use<>>> {
         let mut gone = Vec::new();
         self.held().retain(|_, held| {
             let is_idle = held.used.elapsed() >= IDLE && Arc::strong_count(&held.copy) == 1;
@@ -119,8 +120,7 @@ impl Copies {
             }
             !is_idle
         });
-        // Removing files waits for the disk: not with the lock held.
-        drop(gone);
+        gone
     }
 
     /// Lets all copies go.
@@ -223,8 +223,12 @@ impl Inner {
                 let number =
                     body.first_chunk().ok_or_else(|| Error::invalid("no copy is named"))?;
                 let gone = self.copies.held().remove(&u64::from_le_bytes(*number));
-                drop(gone);
-                Ok(Bytes::new())
+                // Its files go with it.
+                pipeline::on(&self.slow, move || {
+                    drop(gone);
+                    Ok(Bytes::new())
+                })
+                .await
             }
         }
     }
@@ -313,19 +317,19 @@ mod tests {
         tokio::time::advance(IDLE / 2).await;
         assert_eq!(copies.get(1).unwrap().read(0, 2, 3).unwrap(), "nte");
         tokio::time::advance(IDLE / 2).await;
-        copies.drop_idle();
+        drop(copies.take_idle());
         assert!(disk.exists(&asked) && !disk.exists(&forgotten));
         assert_eq!(copies.get(2).err().unwrap().kind(), ErrorKind::NotFound);
         // Being read it stays, however long that takes.
         let reading = copies.get(1).unwrap();
         tokio::time::advance(IDLE * 2).await;
-        copies.drop_idle();
+        drop(copies.take_idle());
         assert_eq!(reading.sum(0).unwrap(), xxhash_rust::xxh3::xxh3_128(b"content"));
         for (file, offset, bytes) in [(1, 0, 1), (0, 7, 1), (0, u64::MAX, 2), (u64::MAX, 0, 0)] {
             assert!(reading.read(file, offset, bytes).is_err());
         }
         drop(reading);
-        copies.drop_idle();
+        drop(copies.take_idle());
         assert!(!disk.exists(&asked));
 
         let left = hold(&copies, 3);

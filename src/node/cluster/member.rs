@@ -1,6 +1,6 @@
 //! [`Member`]: a node of a cluster, open.
 
-use crate::base::{Error, ErrorKind, GroupId, LogIndex, NodeId, Result};
+use crate::base::{CfId, Error, ErrorKind, GroupId, LogIndex, NodeId, Result};
 use crate::catalog::records::NodeProfile;
 use crate::catalog::{Action, FORMAT_VERSION, Outcome, ShardId, View};
 use crate::env::disk::FileLock;
@@ -17,6 +17,7 @@ use crate::raft::{Class, Group, Host, HostOptions, Peers, Recoveries, ShardHandl
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Links, Role};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -32,6 +33,14 @@ const GROUP_THREADS: usize = 2;
 /// How long the metadata plane may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Sweeps of a shard in one turn of the upkeep, and how long all of a node may take, in ns: each waits
+/// for a majority.
+const SWEEPS_A_TURN: usize = 64;
+const SWEEPING_NS: u64 = 200_000_000;
+/// How long it takes before keys are counted again that could not be counted, the first time and at
+/// most.
+const RECOUNT_FIRST: Duration = Duration::from_secs(10);
+const RECOUNT_MAX: Duration = Duration::from_secs(3_600);
 /// How often it is looked whether the log has failed.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -134,6 +143,8 @@ impl Member {
             tokio::spawn(follow(Arc::downgrade(&member.inner))),
             tokio::spawn(beat(Arc::downgrade(&member.inner))),
             tokio::spawn(tend(Arc::downgrade(&member.inner))),
+            tokio::spawn(tend_log(Arc::downgrade(&member.inner))),
+            tokio::spawn(recount(Arc::downgrade(&member.inner))),
             tokio::spawn(hibernate(Arc::downgrade(&member.inner))),
             tokio::spawn(report::run(Arc::downgrade(&member.inner))),
         ];
@@ -356,26 +367,64 @@ async fn hibernate(node: Weak<Inner>) {
     }
 }
 
+/// Looks after the log, which may have to wait for a group.
+async fn tend_log(node: Weak<Inner>) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let Some(inner) = node.upgrade() else { return };
+        // What a group cannot let go of now it does the next time.
+        _ = inner.host.tend().await;
+    }
+}
+
+/// Counts the keys of shards led here whose counts a split has left wrong: until then each DBSIZE
+/// looks at all of them. One at a time, and what is not to be had less and less often.
+async fn recount(node: Weak<Inner>) {
+    let mut again = BTreeMap::<ShardId, (Instant, Duration)>::new();
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let Some(inner) = node.upgrade() else { return };
+        let here = inner.replicas.all().into_iter().filter(|running| running.session() != 0);
+        again.retain(|shard, _| inner.replicas.get(*shard).is_some());
+        for running in here {
+            let (id, Ok(shard)) = (running.record.id, running.handle.get()) else { continue };
+            let due = again.get(&id).is_none_or(|(at, _)| *at <= Instant::now());
+            let is_exact = shard.engine().counts(CfId::DEFAULT).is_ok_and(|counts| counts.exact);
+            if is_exact || !due {
+                continue;
+            }
+            let job = move || shard.recount_beside();
+            if !matches!(crate::node::pipeline::on(&inner.slow, job).await, Ok(true)) {
+                let pause = again.get(&id).map_or(RECOUNT_FIRST, |(_, pause)| *pause);
+                again.insert(id, (Instant::now() + pause, (pause * 2).min(RECOUNT_MAX)));
+            }
+        }
+    }
+}
+
 /// Looks after engines and expired keys.
 async fn tend(node: Weak<Inner>) {
     for turn in 0u64.. {
         sleep(Duration::from_millis(100)).await;
         let Some(inner) = node.upgrade() else { return };
-        if turn.is_multiple_of(10) {
-            // What a group cannot let go of now it does the next time.
-            _ = inner.host.tend().await;
-            inner.copies.drop_idle();
-        }
+        let idle = turn.is_multiple_of(10).then(|| inner.copies.take_idle());
         let here = inner.replicas.all();
         let here = here.iter().filter_map(|r| Some((r.handle.get().ok()?, r.session() != 0)));
         let (here, clock): (Vec<_>, _) = (here.collect(), inner.options.clock.clone());
         let job = move || {
-            for (shard, leads) in here {
+            drop(idle);
+            for (shard, _) in &here {
                 shard.engine().tend_at(clock.monotonic_ns() / 1000);
                 shard.tend_vectors();
+            }
+            let mut led: Vec<_> =
+                here.iter().filter(|(_, leads)| *leads).map(|(shard, _)| shard).collect();
+            let until = clock.monotonic_ns() + SWEEPING_NS;
+            for _ in 0..SWEEPS_A_TURN {
                 // What a sweep cannot do now it does the next time.
-                if leads {
-                    _ = shard.sweep_expired(clock.unix_ms());
+                led.retain(|shard| matches!(shard.sweep_expired(clock.unix_ms()), Ok(n) if n > 0));
+                if led.is_empty() || clock.monotonic_ns() >= until {
+                    break;
                 }
             }
             Ok(())

@@ -82,9 +82,14 @@ impl Inner {
     }
 
     /// Whether a replica of a child need not be begun yet: its parent's here has not come to the
-    /// split, and will make its first state.
+    /// split, and will make its first state. One that is still to be sent its own state may be long in
+    /// coming, and holds nobody up: a child that is begun without it is sent what it lacks.
     pub(super) fn awaits_split(&self, record: &Record) -> bool {
-        let lags = |replica: &Running| replica.epoch() < replica.record.epoch.range;
+        let lags = |replica: &Running| {
+            let own = replica.record.replicas.iter().find(|r| r.id.0 == replica.group.replica());
+            own.is_some_and(|own| own.role == Role::Voter)
+                && replica.epoch() < replica.record.epoch.range
+        };
         record.epoch.range > 1
             && self.host.replicas().iter().all(|(group, _)| *group != record.id.group())
             && self.replicas.all().iter().any(lags)

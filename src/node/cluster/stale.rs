@@ -26,22 +26,40 @@ use tokio::time::Instant;
 /// How long the leader may take to say where it is: another replica may be better off.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The last moment of which a replica knows that it has all that was acknowledged before.
+/// What a replica knows of how fresh it is.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(Mutex<Option<Instant>>);
+pub(super) struct Fresh(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The last moment of which it has all that was acknowledged before.
+    at: Option<Instant>,
+    /// When the leader was asked in vain since then, and what came of it.
+    failed: Option<(Instant, Error)>,
+}
 
 impl Fresh {
     /// Waits until the replica is no more than `bound` behind, which takes a question to the leader
-    /// if it does not know so already. One asks for all who wait.
+    /// if it does not know so already. One asks for all who wait, also if it asks in vain.
     async fn within(&self, bound: Duration, running: &Running, patience: Duration) -> Result<()> {
-        let mut fresh = self.0.lock().await;
-        if fresh.is_some_and(|at| at.elapsed() <= bound) {
+        let came = Instant::now();
+        let mut known = self.0.lock().await;
+        if known.at.is_some_and(|at| at.elapsed() <= bound) {
             return Ok(());
         }
+        if let Some((at, error)) = &known.failed
+            && *at >= came
+        {
+            return Err(error.clone());
+        }
         let now = Instant::now();
-        running.group.ready_to_read(Consistency::Linearizable, patience.min(PATIENCE)).await?;
-        *fresh = Some(now);
-        Ok(())
+        let asked =
+            running.group.ready_to_read(Consistency::Linearizable, patience.min(PATIENCE)).await;
+        match &asked {
+            Ok(()) => *known = Known { at: Some(now), failed: None },
+            Err(error) => known.failed = Some((Instant::now(), error.clone())),
+        }
+        asked
     }
 }
 
