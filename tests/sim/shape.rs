@@ -82,7 +82,7 @@ pub(crate) struct Shape {
     pub(crate) heartbeat: Duration,
     /// How much faster or slower a clock may run, in millionths.
     pub(crate) rate_ppm: u64,
-    /// How much slower those of some hosts may run, in millionths: nobody reads by leases then. Who
+    /// How much slower those of some nodes may run, in millionths: nobody reads by leases then. Who
     /// leads and is cut off takes itself for the leader for longer than the others do.
     pub(crate) lag_ppm: u64,
     /// Only these come about.
@@ -144,7 +144,7 @@ impl Shape {
                 _ => Some(16 << 10),
             },
             hibernate_after: Duration::from_millis(200 * rng.below(2)),
-            lag_ppm: if rng.one_in(4) { 500_000 } else { 0 },
+            lag_ppm: if rng.one_in(4) { 800_000 } else { 0 },
             length,
         }
     }
