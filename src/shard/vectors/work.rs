@@ -122,19 +122,22 @@ impl Vectors {
 
     /// Does one piece of work; whether there may be more. One that fails is tried again at the next
     /// turn of the upkeep.
-    fn work_once(&self) -> bool {
+    pub(super) fn work_once(&self) -> bool {
         self.due.store(false, Ordering::Release);
         self.remove_doomed();
         if self.control.is_closed() {
             return false;
         }
-        for index in self.all() {
-            if let Some(piece) = self.next(&index) {
-                let done = self.work(&index, piece);
-                if done.is_ok() {
-                    self.due.store(true, Ordering::Release);
-                    return true;
-                }
+        let all = self.all();
+        // Behind the one that was worked on last, so that one that is always written to does not keep
+        // the others waiting.
+        let first = self.turn.load(Ordering::Relaxed);
+        for at in (0..all.len()).map(|n| (first + n) % all.len()) {
+            let Some(piece) = self.next(&all[at]) else { continue };
+            if self.work(&all[at], piece).is_ok() {
+                self.turn.store(at + 1, Ordering::Relaxed);
+                self.due.store(true, Ordering::Release);
+                return true;
             }
         }
         false
@@ -156,37 +159,45 @@ impl Vectors {
     pub(crate) fn wait_for_room(&self) {
         for index in self.all() {
             let is_full = index.waiting() >= index.stop_at() && !self.control.is_closed();
-            if is_full && self.link(&index).is_err() {
+            if !is_full {
+                continue;
+            }
+            // The background may be busy for minutes with what was sealed before.
+            let mut state = index.write();
+            if state.is_full(&index.spec) {
+                state.seal(&index.spec);
+            }
+            drop(state);
+            if self.link(&index).is_err() {
                 return;
             }
         }
     }
 
-    /// What is to be done next for an index.
+    /// What is to be done next for an index. Linking and all else take turns: writers in a hurry
+    /// leave always some to be linked, and would have nothing that was sealed get its form and file.
     fn next(&self, index: &VectorIndex) -> Option<Piece> {
         if index.is_dropped() {
             return None;
         }
-        let limits = &index.limits;
         let state = index.read();
-        // Before what is to be linked, of which writers in a hurry leave always some.
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
-        let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
-        // Few may wait for others to come; where none do, they would for ever, whole and in memory.
-        if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
-            return Some(Piece::Link);
+        match index.has_linked.load(Ordering::Relaxed) {
+            true => self.next_sealed(index, &state).or_else(|| next_loose(index, &state)),
+            false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state)),
         }
-        let wants_form = !is_plain(&index.spec, state.fresh.len());
-        if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
-            return Some(Piece::Seal);
-        }
+    }
+
+    /// What is to be done next with what is sealed, and with files.
+    fn next_sealed(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
+        let limits = &index.limits;
         if takes_postings(&index.spec) {
-            if let Some(piece) = post::next(index, &state) {
+            if let Some(piece) = post::next(index, state) {
                 return Some(Piece::Post(piece));
             }
-            return self.next_to_write(index, &state);
+            return self.next_to_write(index, state);
         }
         let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
         if let Some(segment) = unfinished {
@@ -200,7 +211,7 @@ impl Vectors {
         if let Some(alike) = alike(&state.segments, made_max(&index.spec)) {
             return Some(Piece::Make(alike));
         }
-        self.next_to_write(index, &state)
+        self.next_to_write(index, state)
     }
 
     fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
@@ -216,6 +227,8 @@ impl Vectors {
     }
 
     fn work(&self, index: &VectorIndex, piece: Piece) -> Result<()> {
+        let links = matches!(piece, Piece::Link | Piece::Seal);
+        index.has_linked.store(links, Ordering::Relaxed);
         match piece {
             Piece::Link => self.link(index),
             Piece::Seal => {
@@ -539,6 +552,18 @@ impl Vectors {
             }
         }
     }
+}
+
+/// What is to be done next with what is not sealed.
+fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
+    let limits = &index.limits;
+    let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
+    // Few may wait for others to come; where none do, they would for ever, whole and in memory.
+    if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
+        return Some(Piece::Link);
+    }
+    let wants_form = !is_plain(&index.spec, state.fresh.len());
+    (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
 }
 
 /// The most vectors of a segment that is made of others: while it is made, it is in memory, also of
