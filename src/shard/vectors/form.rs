@@ -97,7 +97,7 @@ impl Form {
         rows: &SortedRows,
         Place { disk, path, index }: Place<'_>,
     ) -> Result<(Form, u64)> {
-        if takes_pages(spec) {
+        if takes_pages(spec) && graph.fits_halves() {
             let config = DiskHnswConfig::default();
             let put = |sink: &mut PageSink<'_>| DiskHnswIndex::write(graph, &config, threads, sink);
             let file_bytes = write_pages(disk, path, index, rows, put)?;
@@ -131,7 +131,11 @@ impl Form {
     pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
         Ok(match spec.quantisation {
             Quantisation::None => Form::Hnsw(graph),
-            Quantisation::Packed => Form::Packed(PackedIndex::from_hnsw(graph, threads)?),
+            Quantisation::Packed if graph.fits_halves() => {
+                Form::Packed(PackedIndex::from_hnsw(graph, threads)?)
+            }
+            // One scale for all would make nothing of some.
+            Quantisation::Packed => Form::Hnsw(graph),
             Quantisation::Compact4 => Form::Compact(CompactIndex::from_hnsw(graph, 4, threads)?),
             Quantisation::Compact8 => Form::Compact(CompactIndex::from_hnsw(graph, 8, threads)?),
         })
@@ -172,6 +176,22 @@ impl Form {
             Form::Compact(index) => index.memory_bytes(),
             Form::Disk(index, _) => index.memory_bytes(),
         }
+    }
+
+    /// Whether it is what the settings ask for, or as near to that as its vectors allow.
+    pub(super) fn is_final(&self, spec: &IndexSpec) -> bool {
+        let takes_halves = takes_pages(spec) || spec.quantisation == Quantisation::Packed;
+        match self {
+            Form::Hnsw(graph) => {
+                is_plain(spec, graph.len()) || (takes_halves && !graph.fits_halves())
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it has 16 bits of each number, and compares with these.
+    pub(super) fn keeps_halves(&self) -> bool {
+        matches!(self, Form::Packed(_) | Form::Disk(..))
     }
 
     /// The bytes of its graph, if it is in memory.

@@ -12,7 +12,8 @@
 //! - `limits`: [`VectorLimits`].
 //! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
 //!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
-//! - `search`: a search over all its parts; `hybrid`: one for words as well.
+//! - `search`: a search over all its parts; `compare`: with records one by one; `hybrid`: one for
+//!   words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
 //!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
@@ -29,6 +30,7 @@
 //! - A file that is damaged, missing or of another time costs time and changes no answer.
 
 mod attributes;
+mod compare;
 mod control;
 mod evaluate;
 mod fields;
