@@ -348,6 +348,9 @@ mod tests {
         r#"{"or": [{"a": 1}, {"not": {"b": {"exists": true}}}]}"#,
         r#"{"not": {"or": []}}"#,
         r#"{}"#,
+        r#"{"n": 1234567890123456789}"#,
+        r#"{"n": {"in": [1234567890123456788, 1234567890123456800]}}"#,
+        r#"{"n": {"gt": 1234567890123456787, "lt": 1234567890123456791}}"#,
     ];
 
     fn payload(rng: &mut Rng) -> Value {
@@ -362,6 +365,7 @@ mod tests {
             let text = ["lib", "lima", "go", ""][rng.below(4) as usize];
             object.insert("b".into(), json!(text));
         }
+        object.insert("n".into(), json!(1_234_567_890_123_456_780_u64 + rng.below(30)));
         object.insert("c".into(), json!({"d": rng.below(2) == 0}));
         object.insert("tags".into(), json!([format!("t{}", rng.below(3)), "t9"]));
         object.into()
