@@ -4,7 +4,6 @@
 //! vectors that have it. Vectors are numbered densely here, so that a set of them is a row of bits
 //! and `and`, `or` and `not` are passes over words.
 
-use crate::base::codec::varint_len;
 use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -71,6 +70,17 @@ impl Bits {
     }
 }
 
+/// What the heap takes beside each piece of it, about.
+const ALLOCATED_BYTES: usize = 16;
+/// A value and its set of vectors: in nodes of a tree that are two thirds full, and the least table
+/// that a set has.
+const VALUE_BYTES: usize =
+    (size_of::<Scalar>() + size_of::<HashSet<u32>>()) * 3 / 2 + 36 + ALLOCATED_BYTES;
+/// A vector's list of values: in a table that is two thirds full, and on the heap.
+const VECTOR_BYTES: usize = (size_of::<(u32, Vec<Scalar>)>() + 1) * 3 / 2 + ALLOCATED_BYTES;
+/// A value in such a list, and the vector in the value's set.
+const PAIR_BYTES: usize = size_of::<Scalar>() + (size_of::<u32>() + 1) * 3 / 2;
+
 /// The values of one field.
 #[derive(Debug, Default)]
 struct Field {
@@ -85,22 +95,34 @@ struct Field {
 
 impl Field {
     fn add(&mut self, number: u32, scalar: Scalar) {
-        if !self.with.entry(scalar.clone()).or_default().insert(number) {
+        let with = self.with.entry(scalar.clone()).or_default();
+        if !with.insert(number) {
             return;
         }
-        self.bytes += 2 * bytes_of(&scalar) + 48;
-        self.of.entry(number).or_default().push(scalar);
+        if with.len() == 1 {
+            self.bytes += VALUE_BYTES + text_bytes(&scalar);
+        }
+        let of = self.of.entry(number).or_insert_with(|| Vec::with_capacity(1));
+        if of.is_empty() {
+            self.bytes += VECTOR_BYTES;
+        }
+        self.bytes += PAIR_BYTES + text_bytes(&scalar);
+        of.push(scalar);
     }
 
     fn remove(&mut self, number: u32) {
-        for scalar in self.of.remove(&number).unwrap_or_default() {
-            self.bytes = self.bytes.saturating_sub(2 * bytes_of(&scalar) + 48);
+        let Some(scalars) = self.of.remove(&number) else { return };
+        let mut bytes = VECTOR_BYTES;
+        for scalar in scalars {
+            bytes += PAIR_BYTES + text_bytes(&scalar);
             let Some(with) = self.with.get_mut(&scalar) else { continue };
             with.remove(&number);
             if with.is_empty() {
+                bytes += VALUE_BYTES + text_bytes(&scalar);
                 self.with.remove(&scalar);
             }
         }
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The values between two ends, or those that begin so.
@@ -116,10 +138,10 @@ impl Field {
     }
 }
 
-fn bytes_of(scalar: &Scalar) -> usize {
+fn text_bytes(scalar: &Scalar) -> usize {
     match scalar {
-        Scalar::Text(text) => 24 + text.len() + varint_len(text.len() as u64),
-        Scalar::Bool(_) | Scalar::Number(_) => 24,
+        Scalar::Text(text) => text.len() + ALLOCATED_BYTES,
+        Scalar::Bool(_) | Scalar::Number(_) => 0,
     }
 }
 
@@ -290,7 +312,8 @@ impl Attributes {
     /// Bytes of memory that it takes, about.
     pub(super) fn memory_bytes(&self) -> usize {
         let fields: usize = self.fields.values().map(|field| field.bytes).sum();
-        fields + self.ids.len() * 32
+        // The table from ids, the ids, and which are free.
+        fields + self.ids.len() * (17 * 3 / 2 + 8 + 4)
     }
 }
 

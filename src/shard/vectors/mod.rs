@@ -18,8 +18,8 @@
 //!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
 //!   are in it; `pages`: the file of its postings.
-//! - `work`: what the background does: linking, sealing, making anew, writing down; `post`: what it
-//!   does for postings.
+//! - `work`: what the background does: linking, sealing, making anew, writing down; `made`: of which
+//!   segments; `post`: what it does for postings.
 //! - `control`: one job at a time, and its end.
 //! - `load`: from files and records to an index.
 //!
@@ -39,6 +39,7 @@ mod hybrid;
 mod index;
 mod limits;
 mod load;
+mod made;
 mod pages;
 mod post;
 mod posted;
