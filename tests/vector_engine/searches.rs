@@ -233,3 +233,22 @@ fn one_huge_vector_makes_no_others_vanish() {
         check(&db);
     }
 }
+
+/// Each name that a filter asked for was kept, also those that no vector has.
+#[test]
+fn misspelt_fields_leave_room_for_others() {
+    let (db, model, mut rng) = filled(IndexKind::Hnsw, Quantisation::None);
+    let query = vector(&mut rng);
+    let matches = |text: String| {
+        let filter = Some(Filter::parse(&text).unwrap());
+        let asked = VectorSearch { filter, ..VectorSearch::new(NAME, &query, 3) };
+        db.search_vectors(asked).unwrap().cost.matches
+    };
+    for number in 0..150 {
+        assert_eq!(matches(format!(r#"{{"m{number}": 1}}"#)), 0);
+    }
+    let even = model.values().filter(|(_, number)| number % 2 == 0).count() as u64;
+    assert_eq!(matches(r#"{"even": true}"#.into()), even);
+    let either = matches(r#"{"or": [{"even": true}, {"m3": 1}, {"new": 2}]}"#.into());
+    assert_eq!(either, even);
+}

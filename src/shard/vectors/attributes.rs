@@ -187,6 +187,16 @@ impl Attributes {
         self.fields.len()
     }
 
+    /// Forgets fields in which nothing was found, a name that was misspelt, say; but for those of
+    /// `filter`.
+    pub(super) fn drop_empty(&mut self, filter: &Filter) {
+        let mut asked = HashSet::new();
+        filter.visit_fields(&mut |field| _ = asked.insert(field));
+        self.fields.retain(|name, field| {
+            !field.is_whole || !field.of.is_empty() || asked.contains(name.as_str())
+        });
+    }
+
     /// Begins with fields, whose changes are to be told from now on: [`Attributes::set_fields`] is
     /// then called for every vector, and [`Attributes::end`].
     pub(super) fn begin(&mut self, fields: &[String]) {

@@ -92,6 +92,13 @@ impl VectorIndex {
     fn find(&self, engine: &Engine, search: &VectorSearch, plan: &Plan) -> Result<VectorsFound> {
         loop {
             let state = self.read();
+            // A field without values may have been forgotten for another since.
+            if let Some(filter) = search.filter.as_ref().filter(|f| !state.attributes.can_answer(f))
+            {
+                drop(state);
+                self.index_fields(engine, filter)?;
+                continue;
+            }
             let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
             let mut damaged = Vec::new();
             let mut found = self.run(engine, &state, plan, matching.as_ref(), &mut damaged)?;
