@@ -4,6 +4,7 @@
 //! vectors that have it. Vectors are numbered densely here, so that a set of them is a row of bits
 //! and `and`, `or` and `not` are passes over words.
 
+use crate::base::{Error, ErrorKind, Result};
 use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,6 +27,15 @@ impl Bits {
             self.words.resize(at + 1, 0);
         }
         self.words[at] |= 1 << (number % 64);
+    }
+
+    /// Sets `numbers`, which may be so many as are `left`.
+    fn set_all(&mut self, numbers: impl Iterator<Item = u32>, left: &mut usize) -> Result<()> {
+        for number in numbers {
+            *left = left.checked_sub(1).ok_or_else(too_wide)?;
+            self.set(number);
+        }
+        Ok(())
     }
 
     fn clear(&mut self, number: u32) {
@@ -70,6 +80,10 @@ impl Bits {
     }
 }
 
+/// Values of vectors that all conditions of a filter may hold for together, some tenths of a second of
+/// work; and for each vector, so that some conditions may always hold for all.
+const VISITED_MAX: usize = 1 << 25;
+const VISITED_EACH_MAX: usize = 8;
 /// What the heap takes beside each piece of it, about.
 const ALLOCATED_BYTES: usize = 16;
 /// A value and its set of vectors: in nodes of a tree that are two thirds full, and the least table
@@ -265,20 +279,24 @@ impl Attributes {
     }
 
     /// The vectors that match. REQUIRES: all its fields are indexed.
-    pub(super) fn matching(&self, filter: &Filter) -> Matching<'_> {
-        let mut bits = self.bits(filter);
+    ///
+    /// # Errors
+    /// `Refused` if too much has to be looked at: changes of the index wait meanwhile.
+    pub(super) fn matching(&self, filter: &Filter) -> Result<Matching<'_>> {
+        let mut left = VISITED_MAX.max(VISITED_EACH_MAX * self.ids.len());
+        let mut bits = self.bits(filter, &mut left)?;
         bits.and(&self.live);
         let count = bits.count();
-        Matching { attributes: self, bits, count }
+        Ok(Matching { attributes: self, bits, count })
     }
 
-    fn bits(&self, filter: &Filter) -> Bits {
+    fn bits(&self, filter: &Filter, left: &mut usize) -> Result<Bits> {
         let mut bits = Bits::of(self.ids.len() as u32);
         match filter {
             Filter::OneOf { field, values } => {
                 if let Some(field) = self.fields.get(field) {
                     let with = values.iter().filter_map(|value| field.with.get(value)).flatten();
-                    with.for_each(|number| bits.set(*number));
+                    bits.set_all(with.copied(), left)?;
                 }
             }
             Filter::Range { field, from, to } => {
@@ -291,7 +309,7 @@ impl Attributes {
                 };
                 let holds = |value: &Scalar| within(value, from, to);
                 let found = field.into_iter().flat_map(|f| f.within(lowest, holds, beyond));
-                found.for_each(|number| bits.set(number));
+                bits.set_all(found, left)?;
             }
             Filter::Prefix { field, prefix } => {
                 let from = Scalar::Text(prefix.clone());
@@ -300,23 +318,29 @@ impl Attributes {
                 let found = field
                     .into_iter()
                     .flat_map(|f| f.within(Bound::Included(&from), holds, |value| !holds(value)));
-                found.for_each(|number| bits.set(number));
+                bits.set_all(found, left)?;
             }
             Filter::Exists { field } => {
                 let field = self.fields.get(field);
-                field.into_iter().flat_map(|f| f.of.keys()).for_each(|number| bits.set(*number));
+                bits.set_all(field.into_iter().flat_map(|f| f.of.keys().copied()), left)?;
             }
             Filter::And(all) => {
                 bits.or(&self.live);
-                all.iter().for_each(|filter| bits.and(&self.bits(filter)));
+                for filter in all {
+                    bits.and(&self.bits(filter, left)?);
+                }
             }
-            Filter::Or(some) => some.iter().for_each(|filter| bits.or(&self.bits(filter))),
+            Filter::Or(some) => {
+                for filter in some {
+                    bits.or(&self.bits(filter, left)?);
+                }
+            }
             Filter::Not(filter) => {
                 bits.or(&self.live);
-                bits.without(&self.bits(filter));
+                bits.without(&self.bits(filter, left)?);
             }
         }
-        bits
+        Ok(bits)
     }
 
     /// Bytes of memory that it takes, about.
@@ -325,6 +349,12 @@ impl Attributes {
         // The table from ids, the ids, and which are free.
         fields + self.ids.len() * (17 * 3 / 2 + 8 + 4)
     }
+}
+
+fn too_wide() -> Error {
+    let message = "the conditions of the filter hold for too many values all in all; ask for fewer \
+                   conditions, or for narrower ranges and longer prefixes";
+    Error::new(ErrorKind::Refused, message)
 }
 
 fn parse(payload: &[u8]) -> Value {
@@ -435,7 +465,7 @@ mod tests {
                 if !attributes.missing(filter).is_empty() {
                     continue;
                 }
-                let matching = attributes.matching(filter);
+                let matching = attributes.matching(filter).unwrap();
                 let expected: Vec<u64> = model
                     .iter()
                     .filter(|(_, payload)| filter.matches(payload))
@@ -448,5 +478,29 @@ mod tests {
         }
         model.keys().for_each(|id| attributes.remove(*id));
         assert!(attributes.fields.values().all(|field| field.with.is_empty() && field.bytes == 0));
+    }
+
+    /// Thousands of conditions that all vectors meet held up an index for tens of seconds.
+    #[test]
+    fn a_filter_that_looks_at_too_much_is_refused() {
+        let mut attributes = Attributes::default();
+        let fields = ["b".to_string()];
+        attributes.begin(&fields);
+        for id in 0..20_000 {
+            let payload = json!({"b": format!("x{}", id % 500)}).to_string();
+            attributes.set_fields(id, payload.as_bytes(), &fields);
+        }
+        attributes.end(&fields, true);
+        let some = |count: usize, condition: &str| {
+            let all = vec![format!(r#"{{"b": {condition}}}"#); count].join(", ");
+            Filter::parse(&format!(r#"{{"or": [{all}]}}"#)).unwrap()
+        };
+        for condition in [r#"{"exists": true}"#, r#"{"prefix": "x"}"#, r#"{"gte": "x"}"#] {
+            assert_eq!(attributes.matching(&some(100, condition)).unwrap().count(), 20_000);
+            let refused = attributes.matching(&some(2_000, condition)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Refused, "{condition}");
+        }
+        // What looks at little may have as many conditions as it likes.
+        assert_eq!(attributes.matching(&some(2_000, r#"{"prefix": "x7"}"#)).unwrap().count(), 440);
     }
 }

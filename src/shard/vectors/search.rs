@@ -99,7 +99,8 @@ impl VectorIndex {
                 self.index_fields(engine, filter)?;
                 continue;
             }
-            let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
+            let matching = search.filter.as_ref().map(|f| state.attributes.matching(f));
+            let matching = matching.transpose()?;
             let mut damaged = Vec::new();
             let mut found = self.run(engine, &state, plan, matching.as_ref(), &mut damaged)?;
             if damaged.is_empty() {
