@@ -64,6 +64,11 @@ pub fn to_error(status: &Status, write: bool) -> Error {
     }
 }
 
+/// The kind of a stable name.
+pub(super) fn kind_named(name: &str) -> Option<ErrorKind> {
+    CODES.iter().map(|(kind, _)| *kind).find(|kind| kind.name() == name)
+}
+
 fn transport_kind(status: &Status, write: bool) -> ErrorKind {
     match status.code() {
         Code::Unavailable if never_sent(status) => ErrorKind::Unavailable,

@@ -18,6 +18,8 @@ pub struct Refused {
     pub position: u64,
     /// Its id.
     pub id: u64,
+    /// Whose fault it is: of `InvalidArgument` the vector's own.
+    pub kind: ErrorKind,
     /// What is wrong.
     pub message: String,
 }
@@ -54,6 +56,7 @@ impl Client {
         let refused = answer.errors.into_iter().map(|error| Refused {
             position: error.position,
             id: error.vector_id,
+            kind: status::kind_named(&error.error_kind).unwrap_or(ErrorKind::Internal),
             message: error.message,
         });
         Ok(Put { written: answer.written, failed: answer.failed, refused: refused.collect() })

@@ -144,6 +144,111 @@ fn pages_read_are_told_and_vectors_on_disk_take_little_memory() {
     let found = db.search_vectors(VectorSearch::new(NAME, &vector(&mut rng), 5)).unwrap();
     assert!(found.cost.pages > 0 && found.hits.len() == 5, "{:?}", found.cost);
     let exact = VectorSearch { exact: true, ..VectorSearch::new(NAME, &vector(&mut rng), 5) };
-    assert!(db.search_vectors(exact).unwrap().cost.pages >= info.sealed / 64);
+    // Pages hold 16 bits of each number: what is certain is read from records.
+    let cost = db.search_vectors(exact).unwrap().cost;
+    assert!(cost.exact && cost.pages == 0 && cost.fetched == info.sealed, "{cost:?}");
     assert_eq!(info.vectors as usize, model.len());
+}
+
+/// Forms that keep 16 bits of each number compared with those, and called it certain.
+#[test]
+fn exact_is_exact_whatever_the_form_keeps() {
+    for (kind, quantisation) in [
+        (IndexKind::Hnsw, Quantisation::None),
+        (IndexKind::Hnsw, Quantisation::Packed),
+        (IndexKind::Hnsw, Quantisation::Compact4),
+        (IndexKind::Hnsw, Quantisation::Compact8),
+        (IndexKind::PqHnsw, Quantisation::None),
+        (IndexKind::DiskHnsw, Quantisation::None),
+        (IndexKind::Spfresh, Quantisation::None),
+    ] {
+        let (db, mut rng, mut model) = (open(&SimDisk::new()), Rng::new(8), Model::new());
+        let num_sub = if kind == IndexKind::PqHnsw { 4 } else { 0 };
+        create(&db, IndexSpec { kind, quantisation, num_sub, ..spec(Metric::L2) });
+        // 13 bits each; their squares and sums are whole all the same.
+        let mut vector =
+            || -> Vec<f32> { (0..DIM).map(|_| 4096.0 + rng.below(500) as f32).collect() };
+        for number in 0..400 {
+            let vector = vector();
+            db.execute(put(number, &vector, number)).unwrap();
+            model.insert(number, (vector, number));
+        }
+        db.settle_vectors();
+        let what = format!("{kind:?} {quantisation:?}");
+        assert!(crate::world::info(&db).sealed > 200, "{what}");
+        let query = vector();
+        let last: Model =
+            model.iter().filter(|v| v.1.1 >= 300).map(|v| (*v.0, v.1.clone())).collect();
+        let filter = Some(Filter::parse(r#"{"n": {"gte": 300}}"#).unwrap());
+        for k in [1, 20, 400] {
+            let asked = VectorSearch { exact: true, ..VectorSearch::new(NAME, &query, k) };
+            let expected = nearest(&model, Metric::L2, &query, k as usize);
+            assert_eq!(search(&db, asked.clone()), expected, "{what}");
+            let expected = nearest(&last, Metric::L2, &query, k as usize);
+            let filter = filter.clone();
+            assert_eq!(search(&db, VectorSearch { filter, ..asked }), expected, "{what}");
+        }
+        for (id, (vector, _)) in model.iter().step_by(40) {
+            let asked = VectorSearch { exact: true, ..VectorSearch::new(NAME, vector, 5) };
+            let same = VectorSearch { distance_max: Some(0.0), ..asked };
+            let found = db.search_vectors(same.clone()).unwrap();
+            assert!(found.cost.exact);
+            assert_eq!(search(&db, same), [(*id, 0.0)], "{what}");
+        }
+    }
+}
+
+/// One scale for the 16 bits of all numbers of a segment made zeros of all vectors beside a huge one.
+#[test]
+fn one_huge_vector_makes_no_others_vanish() {
+    for (kind, quantisation) in
+        [(IndexKind::Hnsw, Quantisation::Packed), (IndexKind::DiskHnsw, Quantisation::None)]
+    {
+        let (disk, mut rng) = (SimDisk::new(), Rng::new(9));
+        let db = open(&disk);
+        create(&db, IndexSpec { kind, quantisation, ..spec(Metric::L2) });
+        let all: Vec<Vec<f32>> = (0..300)
+            .map(|n| if n == 7 { vec![1e10; DIM] } else { vector(&mut rng) })
+            .map(|all| all.iter().map(|x| x * 0.01).collect())
+            .collect();
+        for (number, vector) in (0..).zip(&all) {
+            db.execute(put(number, vector, number)).unwrap();
+        }
+        let check = |db: &arqondb::Db| {
+            for vector in all.iter().step_by(23) {
+                let hit =
+                    search(db, VectorSearch { ef: 400, ..VectorSearch::new(NAME, vector, 1) })[0];
+                let near =
+                    all[hit.0 as usize].iter().zip(vector).all(|(a, b)| (a - b).abs() < 1e-4);
+                assert!(near && hit.1 < 1e-3, "{kind:?}: {hit:?}");
+            }
+        };
+        db.settle_vectors();
+        assert!(crate::world::info(&db).sealed > 200);
+        check(&db);
+        drop(db);
+        let db = open(&disk);
+        check(&db);
+        db.settle_vectors();
+        check(&db);
+    }
+}
+
+/// Each name that a filter asked for was kept, also those that no vector has.
+#[test]
+fn misspelt_fields_leave_room_for_others() {
+    let (db, model, mut rng) = filled(IndexKind::Hnsw, Quantisation::None);
+    let query = vector(&mut rng);
+    let matches = |text: String| {
+        let filter = Some(Filter::parse(&text).unwrap());
+        let asked = VectorSearch { filter, ..VectorSearch::new(NAME, &query, 3) };
+        db.search_vectors(asked).unwrap().cost.matches
+    };
+    for number in 0..150 {
+        assert_eq!(matches(format!(r#"{{"m{number}": 1}}"#)), 0);
+    }
+    let even = model.values().filter(|(_, number)| number % 2 == 0).count() as u64;
+    assert_eq!(matches(r#"{"even": true}"#.into()), even);
+    let either = matches(r#"{"or": [{"even": true}, {"m3": 1}, {"new": 2}]}"#.into());
+    assert_eq!(either, even);
 }

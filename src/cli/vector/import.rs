@@ -1,6 +1,6 @@
 //! `arqon vector import`.
 
-use crate::base::ErrorKind;
+use crate::base::{Error, ErrorKind};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
@@ -10,6 +10,7 @@ use crate::cli::vector::input::{FileFormat, Vectors};
 use crate::cli::vector::target::{Target, TargetArgs};
 use crate::env::{Clock, RealClock};
 use crate::op::vector::{StoredVector, VectorAnswer, VectorCall, VectorId};
+use crate::rpc::vector_client::Put;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -161,12 +162,27 @@ impl Import {
         if vectors.is_empty() {
             return Ok(());
         }
-        let put = target.put(&self.name, vectors)?;
-        tally.written += put.written;
-        tally.failed += put.failed;
+        tally.take(target.put(&self.name, vectors)?)
+    }
+}
+
+impl Tally {
+    /// Takes in what became of some vectors. Those that are wrong are told at the end; what else is
+    /// refused is no fault of the file, and ends the import.
+    fn take(&mut self, put: Put) -> Outcome {
+        self.written += put.written;
+        self.failed += put.failed;
         for refused in put.refused {
-            if tally.told.len() < TOLD_MAX {
-                tally.told.push(refused.message);
+            if refused.kind != ErrorKind::InvalidArgument {
+                let written = self.written + self.skipped;
+                let failure = Failure::from(Error::new(refused.kind, refused.message));
+                return Err(failure.fix(format!(
+                    "{written} vectors are stored; when that has passed go on with the same command \
+                     and --resume"
+                )));
+            }
+            if self.told.len() < TOLD_MAX {
+                self.told.push(refused.message);
             }
         }
         Ok(())
@@ -186,5 +202,32 @@ fn progress(rows: Option<u64>) -> ProgressBar {
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+    use crate::rpc::vector_client::Refused;
+
+    /// It went on to the end of the file, and said that the file had to be mended.
+    #[test]
+    fn what_is_no_fault_of_the_file_ends_an_import() {
+        let put = |kind| {
+            let refused = vec![Refused { position: 0, id: 7, kind, message: "why".into() }];
+            Put { written: 5, failed: 1, refused }
+        };
+        let mut tally = Tally::default();
+        tally.take(put(ErrorKind::InvalidArgument)).unwrap();
+        assert_eq!(
+            (tally.written, tally.failed, tally.told.as_slice()),
+            (5, 1, &["why".into()][..])
+        );
+        for kind in [ErrorKind::Unavailable, ErrorKind::Unknown, ErrorKind::Refused] {
+            let failure = tally.take(put(kind)).unwrap_err();
+            assert_eq!((failure.exit, failure.code), (Exit::of(kind), kind.name()));
+            assert!(failure.fix.unwrap().contains("--resume"));
+        }
     }
 }

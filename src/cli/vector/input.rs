@@ -91,8 +91,9 @@ pub struct Vectors {
     len: u64,
     at: u64,
     shape: Shape,
-    /// What was read of lines and not yet taken.
+    /// What was read of lines, and how much of that was taken.
     rest: Vec<u8>,
+    taken: usize,
     row: u64,
     ids: Option<Vec<u64>>,
 }
@@ -122,6 +123,7 @@ impl Vectors {
             at: 0,
             shape: Shape::Lines,
             rest: Vec::new(),
+            taken: 0,
             row: 0,
             ids: None,
         };
@@ -249,7 +251,10 @@ impl Vectors {
     fn lines(&mut self, most: usize) -> Result<Vec<StoredVector>> {
         let mut vectors = Vec::new();
         while vectors.len() < most {
-            let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
+            let left = &self.rest[self.taken..];
+            let Some(end) = left.iter().position(|byte| *byte == b'\n') else {
+                self.rest.drain(..self.taken);
+                self.taken = 0;
                 if self.at < self.len && self.rest.len() <= LINE_BYTES_MAX {
                     let count = PART_BYTES.min((self.len - self.at) as usize);
                     let mut part = vec![0; count];
@@ -265,7 +270,8 @@ impl Vectors {
                 self.rest.push(b'\n');
                 continue;
             };
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = left[..=end].to_vec();
+            self.taken += line.len();
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
@@ -438,6 +444,19 @@ mod tests {
             let error = vectors.next(1).unwrap_err();
             assert!(error.message().contains("line 1"), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn lines_go_on_from_one_part_of_the_file_to_the_next() {
+        let line = |n: u64| {
+            format!("{{\"id\": {n}, \"vector\": [{n}], \"payload\": {{\"t\": \"{n:300}\"}}}}\n")
+        };
+        let count = 2 * PART_BYTES as u64 / line(0).len() as u64 + 10;
+        let text: String = (0..count).map(line).collect();
+        let (_folder, path) = file("v.ndjson", text.as_bytes());
+        let mut vectors = Vectors::open(&path, FileFormat::Ndjson, None).unwrap();
+        let found = all(&mut vectors);
+        assert!(found.iter().map(|v| v.0).eq(0..count), "{} of {count}", found.len());
     }
 
     #[test]

@@ -172,8 +172,8 @@ fn put_local(db: &Db, index: &str, vectors: Vec<StoredVector>) -> Outcome<Put> {
             Ok(_) => put.written += 1,
             Err(error) if error.kind() == ErrorKind::InvalidArgument => {
                 put.failed += 1;
-                let message = error.message().to_string();
-                put.refused.push(Refused { position, id: one.id, message });
+                let (kind, message) = (error.kind(), error.message().to_string());
+                put.refused.push(Refused { position, id: one.id, kind, message });
             }
             Err(error) => return Err(error.into()),
         }

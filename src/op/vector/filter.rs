@@ -3,6 +3,7 @@
 //! A *field* is a name, or names joined by dots for what lies within objects. What stands there
 //! counts if it is a text, a number or a boolean; of an array each of its elements counts.
 
+use crate::op::vector::number::Number;
 use serde_json::Value;
 use std::cmp::Ordering;
 
@@ -11,13 +12,13 @@ pub const FILTER_DEPTH_MAX: usize = 16;
 /// The most conditions and values of one filter.
 pub const FILTER_PARTS_MAX: usize = 4_096;
 
-/// A value that a condition compares with. Numbers are 64-bit floats; those of other types differ.
+/// A value that a condition compares with. Those of other types differ.
 #[derive(Debug, Clone)]
 pub enum Scalar {
     /// True or false.
     Bool(bool),
     /// A number.
-    Number(f64),
+    Number(Number),
     /// A text.
     Text(String),
 }
@@ -27,8 +28,7 @@ impl Scalar {
     pub fn of(value: &Value) -> Option<Scalar> {
         match value {
             Value::Bool(is) => Some(Scalar::Bool(*is)),
-            // 0 and -0 are one number.
-            Value::Number(number) => number.as_f64().map(|x| Scalar::Number(x + 0.0)),
+            Value::Number(number) => Number::of(number).map(Scalar::Number),
             Value::String(text) => Some(Scalar::Text(text.clone())),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
@@ -52,7 +52,7 @@ impl Ord for Scalar {
     fn cmp(&self, other: &Scalar) -> Ordering {
         match (self, other) {
             (Scalar::Bool(a), Scalar::Bool(b)) => a.cmp(b),
-            (Scalar::Number(a), Scalar::Number(b)) => a.total_cmp(b),
+            (Scalar::Number(a), Scalar::Number(b)) => a.cmp(b),
             (Scalar::Text(a), Scalar::Text(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }

@@ -14,6 +14,7 @@
 
 use crate::base::{Error, Result};
 use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar};
+use crate::op::vector::number::Number;
 use serde_json::{Map, Value};
 
 impl Filter {
@@ -72,7 +73,9 @@ impl Filter {
 fn of_scalar(scalar: &Scalar) -> Value {
     match scalar {
         Scalar::Bool(is) => (*is).into(),
-        Scalar::Number(number) => (*number).into(),
+        Scalar::Number(Number::Float(float)) => (*float).into(),
+        Scalar::Number(Number::Int(int)) => (*int).into(),
+        Scalar::Number(Number::Big(big)) => (*big).into(),
         Scalar::Text(text) => text.as_str().into(),
     }
 }
@@ -205,6 +208,32 @@ mod tests {
 
     fn holds(filter: &str, payload: &Value) -> bool {
         Filter::parse(filter).unwrap().matches(payload)
+    }
+
+    /// They were compared as floats, which many ids of 64 bits share.
+    #[test]
+    fn large_integers_are_compared_exactly() {
+        let id = 1_234_567_890_123_456_789_u64;
+        for off in [0, 1, 100, 128] {
+            let payload =
+                json!({"id": id + off, "top": u64::MAX - off, "low": i64::MIN + off as i64});
+            let is_it = off == 0;
+            for (filter, expected) in [
+                (format!(r#"{{"id": {id}}}"#), is_it),
+                (format!(r#"{{"id": {{"in": [7, {id}]}}}}"#), is_it),
+                (format!(r#"{{"id": {{"ne": {id}}}}}"#), !is_it),
+                (format!(r#"{{"id": {{"lte": {id}}}}}"#), is_it),
+                (format!(r#"{{"id": {{"gt": {id}}}}}"#), !is_it),
+                (format!(r#"{{"id": {{"gte": {id}, "lt": {}}}}}"#, id + 1), is_it),
+                (format!(r#"{{"id": {{"gt": {}, "lt": 1e300}}}}"#, id - 1), true),
+                (format!(r#"{{"top": {}}}"#, u64::MAX), is_it),
+                (format!(r#"{{"low": {}}}"#, i64::MIN), is_it),
+            ] {
+                assert_eq!(holds(&filter, &payload), expected, "{filter} {off}");
+                let parsed = Filter::parse(&filter).unwrap();
+                assert_eq!(Filter::parse(&parsed.text()).unwrap(), parsed, "{filter}");
+            }
+        }
     }
 
     #[test]

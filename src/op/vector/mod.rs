@@ -8,13 +8,15 @@
 //! - this file: ids, floats, [`VectorCall`] and [`VectorAnswer`].
 //! - [`index`]: how an index is made, and what is told of it.
 //! - [`search`]: what is searched for, and what is found; [`text`]: words beside vectors.
-//! - [`filter`]: what of payloads a search may ask; [`filter_text`]: how that is written.
+//! - [`filter`]: what of payloads a search may ask; [`filter_text`]: how that is written;
+//!   [`number`]: numbers, compared exactly.
 //!
 //! Vectors are written by [`Write`](crate::op::kv::Write)s, beside keys and in one batch with them.
 
 pub mod filter;
 pub mod filter_text;
 pub mod index;
+pub mod number;
 pub mod search;
 pub mod text;
 

@@ -432,7 +432,8 @@ mod tests {
     fn vector_calls() -> impl Iterator<Item = VectorCall> {
         let index = || "docs".to_string();
         let filter = Filter::parse(
-            r#"{"a": {"in": ["x", 2, true]}, "b": {"gte": 1, "lt": 9}, "or": [{"c": {"prefix": "p"}},
+            r#"{"a": {"in": ["x", 2, true, 1234567890123456789, 18446744073709551615]},
+                "b": {"gte": 1, "lt": 9}, "or": [{"c": {"prefix": "p"}},
                 {"not": {"d": {"exists": true}}}]}"#,
         );
         let search = VectorSearch {

@@ -9,7 +9,8 @@
 //! query:   0 floats | 1 id u64
 //! filter:  0 none | 1 one of field, count, scalars | 2 range field, end?, end? | 3 prefix field, text
 //!          4 exists field | 5 and count, filters | 6 or count, filters | 7 not filter
-//! scalar:  0 false | 1 true | 2 number u64 | 3 text      end?: 0 | 1 scalar, inclusive u8
+//! scalar:  0 false | 1 true | 2 float u64 | 3 text | 4 integer i64 | 5 integer u64
+//! end?:    0 | 1 scalar, inclusive u8
 //! answer:  1 index | 2 indexes count | 3 done | 4 vectors count, (0 | 1 vector)
 //!          5 page count, vectors, 0 | 1 next u64 | 6 found count, hits, cost
 //!          7 checked 3 numbers
@@ -21,6 +22,7 @@
 use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{IndexId, Result};
 use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, Filter, Scalar};
+use crate::op::vector::number::Number;
 use crate::op::vector::search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
 use crate::op::vector::text::{TextMatch, TextQuery, TextStats};
 use crate::op::vector::{
@@ -262,8 +264,13 @@ fn put_scalar(out: &mut Vec<u8>, scalar: &Scalar) {
     match scalar {
         Scalar::Bool(is) => out.push((*is).into()),
         Scalar::Number(number) => {
-            out.push(2);
-            put_u64(out, number.to_bits());
+            let (kind, bits) = match number {
+                Number::Float(float) => (2, float.to_bits()),
+                Number::Int(int) => (4, int.cast_unsigned()),
+                Number::Big(big) => (5, *big),
+            };
+            out.push(kind);
+            put_u64(out, bits);
         }
         Scalar::Text(text) => {
             out.push(3);
@@ -276,8 +283,10 @@ fn read_scalar(cut: &mut Cut<'_>) -> Result<Scalar> {
     Ok(match cut.u8()? {
         0 => Scalar::Bool(false),
         1 => Scalar::Bool(true),
-        2 => Scalar::Number(f64::from_bits(cut.u64()?)),
+        2 => Scalar::Number(Number::Float(f64::from_bits(cut.u64()?))),
         3 => Scalar::Text(cut.text()?.to_string()),
+        4 => Scalar::Number(Number::int(cut.u64()?.cast_signed())),
+        5 => Scalar::Number(Number::big(cut.u64()?)),
         kind => return Err(cut.unknown(kind.into())),
     })
 }

@@ -4,7 +4,7 @@
 //! vectors that have it. Vectors are numbered densely here, so that a set of them is a row of bits
 //! and `and`, `or` and `not` are passes over words.
 
-use crate::base::codec::varint_len;
+use crate::base::{Error, ErrorKind, Result};
 use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,6 +27,15 @@ impl Bits {
             self.words.resize(at + 1, 0);
         }
         self.words[at] |= 1 << (number % 64);
+    }
+
+    /// Sets `numbers`, which may be so many as are `left`.
+    fn set_all(&mut self, numbers: impl Iterator<Item = u32>, left: &mut usize) -> Result<()> {
+        for number in numbers {
+            *left = left.checked_sub(1).ok_or_else(too_wide)?;
+            self.set(number);
+        }
+        Ok(())
     }
 
     fn clear(&mut self, number: u32) {
@@ -71,6 +80,21 @@ impl Bits {
     }
 }
 
+/// Values of vectors that all conditions of a filter may hold for together, some tenths of a second of
+/// work; and for each vector, so that some conditions may always hold for all.
+const VISITED_MAX: usize = 1 << 25;
+const VISITED_EACH_MAX: usize = 8;
+/// What the heap takes beside each piece of it, about.
+const ALLOCATED_BYTES: usize = 16;
+/// A value and its set of vectors: in nodes of a tree that are two thirds full, and the least table
+/// that a set has.
+const VALUE_BYTES: usize =
+    (size_of::<Scalar>() + size_of::<HashSet<u32>>()) * 3 / 2 + 36 + ALLOCATED_BYTES;
+/// A vector's list of values: in a table that is two thirds full, and on the heap.
+const VECTOR_BYTES: usize = (size_of::<(u32, Vec<Scalar>)>() + 1) * 3 / 2 + ALLOCATED_BYTES;
+/// A value in such a list, and the vector in the value's set.
+const PAIR_BYTES: usize = size_of::<Scalar>() + (size_of::<u32>() + 1) * 3 / 2;
+
 /// The values of one field.
 #[derive(Debug, Default)]
 struct Field {
@@ -85,22 +109,34 @@ struct Field {
 
 impl Field {
     fn add(&mut self, number: u32, scalar: Scalar) {
-        if !self.with.entry(scalar.clone()).or_default().insert(number) {
+        let with = self.with.entry(scalar.clone()).or_default();
+        if !with.insert(number) {
             return;
         }
-        self.bytes += 2 * bytes_of(&scalar) + 48;
-        self.of.entry(number).or_default().push(scalar);
+        if with.len() == 1 {
+            self.bytes += VALUE_BYTES + text_bytes(&scalar);
+        }
+        let of = self.of.entry(number).or_insert_with(|| Vec::with_capacity(1));
+        if of.is_empty() {
+            self.bytes += VECTOR_BYTES;
+        }
+        self.bytes += PAIR_BYTES + text_bytes(&scalar);
+        of.push(scalar);
     }
 
     fn remove(&mut self, number: u32) {
-        for scalar in self.of.remove(&number).unwrap_or_default() {
-            self.bytes = self.bytes.saturating_sub(2 * bytes_of(&scalar) + 48);
+        let Some(scalars) = self.of.remove(&number) else { return };
+        let mut bytes = VECTOR_BYTES;
+        for scalar in scalars {
+            bytes += PAIR_BYTES + text_bytes(&scalar);
             let Some(with) = self.with.get_mut(&scalar) else { continue };
             with.remove(&number);
             if with.is_empty() {
+                bytes += VALUE_BYTES + text_bytes(&scalar);
                 self.with.remove(&scalar);
             }
         }
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// The values between two ends, or those that begin so.
@@ -116,10 +152,10 @@ impl Field {
     }
 }
 
-fn bytes_of(scalar: &Scalar) -> usize {
+fn text_bytes(scalar: &Scalar) -> usize {
     match scalar {
-        Scalar::Text(text) => 24 + text.len() + varint_len(text.len() as u64),
-        Scalar::Bool(_) | Scalar::Number(_) => 24,
+        Scalar::Text(text) => text.len() + ALLOCATED_BYTES,
+        Scalar::Bool(_) | Scalar::Number(_) => 0,
     }
 }
 
@@ -163,6 +199,16 @@ impl Attributes {
     /// How many fields there are.
     pub(super) fn count(&self) -> usize {
         self.fields.len()
+    }
+
+    /// Forgets fields in which nothing was found, a name that was misspelt, say; but for those of
+    /// `filter`.
+    pub(super) fn drop_empty(&mut self, filter: &Filter) {
+        let mut asked = HashSet::new();
+        filter.visit_fields(&mut |field| _ = asked.insert(field));
+        self.fields.retain(|name, field| {
+            !field.is_whole || !field.of.is_empty() || asked.contains(name.as_str())
+        });
     }
 
     /// Begins with fields, whose changes are to be told from now on: [`Attributes::set_fields`] is
@@ -233,20 +279,24 @@ impl Attributes {
     }
 
     /// The vectors that match. REQUIRES: all its fields are indexed.
-    pub(super) fn matching(&self, filter: &Filter) -> Matching<'_> {
-        let mut bits = self.bits(filter);
+    ///
+    /// # Errors
+    /// `Refused` if too much has to be looked at: changes of the index wait meanwhile.
+    pub(super) fn matching(&self, filter: &Filter) -> Result<Matching<'_>> {
+        let mut left = VISITED_MAX.max(VISITED_EACH_MAX * self.ids.len());
+        let mut bits = self.bits(filter, &mut left)?;
         bits.and(&self.live);
         let count = bits.count();
-        Matching { attributes: self, bits, count }
+        Ok(Matching { attributes: self, bits, count })
     }
 
-    fn bits(&self, filter: &Filter) -> Bits {
+    fn bits(&self, filter: &Filter, left: &mut usize) -> Result<Bits> {
         let mut bits = Bits::of(self.ids.len() as u32);
         match filter {
             Filter::OneOf { field, values } => {
                 if let Some(field) = self.fields.get(field) {
                     let with = values.iter().filter_map(|value| field.with.get(value)).flatten();
-                    with.for_each(|number| bits.set(*number));
+                    bits.set_all(with.copied(), left)?;
                 }
             }
             Filter::Range { field, from, to } => {
@@ -259,7 +309,7 @@ impl Attributes {
                 };
                 let holds = |value: &Scalar| within(value, from, to);
                 let found = field.into_iter().flat_map(|f| f.within(lowest, holds, beyond));
-                found.for_each(|number| bits.set(number));
+                bits.set_all(found, left)?;
             }
             Filter::Prefix { field, prefix } => {
                 let from = Scalar::Text(prefix.clone());
@@ -268,30 +318,43 @@ impl Attributes {
                 let found = field
                     .into_iter()
                     .flat_map(|f| f.within(Bound::Included(&from), holds, |value| !holds(value)));
-                found.for_each(|number| bits.set(number));
+                bits.set_all(found, left)?;
             }
             Filter::Exists { field } => {
                 let field = self.fields.get(field);
-                field.into_iter().flat_map(|f| f.of.keys()).for_each(|number| bits.set(*number));
+                bits.set_all(field.into_iter().flat_map(|f| f.of.keys().copied()), left)?;
             }
             Filter::And(all) => {
                 bits.or(&self.live);
-                all.iter().for_each(|filter| bits.and(&self.bits(filter)));
+                for filter in all {
+                    bits.and(&self.bits(filter, left)?);
+                }
             }
-            Filter::Or(some) => some.iter().for_each(|filter| bits.or(&self.bits(filter))),
+            Filter::Or(some) => {
+                for filter in some {
+                    bits.or(&self.bits(filter, left)?);
+                }
+            }
             Filter::Not(filter) => {
                 bits.or(&self.live);
-                bits.without(&self.bits(filter));
+                bits.without(&self.bits(filter, left)?);
             }
         }
-        bits
+        Ok(bits)
     }
 
     /// Bytes of memory that it takes, about.
     pub(super) fn memory_bytes(&self) -> usize {
         let fields: usize = self.fields.values().map(|field| field.bytes).sum();
-        fields + self.ids.len() * 32
+        // The table from ids, the ids, and which are free.
+        fields + self.ids.len() * (17 * 3 / 2 + 8 + 4)
     }
+}
+
+fn too_wide() -> Error {
+    let message = "the conditions of the filter hold for too many values all in all; ask for fewer \
+                   conditions, or for narrower ranges and longer prefixes";
+    Error::new(ErrorKind::Refused, message)
 }
 
 fn parse(payload: &[u8]) -> Value {
@@ -348,6 +411,9 @@ mod tests {
         r#"{"or": [{"a": 1}, {"not": {"b": {"exists": true}}}]}"#,
         r#"{"not": {"or": []}}"#,
         r#"{}"#,
+        r#"{"n": 1234567890123456789}"#,
+        r#"{"n": {"in": [1234567890123456788, 1234567890123456800]}}"#,
+        r#"{"n": {"gt": 1234567890123456787, "lt": 1234567890123456791}}"#,
     ];
 
     fn payload(rng: &mut Rng) -> Value {
@@ -362,6 +428,7 @@ mod tests {
             let text = ["lib", "lima", "go", ""][rng.below(4) as usize];
             object.insert("b".into(), json!(text));
         }
+        object.insert("n".into(), json!(1_234_567_890_123_456_780_u64 + rng.below(30)));
         object.insert("c".into(), json!({"d": rng.below(2) == 0}));
         object.insert("tags".into(), json!([format!("t{}", rng.below(3)), "t9"]));
         object.into()
@@ -398,7 +465,7 @@ mod tests {
                 if !attributes.missing(filter).is_empty() {
                     continue;
                 }
-                let matching = attributes.matching(filter);
+                let matching = attributes.matching(filter).unwrap();
                 let expected: Vec<u64> = model
                     .iter()
                     .filter(|(_, payload)| filter.matches(payload))
@@ -411,5 +478,29 @@ mod tests {
         }
         model.keys().for_each(|id| attributes.remove(*id));
         assert!(attributes.fields.values().all(|field| field.with.is_empty() && field.bytes == 0));
+    }
+
+    /// Thousands of conditions that all vectors meet held up an index for tens of seconds.
+    #[test]
+    fn a_filter_that_looks_at_too_much_is_refused() {
+        let mut attributes = Attributes::default();
+        let fields = ["b".to_string()];
+        attributes.begin(&fields);
+        for id in 0..20_000 {
+            let payload = json!({"b": format!("x{}", id % 500)}).to_string();
+            attributes.set_fields(id, payload.as_bytes(), &fields);
+        }
+        attributes.end(&fields, true);
+        let some = |count: usize, condition: &str| {
+            let all = vec![format!(r#"{{"b": {condition}}}"#); count].join(", ");
+            Filter::parse(&format!(r#"{{"or": [{all}]}}"#)).unwrap()
+        };
+        for condition in [r#"{"exists": true}"#, r#"{"prefix": "x"}"#, r#"{"gte": "x"}"#] {
+            assert_eq!(attributes.matching(&some(100, condition)).unwrap().count(), 20_000);
+            let refused = attributes.matching(&some(2_000, condition)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Refused, "{condition}");
+        }
+        // What looks at little may have as many conditions as it likes.
+        assert_eq!(attributes.matching(&some(2_000, r#"{"prefix": "x7"}"#)).unwrap().count(), 440);
     }
 }

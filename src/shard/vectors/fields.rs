@@ -33,6 +33,9 @@ impl VectorIndex {
                 return Ok(());
             }
             let missing = state.attributes.missing(filter);
+            if state.attributes.count() + missing.len() > FIELDS_MAX {
+                state.attributes.drop_empty(filter);
+            }
             let count = state.attributes.count() + missing.len();
             if count > FIELDS_MAX {
                 return Err(too_many("filters have asked for", count, FIELDS_MAX));

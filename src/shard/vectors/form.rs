@@ -76,6 +76,20 @@ fn takes_codes(spec: &IndexSpec, rows: usize) -> bool {
     }
 }
 
+/// Bytes of a graph of so many vectors, in memory or in a file, about: a vector has its numbers, links
+/// of 4 bytes (twice as many at the ground as above), and an id with what finds it.
+pub(super) fn graph_bytes(spec: &IndexSpec, rows: usize) -> usize {
+    rows.saturating_mul(4 * spec.dim as usize + 12 * spec.m as usize + 64)
+}
+
+/// Bytes that are in memory for a moment while a graph of so many vectors gets the form of the
+/// settings and a file, about: the graph or that form, the same as bytes of a file, and beside them the
+/// graph's bytes once more. A packed form and its bytes are up to twice as large as the graph.
+pub(super) fn making_bytes(spec: &IndexSpec, rows: usize) -> usize {
+    let graphs = if spec.quantisation == Quantisation::Packed { 5 } else { 3 };
+    graph_bytes(spec, rows).saturating_mul(graphs)
+}
+
 /// The name of a file to be written.
 pub(super) struct Place<'a> {
     pub(super) disk: &'a dyn Disk,
@@ -97,17 +111,17 @@ impl Form {
         rows: &SortedRows,
         Place { disk, path, index }: Place<'_>,
     ) -> Result<(Form, u64)> {
-        if takes_pages(spec) {
+        if takes_pages(spec) && graph.fits_halves() {
             let config = DiskHnswConfig::default();
             let put = |sink: &mut PageSink<'_>| DiskHnswIndex::write(graph, &config, threads, sink);
             let file_bytes = write_pages(disk, path, index, rows, put)?;
             let form = segment::read(disk, path, index)?.form(path, spec)?;
             return Ok((form, file_bytes));
         }
-        let put = |kind: u8, bytes: &[u8]| write(disk, path, index, rows, (kind, bytes));
+        let put = |kind: u8, parts: &[&[u8]]| write(disk, path, index, rows, (kind, parts));
         if spec.quantisation == Quantisation::None && takes_codes(spec, graph.len()) {
             let made = PqHnswIndex::from_hnsw(graph, pq_config(spec), spec.rerank_k as usize)?;
-            let file_bytes = put(WITH_CODES, &made.to_bytes())?;
+            let file_bytes = put(WITH_CODES, &[&made.to_bytes()])?;
             return Ok((Form::Pq(Box::new(made)), file_bytes));
         }
         let bytes = graph.to_bytes();
@@ -115,9 +129,9 @@ impl Form {
         let file_bytes = match &form {
             Form::Packed(made) => {
                 let len = (bytes.len() as u64).to_le_bytes();
-                put(PACKED, &[&len[..], &bytes, &made.to_bytes()].concat())?
+                put(PACKED, &[&len, &bytes, &made.to_bytes()])?
             }
-            _ => put(GRAPH, &bytes)?,
+            _ => put(GRAPH, &[&bytes])?,
         };
         Ok((form, file_bytes))
     }
@@ -131,7 +145,11 @@ impl Form {
     pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
         Ok(match spec.quantisation {
             Quantisation::None => Form::Hnsw(graph),
-            Quantisation::Packed => Form::Packed(PackedIndex::from_hnsw(graph, threads)?),
+            Quantisation::Packed if graph.fits_halves() => {
+                Form::Packed(PackedIndex::from_hnsw(graph, threads)?)
+            }
+            // One scale for all would make nothing of some.
+            Quantisation::Packed => Form::Hnsw(graph),
             Quantisation::Compact4 => Form::Compact(CompactIndex::from_hnsw(graph, 4, threads)?),
             Quantisation::Compact8 => Form::Compact(CompactIndex::from_hnsw(graph, 8, threads)?),
         })
@@ -172,6 +190,22 @@ impl Form {
             Form::Compact(index) => index.memory_bytes(),
             Form::Disk(index, _) => index.memory_bytes(),
         }
+    }
+
+    /// Whether it is what the settings ask for, or as near to that as its vectors allow.
+    pub(super) fn is_final(&self, spec: &IndexSpec) -> bool {
+        let takes_halves = takes_pages(spec) || spec.quantisation == Quantisation::Packed;
+        match self {
+            Form::Hnsw(graph) => {
+                is_plain(spec, graph.len()) || (takes_halves && !graph.fits_halves())
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether it has 16 bits of each number, and compares with these.
+    pub(super) fn keeps_halves(&self) -> bool {
+        matches!(self, Form::Packed(_) | Form::Disk(..))
     }
 
     /// The bytes of its graph, if it is in memory.

@@ -105,6 +105,8 @@ pub(super) struct VectorIndex {
     pub(super) rebuilt: AtomicU64,
     /// Searches when the background last looked.
     pub(super) searches_seen: AtomicU64,
+    /// Whether the background linked or sealed when it last worked on it.
+    pub(super) has_linked: AtomicBool,
     /// Changes when the upkeep last looked, and for how many turns there has been no other.
     pub(super) rest: Mutex<(u64, u64)>,
     /// Postings that are being built anew.
@@ -386,6 +388,7 @@ impl VectorIndex {
             memory_bytes: AtomicU64::new(0),
             rebuilt: AtomicU64::new(0),
             searches_seen: AtomicU64::new(0),
+            has_linked: AtomicBool::new(false),
             rest: Mutex::default(),
             building: Mutex::default(),
             building_bytes: AtomicU64::new(0),

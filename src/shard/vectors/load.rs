@@ -8,7 +8,6 @@
 use crate::base::{CfId, IndexId, Result};
 use crate::lsm::{Engine, IterOptions, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
-use crate::shard::vectors::form::{Form, is_plain};
 use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
 use crate::shard::vectors::posted::{self, Finder, Posted, takes_postings};
 use crate::shard::vectors::record::{self, Key};
@@ -145,8 +144,7 @@ impl Vectors {
         }
         if !is_fresh {
             let form = stored.form(&path, &index.spec)?;
-            let is_final =
-                !matches!(form, Form::Hnsw(_)) || is_plain(&index.spec, stored.rows.len());
+            let is_final = form.is_final(&index.spec);
             let dead = dead.into_iter().filter(|id| stored.rows.get(*id).is_some());
             state.segments.push(Segment {
                 number: file.number,

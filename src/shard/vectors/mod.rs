@@ -12,13 +12,14 @@
 //! - `limits`: [`VectorLimits`].
 //! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
 //!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
-//! - `search`: a search over all its parts; `hybrid`: one for words as well.
+//! - `search`: a search over all its parts; `compare`: with records one by one; `hybrid`: one for
+//!   words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
 //!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
 //!   are in it; `pages`: the file of its postings.
-//! - `work`: what the background does: linking, sealing, making anew, writing down; `post`: what it
-//!   does for postings.
+//! - `work`: what the background does: linking, sealing, making anew, writing down; `made`: of which
+//!   segments; `post`: what it does for postings.
 //! - `control`: one job at a time, and its end.
 //! - `load`: from files and records to an index.
 //!
@@ -29,6 +30,7 @@
 //! - A file that is damaged, missing or of another time costs time and changes no answer.
 
 mod attributes;
+mod compare;
 mod control;
 mod evaluate;
 mod fields;
@@ -37,6 +39,7 @@ mod hybrid;
 mod index;
 mod limits;
 mod load;
+mod made;
 mod pages;
 mod post;
 mod posted;
@@ -70,7 +73,7 @@ use index::{Change, VectorIndex, lock};
 use record::Key;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// The indexes of a shard.
@@ -88,6 +91,8 @@ pub(crate) struct Vectors {
     /// Whether the background has something to do.
     due: AtomicBool,
     control: Arc<Control>,
+    /// The place among all indexes that it begins with.
+    turn: AtomicUsize,
     /// Where it works, once there is something to do.
     pool: OnceLock<Pool>,
     /// Indexes that were dropped, until their files are gone.
@@ -122,6 +127,7 @@ impl Vectors {
             replayed: Mutex::new(Some(Replayed::new())),
             due: AtomicBool::new(false),
             control: Arc::default(),
+            turn: AtomicUsize::new(0),
             pool: OnceLock::new(),
             doomed: Mutex::default(),
             limits: Mutex::default(),
@@ -326,6 +332,48 @@ mod tests {
         let shard = Shard::new(engine, Box::new(Slow), settings);
         shard.start().unwrap();
         shard
+    }
+
+    /// Puts vectors into an index as an entry of the log does.
+    fn apply(shard: &Arc<Shard>, index: IndexId, entry: u64, ids: std::ops::Range<u64>) {
+        let mut batch = WriteBatch::new();
+        for id in ids.clone() {
+            let value = record::encode(&Floats::of(&[id as f32, 1.0]), b"");
+            batch.put_cf(CfId::VECTORS, &record::vector_key(index, VectorId::new(id)), &value);
+        }
+        batch.place(Seq(entry * 1_000), 1);
+        shard.apply_entry(LogIndex(entry), &[batch.bytes().to_vec()]).unwrap();
+    }
+
+    fn create(shard: &Arc<Shard>, index: IndexId, entry: u64, spec: IndexSpec) {
+        let mut batch = WriteBatch::new();
+        evaluate::put_index(&mut batch, &NamedIndex { id: index, spec });
+        batch.place(Seq(entry * 1_000), 1);
+        shard.apply_entry(LogIndex(entry), &[batch.bytes().to_vec()]).unwrap();
+    }
+
+    /// Linking came first as long as there was something to link: what was sealed got no file, and
+    /// other indexes nothing at all.
+    #[test]
+    fn writers_in_a_hurry_leave_time_for_what_is_sealed_and_for_other_indexes() {
+        let shard = shard();
+        let vectors = &shard.vectors;
+        vectors.limit(VectorLimits { segment_rows: 64, ..VectorLimits::default() });
+        for (name, id) in [("a", 3), ("b", 4)] {
+            create(&shard, IndexId(id), id, IndexSpec::new(name, 2, Metric::L2).with_defaults());
+        }
+        apply(&shard, IndexId(4), 5, 0..10);
+        let mut written = 0;
+        for turn in 0..20 {
+            apply(&shard, IndexId(3), 6 + turn, turn * 600..(turn + 1) * 600);
+            assert!(vectors.work_once() && vectors.work_once());
+            let a = vectors.get("a").unwrap();
+            assert!(a.waiting() >= a.limits.link_at(), "{turn}");
+            let files = a.read().segments.iter().filter(|s| s.file_bytes.is_some()).count();
+            written = written.max(files);
+        }
+        assert!(written > 2, "{written} files");
+        assert_eq!(vectors.get("b").unwrap().waiting(), 0);
     }
 
     /// Raft's own entries have no batches; an index that seemed to lack them was saved for ever.

@@ -298,7 +298,7 @@ impl Vectors {
         };
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
         pages.sync_data()?;
-        let file_bytes = segment::write(disk, &path, index.id, &rows, (POSTED, &bytes))?;
+        let file_bytes = segment::write(disk, &path, index.id, &rows, (POSTED, &[&bytes]))?;
         if let Some(posted) = &mut index.write().posted {
             posted.file = Some((number, file_bytes));
             posted.rows.rebase(rows);

@@ -24,13 +24,13 @@ use crate::base::codec::Reader;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Disk;
 use crate::op::vector::{IndexKind, IndexSpec};
+use crate::shard::vectors::compare::compare;
 use crate::shard::vectors::form::metric;
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::pages::{self, PageFile, Place};
 use crate::shard::vectors::rows::Rows;
 use crate::vector::{
-    Answer, DistanceMetric, FetchLive, Filter, FlatIndex, Hit, Postings, SearchRequest,
-    SpfreshConfig, SpfreshIndex,
+    Answer, DistanceMetric, FetchLive, Filter, Postings, SearchRequest, SpfreshConfig, SpfreshIndex,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,8 +39,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const HEAD_BYTES: usize = 32;
 const PLACE_BYTES: usize = 24;
-/// Records that are compared at once.
-const SCANNED_AT_ONCE: usize = 256;
 
 /// What searches the vectors of a part.
 #[derive(Debug)]
@@ -176,44 +174,10 @@ impl Posted {
             _ => true,
         };
         match request.filter {
-            Filter::Ids(ids) => self.compare(request, &mut ids.iter().copied(), fetch),
+            Filter::Ids(ids) => compare(request, self.metric, &mut ids.iter().copied(), fetch),
             _ => {
                 let ids = self.rows.iter().map(|(id, _)| id);
-                self.compare(request, &mut ids.filter(|id| accept(*id)), fetch)
-            }
-        }
-    }
-
-    /// Compares with the records of all these.
-    fn compare(
-        &self,
-        request: &SearchRequest<'_>,
-        ids: &mut dyn Iterator<Item = u64>,
-        fetch: &mut FetchLive<'_>,
-    ) -> Result<Answer> {
-        let (dim, mut whole) = (request.query.len(), Answer::default());
-        let all = SearchRequest { filter: Filter::All, exact: true, ..*request };
-        whole.stats.exact = true;
-        loop {
-            let some: Vec<u64> = ids.take(SCANNED_AT_ONCE).collect();
-            if some.is_empty() {
-                return Ok(whole);
-            }
-            let (mut flat, mut refused) = (FlatIndex::new(dim, self.metric)?, None);
-            fetch(&some, &mut |id, vector| {
-                refused = flat.insert(id, vector).err().or(refused.take());
-            })?;
-            if let Some(refused) = refused {
-                return Err(refused);
-            }
-            let answer = flat.answer(&all)?;
-            whole.stats.distances += flat.len() as u64;
-            whole.hits.extend(answer.hits);
-            if whole.hits.len() > 2 * request.k + SCANNED_AT_ONCE {
-                let order =
-                    |a: &Hit, b: &Hit| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id));
-                whole.hits.sort_unstable_by(order);
-                whole.hits.truncate(request.k);
+                compare(request, self.metric, &mut ids.filter(|id| accept(*id)), fetch)
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::op::vector::{
     Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::shard::vectors::attributes::Matching;
+use crate::shard::vectors::compare::compare;
 use crate::shard::vectors::form::{Form, metric};
 use crate::shard::vectors::hybrid;
 use crate::shard::vectors::index::{State, VectorIndex};
@@ -91,7 +92,15 @@ impl VectorIndex {
     fn find(&self, engine: &Engine, search: &VectorSearch, plan: &Plan) -> Result<VectorsFound> {
         loop {
             let state = self.read();
-            let matching = search.filter.as_ref().map(|filter| state.attributes.matching(filter));
+            // A field without values may have been forgotten for another since.
+            if let Some(filter) = search.filter.as_ref().filter(|f| !state.attributes.can_answer(f))
+            {
+                drop(state);
+                self.index_fields(engine, filter)?;
+                continue;
+            }
+            let matching = search.filter.as_ref().map(|f| state.attributes.matching(f));
+            let matching = matching.transpose()?;
             let mut damaged = Vec::new();
             let mut found = self.run(engine, &state, plan, matching.as_ref(), &mut damaged)?;
             if damaged.is_empty() {
@@ -215,7 +224,7 @@ impl VectorIndex {
             ef: Some(ef),
             filter: Filter::All,
             distance_max: plan.distance_max,
-            exact: plan.exact || is_few,
+            exact: plan.exact,
         };
         let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
         let filter = match matching {
@@ -223,65 +232,111 @@ impl VectorIndex {
             Some(_) if is_few => Filter::Ids(&ids),
             Some(_) => Filter::Where(&passes),
         };
+        let loose = SearchRequest { exact: plan.exact || is_few, ..base };
         if matches > 0 && !state.tail.is_empty() {
-            whole.add(state.tail.answer(&SearchRequest { filter, ..base })?);
+            whole.add(state.tail.answer(&SearchRequest { filter, ..loose })?);
         }
         if matches > 0 && !state.fresh.is_empty() {
-            whole.add(state.fresh.answer(&SearchRequest { filter, ..base })?);
+            whole.add(state.fresh.answer(&SearchRequest { filter, ..loose })?);
         }
+        let of_which = (matching, is_few.then_some(ids.as_slice()));
         if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
-            let request = SearchRequest { exact: plan.exact, ..base };
-            let few = is_few.then_some(ids.as_slice());
-            self.add_posted(engine, posted, request, (matching, few), &mut whole)?;
+            self.add_posted(engine, posted, base, of_which, &mut whole)?;
         }
-        let mut gone = HashSet::new();
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
-            let mut fetched = 0;
-            let mut fetch = |wanted: &[u64], floats: &mut Vec<f32>| {
-                fetched += wanted.len() as u64;
-                for id in wanted {
-                    if !self.fetch(engine, *id, floats)? {
-                        gone.insert(*id);
-                    }
-                }
-                Ok(())
-            };
-            let is_live = |id: u64| segment.has(id) && passes(id);
-            let of_segment: Vec<u64>;
-            // Where most are dead, a walk would meet the others only now and then.
-            let is_hollow =
-                segment.live() * NODES_PER_LIVE < segment.rows.len() && !segment.form.is_on_disk();
-            let filter = if is_few {
-                of_segment = ids.iter().copied().filter(|id| segment.has(*id)).collect();
-                Filter::Ids(&of_segment)
-            } else if is_hollow {
-                of_segment =
-                    segment.live_rows().map(|(id, _)| id).filter(|id| passes(*id)).collect();
-                Filter::Ids(&of_segment)
-            } else if matching.is_none() && segment.dead.is_empty() {
-                Filter::All
-            } else {
-                Filter::Where(&is_live)
-            };
-            // Of vectors that are not in memory those are read that are nearest by their codes,
-            // however few match.
-            let by_codes = segment.form.is_on_disk() || matches!(*segment.form, Form::Compact(_));
-            let exact = plan.exact || is_hollow || (is_few && !by_codes);
-            let request = SearchRequest { filter, exact, ..base };
-            match segment.form.answer(&request, &mut fetch) {
-                Ok(answer) => whole.add(answer),
-                Err(e)
-                    if segment.form.is_on_disk()
-                        && matches!(e.kind(), ErrorKind::Corruption | ErrorKind::Io) =>
-                {
-                    damaged.push(segment.number);
-                }
-                Err(e) => return Err(e),
+            if plan.exact && segment.form.keeps_halves() {
+                self.add_compared(engine, segment, &base, of_which, &mut whole)?;
+            } else if self.add_segment(engine, segment, base, of_which, &mut whole)? {
+                damaged.push(segment.number);
             }
-            whole.fetched += fetched;
         }
-        whole.hits.retain(|hit| Some(hit.id) != plan.without && !gone.contains(&hit.id));
+        whole.hits.retain(|hit| Some(hit.id) != plan.without);
         Ok(whole.nearest(plan.take + plan.skip, matches))
+    }
+
+    /// Adds what a segment has: of all, of what matches, or of `few`; whether it is damaged.
+    fn add_segment(
+        &self,
+        engine: &Engine,
+        segment: &Segment,
+        base: SearchRequest<'_>,
+        (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
+        whole: &mut Gathered,
+    ) -> Result<bool> {
+        let (mut fetched, mut gone) = (0, HashSet::new());
+        let mut fetch = |wanted: &[u64], floats: &mut Vec<f32>| {
+            fetched += wanted.len() as u64;
+            for id in wanted {
+                if !self.fetch(engine, *id, floats)? {
+                    gone.insert(*id);
+                }
+            }
+            Ok(())
+        };
+        let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
+        let is_live = |id: u64| segment.has(id) && passes(id);
+        let of_segment: Vec<u64>;
+        // Where most are dead, a walk would meet the others only now and then.
+        let is_hollow =
+            segment.live() * NODES_PER_LIVE < segment.rows.len() && !segment.form.is_on_disk();
+        let filter = if let Some(few) = few {
+            of_segment = few.iter().copied().filter(|id| segment.has(*id)).collect();
+            Filter::Ids(&of_segment)
+        } else if is_hollow {
+            of_segment = segment.live_rows().map(|(id, _)| id).filter(|id| passes(*id)).collect();
+            Filter::Ids(&of_segment)
+        } else if matching.is_none() && segment.dead.is_empty() {
+            Filter::All
+        } else {
+            Filter::Where(&is_live)
+        };
+        // Of vectors that are not in memory those are read that are nearest by their codes, however
+        // few match.
+        let by_codes = segment.form.is_on_disk() || matches!(*segment.form, Form::Compact(_));
+        let exact = base.exact || is_hollow || (few.is_some() && !by_codes);
+        let request = SearchRequest { filter, exact, ..base };
+        match segment.form.answer(&request, &mut fetch) {
+            Ok(mut answer) => {
+                answer.hits.retain(|hit| !gone.contains(&hit.id));
+                // All were compared, but with 16 bits of each number.
+                answer.stats.exact &= !segment.form.keeps_halves();
+                whole.add(answer);
+            }
+            Err(e)
+                if segment.form.is_on_disk()
+                    && matches!(e.kind(), ErrorKind::Corruption | ErrorKind::Io) =>
+            {
+                return Ok(true);
+            }
+            Err(e) => return Err(e),
+        }
+        whole.fetched += fetched;
+        Ok(false)
+    }
+
+    /// Adds what a segment has, as records have it.
+    fn add_compared(
+        &self,
+        engine: &Engine,
+        segment: &Segment,
+        request: &SearchRequest<'_>,
+        (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
+        whole: &mut Gathered,
+    ) -> Result<()> {
+        let passes = |id: &u64| matching.is_none_or(|matching| matching.has(*id));
+        let mut live: Box<dyn Iterator<Item = u64>> = match few {
+            Some(few) => Box::new(few.iter().copied().filter(|id| segment.has(*id))),
+            None => Box::new(segment.live_rows().map(|(id, _)| id).filter(passes)),
+        };
+        let (mut fetched, mut records) = (0, self.fetch_live(engine, None, false));
+        let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+            fetched += wanted.len() as u64;
+            records(wanted, show)
+        };
+        let metric = metric(self.spec.metric);
+        whole.add(compare(request, metric, &mut live, &mut fetch)?);
+        whole.fetched += fetched;
+        Ok(())
     }
 
     /// Adds what is in postings: of all, of what matches, or of `few`.

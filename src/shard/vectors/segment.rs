@@ -102,7 +102,7 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number}.seg"))
 }
 
-/// Writes a segment's file whole, durable but for its name; gives its length.
+/// Writes a segment's file whole, its index bytes in parts, durable but for its name; gives its length.
 ///
 /// # Errors
 /// What the disk answers.
@@ -111,16 +111,21 @@ pub(super) fn write(
     path: &Path,
     index: IndexId,
     rows: &SortedRows,
-    (kind, bytes): (u8, &[u8]),
+    (kind, parts): (u8, &[&[u8]]),
 ) -> Result<u64> {
     let table = table(rows);
-    let head = header(kind, index, &table, bytes.len() as u64);
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    let head = header(kind, index, &table, bytes as u64);
     let file = disk.create(path)?;
     file.write_at(&head, 0)?;
     file.write_at(&table, HEADER_BYTES as u64)?;
-    file.write_at(bytes, (HEADER_BYTES + table.len()) as u64)?;
+    let mut at = (HEADER_BYTES + table.len()) as u64;
+    for part in parts {
+        file.write_at(part, at)?;
+        at += part.len() as u64;
+    }
     file.sync_data()?;
-    Ok((HEADER_BYTES + table.len() + bytes.len()) as u64)
+    Ok(at)
 }
 
 /// As [`write`], of pages that `put` gives one by one.

@@ -3,9 +3,10 @@
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
 use crate::env::{Clock, Pool};
 use crate::lsm::ReadOptions;
-use crate::op::vector::{IndexSpec, VectorId};
-use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, takes_pages};
+use crate::op::vector::VectorId;
+use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
 use crate::shard::vectors::index::{State, VectorIndex, lock};
+use crate::shard::vectors::made::{alike, made_max};
 use crate::shard::vectors::post;
 use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
@@ -21,12 +22,6 @@ use std::sync::atomic::Ordering;
 /// Vectors linked at once while nobody searches, and while somebody does: a search waits meanwhile.
 const LINKED_AT_ONCE: usize = 256;
 const LINKED_BETWEEN_SEARCHES: usize = 32;
-/// Segments of about one size that are made one.
-const ALIKE: usize = 4;
-/// The most vectors of a segment that is made of others.
-const MADE_MAX: usize = 4 << 20;
-/// Bytes of its graph, for one that lies on disk afterwards.
-const MADE_BYTES_MAX: usize = 512 << 20;
 /// One of so many vectors of a segment may be dead before it is made anew.
 const NODES_PER_DEAD: usize = 5;
 /// Turns of the upkeep without a change after which nothing is being written.
@@ -122,19 +117,22 @@ impl Vectors {
 
     /// Does one piece of work; whether there may be more. One that fails is tried again at the next
     /// turn of the upkeep.
-    fn work_once(&self) -> bool {
+    pub(super) fn work_once(&self) -> bool {
         self.due.store(false, Ordering::Release);
         self.remove_doomed();
         if self.control.is_closed() {
             return false;
         }
-        for index in self.all() {
-            if let Some(piece) = self.next(&index) {
-                let done = self.work(&index, piece);
-                if done.is_ok() {
-                    self.due.store(true, Ordering::Release);
-                    return true;
-                }
+        let all = self.all();
+        // Behind the one that was worked on last, so that one that is always written to does not keep
+        // the others waiting.
+        let first = self.turn.load(Ordering::Relaxed);
+        for at in (0..all.len()).map(|n| (first + n) % all.len()) {
+            let Some(piece) = self.next(&all[at]) else { continue };
+            if self.work(&all[at], piece).is_ok() {
+                self.turn.store(at + 1, Ordering::Relaxed);
+                self.due.store(true, Ordering::Release);
+                return true;
             }
         }
         false
@@ -156,37 +154,45 @@ impl Vectors {
     pub(crate) fn wait_for_room(&self) {
         for index in self.all() {
             let is_full = index.waiting() >= index.stop_at() && !self.control.is_closed();
-            if is_full && self.link(&index).is_err() {
+            if !is_full {
+                continue;
+            }
+            // The background may be busy for minutes with what was sealed before.
+            let mut state = index.write();
+            if state.is_full(&index.spec) {
+                state.seal(&index.spec);
+            }
+            drop(state);
+            if self.link(&index).is_err() {
                 return;
             }
         }
     }
 
-    /// What is to be done next for an index.
+    /// What is to be done next for an index. Linking and all else take turns: writers in a hurry
+    /// leave always some to be linked, and would have nothing that was sealed get its form and file.
     fn next(&self, index: &VectorIndex) -> Option<Piece> {
         if index.is_dropped() {
             return None;
         }
-        let limits = &index.limits;
         let state = index.read();
-        // Before what is to be linked, of which writers in a hurry leave always some.
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
-        let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
-        // Few may wait for others to come; where none do, they would for ever, whole and in memory.
-        if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
-            return Some(Piece::Link);
+        match index.has_linked.load(Ordering::Relaxed) {
+            true => self.next_sealed(index, &state).or_else(|| next_loose(index, &state)),
+            false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state)),
         }
-        let wants_form = !is_plain(&index.spec, state.fresh.len());
-        if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
-            return Some(Piece::Seal);
-        }
+    }
+
+    /// What is to be done next with what is sealed, and with files.
+    fn next_sealed(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
+        let limits = &index.limits;
         if takes_postings(&index.spec) {
-            if let Some(piece) = post::next(index, &state) {
+            if let Some(piece) = post::next(index, state) {
                 return Some(Piece::Post(piece));
             }
-            return self.next_to_write(index, &state);
+            return self.next_to_write(index, state);
         }
         let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
         if let Some(segment) = unfinished {
@@ -197,10 +203,10 @@ impl Vectors {
         {
             return Some(Piece::Make(vec![stale.number]));
         }
-        if let Some(alike) = alike(&state.segments, made_max(&index.spec)) {
+        if let Some(alike) = alike(&state.segments, made_max(&index.spec, limits)) {
             return Some(Piece::Make(alike));
         }
-        self.next_to_write(index, &state)
+        self.next_to_write(index, state)
     }
 
     fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
@@ -216,6 +222,8 @@ impl Vectors {
     }
 
     fn work(&self, index: &VectorIndex, piece: Piece) -> Result<()> {
+        let links = matches!(piece, Piece::Link | Piece::Seal);
+        index.has_linked.store(links, Ordering::Relaxed);
         match piece {
             Piece::Link => self.link(index),
             Piece::Seal => {
@@ -248,16 +256,10 @@ impl Vectors {
     fn finish(&self, index: &VectorIndex, number: u64) -> Result<()> {
         let found = index.read().segments.iter().find(|s| s.number == number).cloned();
         let Some(segment) = found else { return Ok(()) };
-        if is_plain(&index.spec, segment.rows.len())
-            && let Some(bytes) = segment.form.graph_bytes()
-        {
-            let file_bytes = self.write_file(index, number, &segment.rows, &bytes)?;
-            if let Some(segment) = index.write().segments.iter_mut().find(|s| s.number == number) {
-                segment.file_bytes = Some(file_bytes);
-                segment.is_final = true;
-            }
-            return self.save(index);
+        if is_plain(&index.spec, segment.rows.len()) {
+            return self.finish_plain(index, &segment);
         }
+        let _making = index.learning(making_bytes(&index.spec, segment.rows.len()));
         let (disk, path) = (self.engine.place().0, segment::path(&index.dir, number));
         let graph = match segment.form.graph_bytes() {
             Some(bytes) => HnswIndex::from_bytes(&bytes)?,
@@ -291,6 +293,21 @@ impl Vectors {
         self.save(index)
     }
 
+    /// Gives a segment that keeps its form a file.
+    fn finish_plain(&self, index: &VectorIndex, segment: &Segment) -> Result<()> {
+        let number = segment.number;
+        let mut file_bytes = segment.file_bytes;
+        if let Some(bytes) = segment.form.graph_bytes() {
+            let _writing = index.learning(bytes.len());
+            file_bytes = Some(self.write_file(index, number, &segment.rows, &bytes)?);
+        }
+        if let Some(segment) = index.write().segments.iter_mut().find(|s| s.number == number) {
+            segment.file_bytes = file_bytes;
+            segment.is_final = true;
+        }
+        self.save(index)
+    }
+
     pub(super) fn number_for_file(index: &VectorIndex) -> u64 {
         let mut state = index.write();
         state.next_file += 1;
@@ -304,6 +321,8 @@ impl Vectors {
         let mut parts: Vec<Segment> =
             index.read().segments.iter().filter(is_one).cloned().collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.live()));
+        let all = parts.iter().map(|part| part.rows.len()).sum();
+        let making = index.learning(making_bytes(&index.spec, all));
         let mut graph = HnswIndex::new(graph_config(&index.spec));
         let (mut rows, mut others) = (Vec::<Row>::new(), parts.as_slice());
         if let Some((base, rest)) = parts.split_first()
@@ -347,6 +366,8 @@ impl Vectors {
             }
             index.measure(&state);
         }
+        // What they were made of goes with them.
+        drop((parts, making));
         self.save(index)
     }
 
@@ -405,7 +426,9 @@ impl Vectors {
             let state = index.read();
             (state.fresh_rows(), state.fresh.to_bytes())
         };
+        let writing = index.learning(bytes.len());
         let file_bytes = self.write_file(index, number, &rows, &bytes)?;
+        drop((bytes, writing));
         index.write().kept = Some((number, Arc::new(rows), file_bytes));
         self.save(index)
     }
@@ -419,7 +442,7 @@ impl Vectors {
         bytes: &[u8],
     ) -> Result<u64> {
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
-        segment::write(disk, &path, index.id, rows, (GRAPH, bytes))
+        segment::write(disk, &path, index.id, rows, (GRAPH, &[bytes]))
     }
 
     /// Brings a graph to the form that the settings ask for, and writes its file.
@@ -545,26 +568,14 @@ impl Vectors {
     }
 }
 
-/// The most vectors of a segment that is made of others: while it is made, it is in memory, also of
-/// those indexes that are to take little of it.
-fn made_max(spec: &IndexSpec) -> usize {
-    match takes_pages(spec) {
-        true => MADE_BYTES_MAX / (4 * spec.dim as usize + 12 * spec.m as usize + 64),
-        false => MADE_MAX,
+/// What is to be done next with what is not sealed.
+fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
+    let limits = &index.limits;
+    let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
+    // Few may wait for others to come; where none do, they would for ever, whole and in memory.
+    if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
+        return Some(Piece::Link);
     }
-}
-
-/// Segments of about one size, if there are as many as are made one.
-fn alike(segments: &[Segment], most: usize) -> Option<Vec<u64>> {
-    let mut by_size: Vec<&Segment> = segments.iter().collect();
-    by_size.sort_by_key(|segment| segment.live());
-    for (at, smallest) in by_size.iter().enumerate() {
-        let like = by_size[at..].iter().take_while(|s| s.live() < 2 * smallest.live().max(16));
-        let like: Vec<&&Segment> = like.collect();
-        let rows: usize = like.iter().map(|segment| segment.live()).sum();
-        if like.len() >= ALIKE && rows <= most {
-            return Some(like.iter().map(|segment| segment.number).collect());
-        }
-    }
-    None
+    let wants_form = !is_plain(&index.spec, state.fresh.len());
+    (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
 }

@@ -156,6 +156,18 @@ impl HnswIndex {
         self.graph.slot(id).map(|slot| self.graph.vector(slot))
     }
 
+    /// Whether floats of 16 bits under one scale for all keep each vector well: the largest number of
+    /// each that is not zero is at least 2^-18 of the largest of all, and keeps its 11 bits, as do
+    /// those of the same vector that are up to 64 times smaller.
+    pub fn fits_halves(&self) -> bool {
+        let slots = (0..self.graph.slot_count() as u32).filter(|slot| self.graph.is_live(*slot));
+        let largest =
+            |slot| self.graph.vector(slot).iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        let sizes = slots.map(largest).filter(|size| *size > 0.0);
+        let (least, most) = sizes.fold((f32::MAX, 0.0f32), |(a, b), x| (a.min(x), b.max(x)));
+        least >= most * 2.0f32.powi(-18)
+    }
+
     /// The ids of all vectors, in no order.
     pub fn ids(&self) -> impl Iterator<Item = u64> {
         let slots = 0..self.graph.slot_count() as u32;

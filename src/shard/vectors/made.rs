@@ -1,0 +1,63 @@
+//! Which segments are made one, and how large that may get.
+
+use crate::op::vector::IndexSpec;
+use crate::shard::vectors::form::{graph_bytes, making_bytes, takes_pages};
+use crate::shard::vectors::limits::VectorLimits;
+use crate::shard::vectors::segment::Segment;
+
+/// Segments of about one size that are made one.
+const ALIKE: usize = 4;
+/// The most vectors of a segment that is made of others.
+const MADE_MAX: usize = 4 << 20;
+/// Bytes of its graph, for one that lies on disk afterwards.
+const MADE_BYTES_MAX: usize = 512 << 20;
+/// Making it takes one of so many bytes of the budget of vectors at most.
+const MADE_SHARE: u64 = 4;
+
+/// The most vectors of a segment that is made of others: while it is made, it is in memory, also of
+/// those indexes that are to take little of it.
+pub(super) fn made_max(spec: &IndexSpec, limits: &VectorLimits) -> usize {
+    let fixed = match takes_pages(spec) {
+        true => MADE_BYTES_MAX / graph_bytes(spec, 1),
+        false => MADE_MAX,
+    };
+    let share = limits.bytes_max / MADE_SHARE / making_bytes(spec, 1) as u64;
+    fixed.min(usize::try_from(share).unwrap_or(usize::MAX))
+}
+
+/// Segments of about one size, if there are as many as are made one, of as many vectors as may be.
+pub(super) fn alike(segments: &[Segment], most: usize) -> Option<Vec<u64>> {
+    let mut by_size: Vec<&Segment> = segments.iter().collect();
+    by_size.sort_by_key(|segment| segment.live());
+    for (at, smallest) in by_size.iter().enumerate() {
+        let mut rows = 0;
+        let like = by_size[at..].iter().take_while(|segment| {
+            rows += segment.live();
+            rows <= most && segment.live() < 2 * smallest.live().max(16)
+        });
+        let like: Vec<&&Segment> = like.collect();
+        if like.len() >= ALIKE {
+            return Some(like.iter().map(|segment| segment.number).collect());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::vector::Metric;
+
+    /// Segments were made as large as memory or not, and what that took was told to nobody.
+    #[test]
+    fn what_is_made_of_segments_fits_into_the_budget() {
+        for (bytes_max, dim) in [(64 << 20, 384), (512 << 20, 768), (8 << 30, 64)] {
+            let spec = IndexSpec::new("v", dim, Metric::L2).with_defaults();
+            let limits = VectorLimits { bytes_max, ..VectorLimits::default() };
+            let most = made_max(&spec, &limits);
+            assert!(most > 1_000 && making_bytes(&spec, most) as u64 <= bytes_max / 4, "{most}");
+        }
+        let spec = IndexSpec::new("v", 64, Metric::L2).with_defaults();
+        assert_eq!(made_max(&spec, &VectorLimits::default()), MADE_MAX);
+    }
+}
