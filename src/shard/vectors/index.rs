@@ -548,7 +548,8 @@ mod tests {
             }
         }
         let state = index.read();
-        assert!(state.memory_bytes() <= after_first, "{} {after_first}", state.memory_bytes());
+        // A table may grow once more, for the traces of what was taken out.
+        assert!(state.memory_bytes() <= 2 * after_first, "{} {after_first}", state.memory_bytes());
         assert!(state.order.len() <= 2 * 64 && !state.tail.is_empty());
         drop(state);
         // All that is left is linked, each once.
