@@ -60,7 +60,8 @@ impl Group {
         given.truncate(kept);
         self.requests.drain(..kept);
         for ((at, maybe), answer) in self.places.drain(..kept).zip(given) {
-            self.answers[at] = Some(if maybe { though_late(answer) } else { answer });
+            // What refused this copy may have let an earlier one by, or may yet: it may be late.
+            self.answers[at] = Some(answer.map_err(|e| if maybe { in_doubt(&e) } else { e }));
         }
         again
     }
@@ -134,18 +135,6 @@ fn settled_before(requests: &[Request], given: &[Result<Response>]) -> usize {
     kept
 }
 
-/// The answer to a copy of a write that was sent before: what refused this one may have let the
-/// earlier by, or may yet, as that may be late.
-fn though_late(answer: Result<Response>) -> Result<Response> {
-    match answer {
-        Ok(Response::Conditional { applied: false, .. }) => Err(in_doubt(&Error::new(
-            ErrorKind::Unavailable,
-            "the condition did not hold when it was asked about again",
-        ))),
-        answer => answer.map_err(|error| in_doubt(&error)),
-    }
-}
-
 /// The error of a write that may have happened.
 pub(super) fn in_doubt(cause: &Error) -> Error {
     if cause.kind() == ErrorKind::Unknown {
@@ -162,7 +151,7 @@ mod tests {
     use super::*;
     use crate::base::{CfId, Seq};
     use crate::op::command;
-    use crate::op::kv::{Condition, Expiry, RedisCall, RequestId};
+    use crate::op::kv::{RedisCall, RequestId};
     use bytes::Bytes;
 
     fn get() -> Request {
@@ -171,17 +160,6 @@ mod tests {
 
     fn write(request: u64) -> Request {
         Request::Write { writes: Vec::new(), id: Some(RequestId { client: 1, request }) }
-    }
-
-    fn put_if_absent() -> Request {
-        Request::PutIf {
-            cf: CfId(0),
-            key: Bytes::from("k"),
-            value: Some(Bytes::from("v")),
-            expiry: Expiry::Never,
-            condition: Condition::Absent,
-            id: Some(RequestId { client: 1, request: 9 }),
-        }
     }
 
     fn incr() -> Request {
@@ -245,13 +223,6 @@ mod tests {
             let answers = group.end().answers.into_iter();
             let kinds: Vec<_> = answers.map(|answer| answer.unwrap().unwrap_err().kind()).collect();
             assert_eq!(kinds, [kind, ErrorKind::NotFound]);
-
-            let mut group = Group::default();
-            group.push(put_if_absent(), lost);
-            let absent = Response::Conditional { applied: false, seq: Seq(0), current: None };
-            assert!(!group.absorb(vec![Ok(absent)]));
-            let answer = group.end().answers.pop().unwrap().unwrap();
-            assert_eq!(answer.is_err(), lost, "{answer:?}");
         }
     }
 
