@@ -302,6 +302,18 @@ fn random_position(iter: &mut Iter, rng: &mut Rng) -> Result<Option<Bytes>> {
     Ok(iter.valid().then(|| Bytes::copy_from_slice(iter.key())))
 }
 
+/// Keys that an iterator comes to, and those of them that expire.
+fn count(mut iter: Iter) -> Result<(u64, u64)> {
+    let (mut keys, mut expires) = (0, 0);
+    iter.first()?;
+    while iter.valid() {
+        keys += 1;
+        expires += u64::from(iter.meta().expire_at_ms.is_some());
+        iter.next()?;
+    }
+    Ok((keys, expires))
+}
+
 impl crate::shard::Shard {
     /// Live keys of the default family at `now_ms`, exact. REQUIRES: nothing pending.
     pub(crate) fn live_keys(&self, now_ms: u64) -> Result<u64> {
@@ -322,7 +334,7 @@ impl crate::shard::Shard {
         Ok(count)
     }
 
-    /// As [`Shard::recount`](crate::shard::Shard), beside those who write; whether the counts are exact
+    /// As `recount`, beside those who write; whether the counts are exact
     /// then.
     ///
     /// # Errors
@@ -331,16 +343,7 @@ impl crate::shard::Shard {
         if !self.counts_keys() || self.engine.counts(CfId::DEFAULT)?.exact {
             return Ok(true);
         }
-        self.engine.recount(CfId::DEFAULT, |mut iter| {
-            let (mut keys, mut expires) = (0, 0);
-            iter.first()?;
-            while iter.valid() {
-                keys += 1;
-                expires += u64::from(iter.meta().expire_at_ms.is_some());
-                iter.next()?;
-            }
-            Ok((keys, expires))
-        })
+        self.engine.recount(CfId::DEFAULT, count)
     }
 
     /// Counts the default family anew if its counts are not exact. Cost: a scan of the family.
@@ -349,14 +352,8 @@ impl crate::shard::Shard {
         if counts.exact {
             return Ok(());
         }
-        let mut iter = self.engine.iter(CfId::DEFAULT, IterOptions::default())?;
-        let (mut keys, mut expires) = (0, 0);
-        iter.first()?;
-        while iter.valid() {
-            keys += 1;
-            expires += u64::from(iter.meta().expire_at_ms.is_some());
-            iter.next()?;
-        }
+        let iter = self.engine.iter(CfId::DEFAULT, IterOptions::default())?;
+        let (keys, expires) = count(iter)?;
         match self.engine.set_counts(CfId::DEFAULT, keys, expires) {
             // A read-only engine cannot keep the figure; it is counted again next time.
             Err(e) if e.kind() == ErrorKind::Refused => Ok(()),

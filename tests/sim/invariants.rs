@@ -1,6 +1,5 @@
 //! What holds at every moment, and what all replicas agree on in the end.
 
-use crate::time::{EPOCH_MS, MS};
 use crate::world::{Kind, World};
 use arqondb::base::{CfId, Seq};
 use arqondb::catalog::ShardId;
@@ -8,7 +7,7 @@ use arqondb::env::Clock;
 use arqondb::lsm::IterOptions;
 use arqondb::raft::ShardHandle;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of all files of a node that are too many for what is in it.
 const DISK_BYTES_MAX: u64 = 24 << 20;
@@ -125,13 +124,21 @@ impl Invariants {
     /// All replicas hold the same, and as much as was ever applied.
     pub(crate) fn agree(&self, world: &World) {
         let mut states: BTreeMap<ShardId, (String, State)> = BTreeMap::new();
-        // Each drops what has expired when it comes to it. No clock is wrong by so much.
-        let until_ms = EPOCH_MS + world.now / MS + 20_000;
+        // Each drops what has expired by the latest time of a commit, when it comes to it.
+        let mut latest: BTreeMap<ShardId, u64> = BTreeMap::new();
+        for process in world.hosts.iter().filter_map(|host| host.process.as_ref()) {
+            for (shard, _, handle) in process.replicas() {
+                let committed_ms = handle.get().unwrap().engine().committed_ms();
+                let latest = latest.entry(shard).or_default();
+                *latest = committed_ms.max(*latest);
+            }
+        }
         for process in world.hosts.iter().filter_map(|host| host.process.as_ref()) {
             for (shard, _, handle) in process.replicas() {
                 let applied = handle.get().unwrap().engine().applied_index().0;
                 let most = self.applied.get(&shard).copied().unwrap_or(0);
                 assert!(applied >= most, "shard {shard} is at {applied}, and was at {most}");
+                let until_ms = latest[&shard];
                 let state = state(&handle, until_ms);
                 let open = handle.get().unwrap();
                 let keys = state.keys().filter(|(cf, _)| *cf == CfId::DEFAULT).count() as u64;
@@ -145,10 +152,23 @@ impl Invariants {
                 );
                 let (first, known) =
                     states.entry(shard).or_insert_with(|| (process.name.clone(), state.clone()));
-                assert!(*known == state, "shard {shard}: {} differs from {first}", process.name);
+                assert!(
+                    *known == state,
+                    "shard {shard}: {} differs from {first}, of what expires after {until_ms}: {}",
+                    process.name,
+                    differences(known, &state)
+                );
             }
         }
     }
+}
+
+/// The first records that only one of two replicas has, or that differ.
+fn differences(a: &State, b: &State) -> String {
+    let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+    let differ = keys.into_iter().filter(|key| a.get(*key) != b.get(*key));
+    let told = differ.take(8).map(|key| format!("{key:?}: {:?} / {:?}", a.get(key), b.get(key)));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// How far everything is, for whoever wonders why it does not settle.

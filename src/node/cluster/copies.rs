@@ -111,7 +111,7 @@ impl Copies {
 
     /// Copies that nobody has asked for in a while, which go with what this gives: to be dropped where
     /// removing files may wait for the disk.
-    pub(super) fn take_idle(&self) -> Vec<Arc<impl Send + Sync + use<>>> {
+    pub(super) fn take_idle(&self) -> impl Send + use<> {
         let mut gone = Vec::new();
         self.held().retain(|_, held| {
             let is_idle = held.used.elapsed() >= IDLE && Arc::strong_count(&held.copy) == 1;
