@@ -54,13 +54,16 @@ impl Group {
         let again = kept < given.len();
         let open = self.requests.iter().zip(&given).skip(kept);
         self.lock = open.filter_map(|(request, answer)| lock_of(request, answer)).next().copied();
-        for (place, failed) in self.places[kept..].iter_mut().zip(&given[kept..]) {
-            place.1 |= is_unknown(failed);
+        let open = self.places.iter_mut().zip(&mut self.requests).zip(&given).skip(kept);
+        for ((place, request), _) in open.filter(|(_, failed)| is_unknown(failed)) {
+            place.1 |= !is_read(request);
+            seal(request);
         }
         given.truncate(kept);
         self.requests.drain(..kept);
         for ((at, maybe), answer) in self.places.drain(..kept).zip(given) {
-            // What refused this copy may have let an earlier one by, or may yet: it may be late.
+            // What refused this copy may have let an earlier one by, or may yet: it may be late. A
+            // condition that did not hold is sealed.
             self.answers[at] = Some(answer.map_err(|e| if maybe { in_doubt(&e) } else { e }));
         }
         again
@@ -70,8 +73,9 @@ impl Group {
     pub(super) fn doubt(&mut self, cause: &Error) {
         let places = std::mem::take(&mut self.places);
         let requests = std::mem::take(&mut self.requests);
-        for ((at, maybe), request) in places.into_iter().zip(requests) {
+        for ((at, maybe), mut request) in places.into_iter().zip(requests) {
             if is_repeatable(&request) {
+                seal(&mut request);
                 self.places.push((at, maybe || !is_read(&request)));
                 self.requests.push(request);
             } else {
@@ -101,6 +105,13 @@ fn is_repeatable(request: &Request) -> bool {
         Request::Write { id, .. } | Request::PutIf { id, .. } => id.is_some(),
         Request::Txn(_) => true,
         other => is_read(other),
+    }
+}
+
+/// A copy is on its way, or may be: if another is refused, that holds for this one too.
+fn seal(request: &mut Request) {
+    if let Request::PutIf { seal, .. } = request {
+        *seal = true;
     }
 }
 

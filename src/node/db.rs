@@ -169,6 +169,7 @@ impl Db {
             expiry: Expiry::Never,
             condition,
             id: None,
+            seal: false,
         })?;
         match response {
             Response::Conditional { applied: true, seq, .. } => Ok(Ok(seq)),

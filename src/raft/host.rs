@@ -214,8 +214,8 @@ impl Host {
     /// Starts a replica that is here.
     ///
     /// # Errors
-    /// `NotFound` if the replica is not here; `Refused` if a part of it has been lost; `Corruption`
-    /// if it is damaged; what the disk answers.
+    /// `NotFound` if the replica is not here; `Refused` if the log has lost it; `Corruption` if its
+    /// folder has been lost, or is damaged; what the disk answers.
     pub async fn start(
         &self,
         group: GroupId,
@@ -285,7 +285,7 @@ impl Host {
                 "the folder of group {group} is gone, but its log is not; remove this replica and \
                  add a new one"
             );
-            return Err(Error::new(ErrorKind::Refused, message));
+            return Err(Error::new(ErrorKind::Corruption, message));
         }
         // Openraft takes for durable what the log holds, and acknowledges it: a replica that begins
         // again in the same process would do so with what the one before it had not synced.

@@ -141,7 +141,7 @@ fn write_op(write: Write) -> pb::WriteOp {
 
 /// Absence is compared and swapped, because that answer tells what stands there instead.
 fn put_if(request: Request) -> Result<Call> {
-    let Request::PutIf { cf, key, value, expiry, condition, id } = request else {
+    let Request::PutIf { cf, key, value, expiry, condition, id, seal: _ } = request else {
         return Err(Error::new(ErrorKind::Internal, "not a conditional write"));
     };
     let (cf, request_id) = (cf.0, request_id(id));

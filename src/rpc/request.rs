@@ -36,7 +36,8 @@ pub fn put(r: pb::PutRequest) -> Result<Request> {
         Ok(pb::PutCondition::PutIfPresent) => Condition::Present,
         Err(_) => return Err(unknown_number("condition", r.condition)),
     };
-    Ok(Request::PutIf { cf, key, value: Some(value), expiry, condition, id })
+    let seal = id.is_some();
+    Ok(Request::PutIf { cf, key, value: Some(value), expiry, condition, id, seal })
 }
 
 /// A Get, answered with `Entry`.
@@ -57,7 +58,8 @@ pub fn delete(r: pb::DeleteRequest) -> Result<Request> {
         return Ok(Request::Write { writes: vec![Write::Delete { cf, key }], id });
     }
     let condition = Condition::SeqIs(expected_seq(r.expected_seq)?);
-    Ok(Request::PutIf { cf, key, value: None, expiry: Expiry::Never, condition, id })
+    let seal = id.is_some();
+    Ok(Request::PutIf { cf, key, value: None, expiry: Expiry::Never, condition, id, seal })
 }
 
 /// A Merge, answered with `Committed`.
@@ -172,13 +174,15 @@ pub fn cas_put(r: pb::CasPutRequest) -> Result<Request> {
         Seq(0) => Condition::Absent,
         seq => Condition::SeqIs(seq),
     };
+    let id = request_id(r.request_id)?;
     Ok(Request::PutIf {
         cf: family(r.cf)?,
         key: key("key", r.key)?,
         value: Some(value("value", r.value)?),
         expiry: expiry!(cas_put_request, r.expiry)?,
         condition,
-        id: request_id(r.request_id)?,
+        id,
+        seal: id.is_some(),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::lsm::{CfOptions, IterOptions};
 use crate::op::kv::{BATCH_OPS_MAX, CfInfo, Condition, Entry, Expiry, RequestId, Scan, Write};
 use crate::op::{Request, Response};
 use crate::shard::commit::Ticket;
-use crate::shard::dedup;
+use crate::shard::dedup::{self, Fate};
 use crate::shard::latch;
 use crate::shard::shard::{Answer, Shard, no_such_family};
 use crate::shard::transaction::{Held, Transaction};
@@ -26,8 +26,8 @@ pub(crate) fn execute(shard: &Arc<Shard>, request: Request, now_ms: u64) -> Resu
     match request {
         Request::Get { cf, key } => get(shard, cf, key, now_ms),
         Request::Write { writes, id } => write(shard, &writes, id, now_ms),
-        Request::PutIf { cf, key, value, expiry, condition, id } => {
-            put_if(shard, PutIf { cf, key, value, expiry, condition, id }, now_ms)
+        Request::PutIf { cf, key, value, expiry, condition, id, seal } => {
+            put_if(shard, PutIf { cf, key, value, expiry, condition, id, seal }, now_ms)
         }
         Request::Scan(scan) => page(shard, &scan, now_ms),
         Request::DeleteByPrefix { cf, prefix } => delete_by_prefix(shard, cf, &prefix, now_ms),
@@ -146,6 +146,7 @@ struct PutIf {
     expiry: Expiry,
     condition: Condition,
     id: Option<RequestId>,
+    seal: bool,
 }
 
 fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
@@ -154,11 +155,10 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
     stripes.extend(put.id.map(dedup::stripe));
     let _held = shard.latches.many(stripes);
     let mut txn = Transaction::new(shard, now_ms);
-    if let Some(Answer { response: Response::Committed { seq }, rests_on }) =
-        already_applied(&mut txn, put.id)?
-    {
+    let before = put.id.map_or(Ok(None), |id| dedup::fate(&mut txn, id))?;
+    if let Some(Fate::Applied(seq)) = before {
         let response = Response::Conditional { applied: true, seq, current: None };
-        return Ok(Answer { response, rests_on });
+        return Ok(Answer { response, rests_on: txn.rests_on() });
     }
     let current = match txn.get(put.cf, &put.key) {
         Ok(current) => current,
@@ -170,10 +170,21 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
         Condition::Present => current.is_some(),
         Condition::SeqIs(seq) => current.as_ref().is_some_and(|c| c.seq == seq),
     };
-    if !holds {
+    if !holds || before.is_some() {
+        // A number that another has taken the place of does not come back; what has expired may, for
+        // a leader whose clock is behind.
+        let comes_back = !matches!(put.condition, Condition::SeqIs(_)) || current.is_none();
         let current = current.map(|held| entry(put.key, held));
         let response = Response::Conditional { applied: false, seq: Seq(0), current };
-        return Ok(Answer { response, rests_on: txn.rests_on() });
+        let rests_on = match put.id {
+            Some(id) if put.seal && comes_back && before.is_none() => {
+                let mut batch = WriteBatch::new();
+                dedup::refuse(&mut batch, id, now_ms);
+                shard.place(&mut batch, now_ms, txn.began())?.and(txn.rests_on())
+            }
+            _ => txn.rests_on(),
+        };
+        return Ok(Answer { response, rests_on });
     }
     match put.value {
         Some(value) => {

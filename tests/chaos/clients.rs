@@ -270,6 +270,7 @@ impl One {
             expiry: Expiry::Never,
             condition: entry.map_or(Condition::Absent, |entry| Condition::SeqIs(entry.seq)),
             id: Some(id),
+            seal: true,
         };
         let answer = door.execute(request).await;
         let ended = self.note(begun, answer.as_ref().err());

@@ -1,8 +1,11 @@
 //! Leaders that go and come.
 
 use crate::world::{World, soon};
+use crate::writer::Writers;
 use arqondb::CfId;
+use arqondb::catalog::{NodeId, ReplicaId, ShardId, View};
 use arqondb::gateway::{Gateway, GatewayOptions, RemoteShards};
+use arqondb::node::cluster::Troubles;
 use arqondb::op::kv::{Expiry, Write};
 use arqondb::op::{KvOps, Request, Response};
 use bytes::Bytes;
@@ -65,13 +68,14 @@ async fn nodes_restarted_one_after_the_other_lose_nothing_and_fail_no_request() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_cannot_run_is_told_of() {
+async fn a_replica_that_cannot_run_is_told_of_and_replaced() {
     let mut world = World::cluster(1, 3, 2, 3).await;
     let gateway = world.gateway();
     gateway.call(put("key", "value")).await.unwrap();
     world.stop_node(2).await;
     let view = world.client().wait_for(soon(), |view| view.shards().count() == 2).await.unwrap();
-    let lost = view.shards().next().unwrap().id;
+    let shard = view.shards().next().unwrap();
+    let (lost, old) = (shard.id, shard.replica_on(NodeId(2)).unwrap().id);
     let folder = world.folder(2).join("groups").join(format!("group-{lost}"));
     std::fs::remove_dir_all(folder).unwrap();
     world.start_node(2).await;
@@ -81,6 +85,59 @@ async fn a_replica_that_cannot_run_is_told_of() {
     assert_eq!(told.keys().collect::<Vec<_>>(), [&lost], "the other runs");
     assert!(told[&lost].contains("remove this replica and add a new one"), "{told:?}");
     assert_eq!(get(&*gateway, "key").await.as_deref(), Some("value"));
+    is_replaced(&world, lost, old).await;
+    assert!(world.nodes[&2].member.troubles().borrow().is_empty());
+}
+
+/// Waits until the shard has another voter on node 2, that has caught up, and three in all.
+async fn is_replaced(world: &World, shard: ShardId, old: ReplicaId) {
+    let is_new = |view: &View| {
+        let shard = view.shard(shard).unwrap();
+        let new = shard.replica_on(NodeId(2)).filter(|r| r.id != old && r.is_live_voter());
+        new.is_some() && shard.replicas.len() == 3
+    };
+    world.client().wait_for(soon(), is_new).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_replica_is_replaced_while_clients_write_and_counts_again() {
+    let mut world = World::cluster(1, 3, 1, 3).await;
+    let door = world.gateway();
+    let writers = Writers::start(&door, 2, 64);
+    writers.more(100).await;
+    let view = world.client().wait_for(soon(), |view| view.shards().count() == 1).await.unwrap();
+    let shard = view.shards().next().unwrap();
+    let (id, old) = (shard.id, shard.replica_on(NodeId(2)).unwrap().id);
+    world.stop_node(2).await;
+    let folder = world.folder(2).join("groups").join(format!("group-{id}"));
+    std::fs::write(folder.join("CURRENT"), b"no generation").unwrap();
+    world.start_node(2).await;
+    is_replaced(&world, id, old).await;
+    writers.more(100).await;
+    // Without one of the others, what is acknowledged rests on the new one.
+    world.stop_node(1).await;
+    writers.more(100).await;
+    writers.end(&door).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_replica_that_its_shard_cannot_do_without_stays() {
+    let mut world = World::cluster(1, 1, 1, 1).await;
+    world.gateway().call(put("key", "value")).await.unwrap();
+    let view = world.client().wait_for(soon(), |view| view.shards().count() == 1).await.unwrap();
+    let id = view.shards().next().unwrap().id;
+    world.stop_node(1).await;
+    let current = world.folder(1).join("groups").join(format!("group-{id}")).join("CURRENT");
+    let whole = std::fs::read(&current).unwrap();
+    std::fs::write(&current, b"no generation").unwrap();
+    world.start_node(1).await;
+    let mut troubles = world.nodes[&1].member.troubles();
+    let refused = |told: &Troubles| told.values().any(|told| told.contains("no majority"));
+    let told = tokio::time::timeout_at(soon(), troubles.wait_for(refused)).await;
+    assert!(told.is_ok(), "{:?}", world.nodes[&1].member.troubles().borrow());
+    // Whoever has the file brings it back.
+    std::fs::write(&current, whole).unwrap();
+    assert_eq!(get(&*world.gateway(), "key").await.as_deref(), Some("value"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

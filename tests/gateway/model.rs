@@ -129,7 +129,8 @@ fn kv(rng: &mut Rng, other: CfId) -> Request {
         8 => {
             let condition = if rng.one_in(2) { Condition::Absent } else { Condition::Present };
             let value = Some(value).filter(|_| !rng.one_in(4));
-            Request::PutIf { cf, key: name, value, expiry: Expiry::Never, condition, id: None }
+            let expiry = Expiry::Never;
+            Request::PutIf { cf, key: name, value, expiry, condition, id: None, seal: false }
         }
         9 if rng.one_in(4) => {
             let prefixes = ["a1", "b:2", "{t0}1", "{t1}", "nosuch", "a5"];

@@ -26,6 +26,7 @@ fn put_if(value: Option<&'static str>, condition: Condition) -> Request {
         expiry: Expiry::Never,
         condition,
         id: None,
+        seal: false,
     }
 }
 

@@ -132,7 +132,7 @@ fn a_replica_whose_log_or_folder_was_lost_is_refused() {
         let dir = Path::new("/groups").join(format!("group-{GROUP}"));
         disk.remove(&dir.join("CURRENT")).unwrap();
         let error = cluster.try_restart(other).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Corruption, "{error}");
         cluster.stop().await;
     });
 }

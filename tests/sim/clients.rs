@@ -218,6 +218,7 @@ impl Client {
             expiry: Expiry::Never,
             condition: if expected == 0 { Condition::Absent } else { Condition::SeqIs(seq) },
             id: Some(self.id()),
+            seal: self.rng.one_in(2),
         };
         let (what, fate) = match self.door.call(request).await {
             Ok(Response::Conditional { applied: true, seq, .. }) => {

@@ -29,6 +29,7 @@ impl EchoingShards {
         let repeatable = |request: &Request| match request {
             Request::Txn(_) => true,
             Request::Write { id, .. } => id.is_some(),
+            Request::PutIf { id, seal, .. } => id.is_some() && *seal,
             _ => false,
         };
         let mut rng = self.rng.lock().unwrap();

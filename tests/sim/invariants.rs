@@ -36,6 +36,12 @@ impl Invariants {
     pub(crate) fn glance(&mut self, world: &World) {
         for host in &world.hosts {
             let Some(process) = &host.process else { continue };
+            if let Some(member) = process.member() {
+                let troubles = member.troubles();
+                // What is replaced shows in nothing else: no disk here damages what is on it.
+                let lost = troubles.borrow().values().find(|told| is_lost(told)).cloned();
+                assert!(lost.is_none(), "{} has lost a replica: {lost:?}", process.name);
+            }
             let shards = process.replicas().into_iter().map(|(shard, group, _)| (shard.0, group));
             let meta = process.meta().map(|meta| (0, meta.group().clone()));
             for (shard, group) in shards.chain(meta) {
@@ -161,6 +167,11 @@ impl Invariants {
             }
         }
     }
+}
+
+/// Whether a trouble is that of a replica that is damaged, and goes or would.
+fn is_lost(told: &str) -> bool {
+    told.contains("is given another") || told.contains("no majority")
 }
 
 /// The first records that only one of two replicas has, or that differ.

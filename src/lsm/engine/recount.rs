@@ -6,6 +6,7 @@
 
 use crate::base::{CfId, Result};
 use crate::lsm::Iter;
+use crate::lsm::engine::work::Slot;
 use crate::lsm::engine::{Engine, lock};
 use crate::lsm::manifest::{Edit, Field};
 use crate::lsm::options::IterOptions;
@@ -42,6 +43,8 @@ impl Engine {
             ..IterOptions::default()
         };
         let (keys, expires) = count(self.iter(cf, options)?)?;
+        // One that is closed has given its folder up.
+        let Some(_held) = inner.try_take(cf, Slot::Count) else { return Ok(false) };
         let mut manifest = lock(&inner.manifest);
         if mark() != marked || tree.is_dropped() {
             return Ok(false);

@@ -83,6 +83,8 @@ impl Engine {
                     view.version = Arc::new(next);
                     view.totals.exact = false;
                 });
+                // Whoever counts may have taken the new epoch for that of the old view.
+                tree.inexact.fetch_add(1, Ordering::Release);
             }
             inner.applied_index.fetch_max(index.0, Ordering::AcqRel);
         }

@@ -39,6 +39,8 @@ pub(super) enum Slot {
     Compact,
     /// Looking for a dead span. Reads only.
     Dead,
+    /// Setting the counts right: done where it is asked for, never queued.
+    Count,
 }
 
 /// A slot that is held.
@@ -178,7 +180,7 @@ impl Inner {
         };
         match slot {
             Slot::Flush | Slot::Dead => self.pool.spawn_pressing(job),
-            Slot::Compact => self.pool.spawn(job),
+            Slot::Compact | Slot::Count => self.pool.spawn(job),
         }
     }
 
@@ -200,6 +202,7 @@ impl Inner {
                 _ = self.find_dead_span(tree);
                 return;
             }
+            Slot::Count => return,
             Slot::Flush => self.flush_sealed(tree, &held),
             Slot::Compact => self.compact_once(tree, &held),
         };

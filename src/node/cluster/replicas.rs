@@ -1,8 +1,8 @@
 //! What runs here, brought in line with the catalog.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::catalog::records::{Replica, Role, Shard as Record};
-use crate::catalog::{NodeId, ShardId, View};
+use crate::catalog::records::{Replica, ReplicaState, Role, Shard as Record};
+use crate::catalog::{Action, NodeId, ReplicaId, ShardChange, ShardId, View};
 use crate::lsm::{Engine, EngineOptions};
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::stale::Fresh;
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 /// Between two beginnings of a replica that goes on stopping, at first and at most.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long the metadata plane may take to take note of a replica that is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A replica that runs here.
 #[derive(Clone)]
@@ -90,7 +92,8 @@ impl Replicas {
     /// Takes note of why a replica does not run, or that it does.
     fn note(&self, shard: ShardId, trouble: Option<String>) {
         self.troubles.send_if_modified(|troubles| match trouble {
-            Some(new) if troubles.get(&shard) == Some(&new) => false,
+            // What was found out beside it stays so as long as it is the same.
+            Some(new) if troubles.get(&shard).is_some_and(|old| old.starts_with(&new)) => false,
             Some(new) => {
                 troubles.insert(shard, new);
                 true
@@ -99,10 +102,26 @@ impl Replicas {
         });
     }
 
-    /// Whether a replica that has stopped by itself is to be begun again now: at once, and later and
-    /// later if it goes on stopping.
+    /// Says more of a trouble, once.
+    fn explain(&self, shard: ShardId, more: &str) {
+        self.troubles.send_if_modified(|troubles| match troubles.get_mut(&shard) {
+            Some(trouble) if !trouble.ends_with(more) => {
+                trouble.push_str("; ");
+                trouble.push_str(more);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    fn again(&self) -> MutexGuard<'_, BTreeMap<ShardId, Again>> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a replica that has stopped by itself is to be begun again now, or one that is lost to
+    /// be asked to leave: at once, and later and later if it goes on.
     fn may_begin_again(&self, shard: ShardId) -> bool {
-        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut again = self.again();
         let now = Instant::now();
         let next = match again.get(&shard) {
             Some(last) if now < last.at => return false,
@@ -149,6 +168,7 @@ impl Inner {
         }
         let own = self.identity.node;
         let mut all_well = true;
+        let mut broken = Vec::new();
         for record in view.shards() {
             let Some(replica) = record.replicas.iter().find(|r| r.node.0 == own) else { continue };
             let running = self.replicas.get(record.id);
@@ -157,9 +177,7 @@ impl Inner {
                 // is of a copy of the catalog that lags behind.
                 Some(running) if running.group.replica() < replica.id.0 => {
                     self.replicas.map().remove(&record.id);
-                    let begun = self.begin(record, replica.id.0).await;
-                    all_well &= begun.is_ok();
-                    begun.err().map(|error| error.to_string())
+                    self.begin(record, replica.id.0).await.err()
                 }
                 Some(running) => {
                     running.group.set_places(places(record));
@@ -169,24 +187,30 @@ impl Inner {
                     match running.group.status().stopped {
                         Some(_) if self.replicas.may_begin_again(record.id) => {
                             self.replicas.map().remove(&record.id);
-                            let begun = self.begin(record, replica.id.0).await;
-                            all_well &= begun.is_ok();
-                            begun.err().map(|error| error.to_string())
+                            self.begin(record, replica.id.0).await.err()
                         }
-                        stopped => stopped,
+                        stopped => {
+                            self.replicas.note(record.id, stopped);
+                            continue;
+                        }
                     }
                 }
                 None if self.awaits_split(record) => {
                     all_well = false;
                     continue;
                 }
-                None => {
-                    let begun = self.begin(record, replica.id.0).await;
-                    all_well &= begun.is_ok();
-                    begun.err().map(|error| error.to_string())
-                }
+                None => self.begin(record, replica.id.0).await.err(),
             };
-            self.replicas.note(record.id, trouble);
+            all_well &= trouble.is_none();
+            if trouble.as_ref().is_some_and(|error| self.is_lost(replica, error)) {
+                broken.push((record, replica.id));
+            }
+            self.replicas.note(record.id, trouble.map(|error| error.to_string()));
+        }
+        for (record, replica) in broken {
+            if !self.let_go(record, replica).await {
+                break;
+            }
         }
         // Of a shard that is known, and known to be elsewhere: what is not known is kept.
         let is_elsewhere = |shard: &ShardId| {
@@ -200,6 +224,43 @@ impl Inner {
             all_well &= self.host.remove(gone.group()).await.is_ok();
         }
         all_well
+    }
+
+    /// Whether a replica that could not be begun is damaged, and will not be begun later either. The
+    /// node's own log, if it has failed, says nothing of replicas.
+    fn is_lost(&self, replica: &Replica, error: &Error) -> bool {
+        error.kind() == ErrorKind::Corruption
+            && replica.state != ReplicaState::Leaving
+            && self.host.log_failed().is_none()
+    }
+
+    /// Asks for a replica that is lost to leave its shard, which is given another then, here or
+    /// elsewhere: as long as it stays, it keeps the node's log from being cut. False if nobody was
+    /// there to be asked.
+    async fn let_go(&self, record: &Record, replica: ReplicaId) -> bool {
+        let shard = record.id;
+        if !do_without(record, replica) {
+            let why =
+                "the shard's other replicas are no majority, so none can be made in its place";
+            self.replicas.explain(shard, why);
+            return true;
+        }
+        if !self.replicas.may_begin_again(shard) {
+            return true;
+        }
+        let change = ShardChange::Leave(replica);
+        let action = Action::ChangeShard { shard, expected: record.epoch, change };
+        match self.meta.propose(action, Instant::now() + PATIENCE).await {
+            Ok(_) => {
+                self.replicas.again().remove(&shard);
+                self.replicas.explain(shard, "it leaves the shard, which is given another");
+                true
+            }
+            Err(error) => !matches!(
+                error.kind(),
+                ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Deadline
+            ),
+        }
     }
 
     async fn begin(self: &Arc<Self>, record: &Record, replica: u64) -> Result<()> {
@@ -271,6 +332,14 @@ impl Inner {
         self.replicas.map().insert(record.id, running);
         Ok(())
     }
+}
+
+/// Whether the voters that are relied on beside a replica are a majority of all that its group may
+/// still count: else no change of the group can be agreed on.
+fn do_without(record: &Record, replica: ReplicaId) -> bool {
+    let voters = record.replicas.iter().filter(|r| r.role == Role::Voter);
+    let others = voters.clone().filter(|r| r.id != replica && r.is_live_voter()).count();
+    2 * others > voters.count()
 }
 
 fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {

@@ -57,7 +57,11 @@ impl Fresh {
             running.group.ready_to_read(Consistency::Linearizable, patience.min(PATIENCE)).await;
         match &asked {
             Ok(()) => *known = Known { at: Some(now), failed: None },
-            Err(error) => known.failed = Some((Instant::now(), error.clone())),
+            // One who had little time says nothing for those who have more.
+            Err(error) if patience >= PATIENCE => {
+                known.failed = Some((Instant::now(), error.clone()));
+            }
+            Err(_) => {}
         }
         asked
     }

@@ -47,8 +47,8 @@ pub fn put_request(out: &mut Vec<u8>, request: &Request) {
             writes.iter().for_each(|write| put_write(out, write));
             put_id(out, *id);
         }
-        Request::PutIf { cf, key, value, expiry, condition, id } => {
-            out.push(3);
+        Request::PutIf { cf, key, value, expiry, condition, id, seal } => {
+            out.push(if *seal { 15 } else { 3 });
             put_place(out, *cf, key);
             put_optional(out, value.as_ref());
             put_expiry(out, *expiry);
@@ -113,13 +113,14 @@ pub fn read_request(cut: &mut Cut<'_>) -> Result<Request> {
             let writes = many(cut, 3, read_write)?;
             Request::Write { writes, id: read_id(cut)? }
         }
-        3 => Request::PutIf {
+        kind @ (3 | 15) => Request::PutIf {
             cf: cf(cut)?,
             key: cut.bytes()?,
             value: if cut.bool()? { Some(cut.bytes()?) } else { None },
             expiry: read_expiry(cut)?,
             condition: read_condition(cut)?,
             id: read_id(cut)?,
+            seal: kind == 15,
         },
         4 => Request::Scan(read_scan(cut)?),
         5 => Request::DeleteByPrefix { cf: cf(cut)?, prefix: cut.bytes()? },
@@ -367,12 +368,13 @@ mod tests {
             cursor: value.clone(),
             ..Scan::default()
         };
-        let put_if = |value, expiry, condition, id| Request::PutIf {
+        let put_if = |value, expiry, condition, id: Option<RequestId>| Request::PutIf {
             cf,
             key: key.clone(),
             value,
             expiry,
             condition,
+            seal: id.is_some(),
             id,
         };
         vec![
