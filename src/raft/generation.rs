@@ -171,7 +171,8 @@ pub(crate) fn remove_all_but(disk: &dyn Disk, dir: &Path, kept: &str) -> Result<
     disk.sync_dir(dir)
 }
 
-/// Removes a folder and all that is in it; one that is not there is fine.
+/// Removes a folder and all that is in it; one that is not there is fine. What was in it is gone
+/// durably before it is, so that no crash brings back a part of it without the rest.
 pub(crate) fn remove_dir_all(disk: &dyn Disk, dir: &Path) -> Result<()> {
     if !disk.exists(dir) {
         return Ok(());
@@ -180,6 +181,7 @@ pub(crate) fn remove_dir_all(disk: &dyn Disk, dir: &Path) -> Result<()> {
         let path = dir.join(&entry.name);
         if entry.is_dir { remove_dir_all(disk, &path)? } else { disk.remove(&path)? }
     }
+    disk.sync_dir(dir)?;
     match disk.remove_dir(dir) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
         _ => Ok(()),

@@ -46,7 +46,9 @@ pub struct HostOptions {
     /// Bytes of the node's log on disk above which groups are asked to let go of its oldest part,
     /// each of however little. Default 1 GiB.
     pub log_bytes_max: u64,
-    /// A number that no other start of this node has had, to name its snapshots.
+    /// A random number, another at every start: names of snapshots, and numbers of questions and of
+    /// streams, begin there. An answer to a question of the process before is then none to one of
+    /// this, however late it comes.
     pub nonce: u64,
 }
 
@@ -126,14 +128,16 @@ impl Host {
             }
         }
         let at_once = options.snapshots_at_once.max(1);
+        // Not so high that counting on comes to 0.
+        let first = (options.nonce >> 1) | 1;
         let shared = Shared {
             nonce: options.nonce.wrapping_shl(32),
             rate: Rate::new(options.snapshot_bytes_per_second),
             options,
             disk,
             log,
-            questions: Questions::new(peers),
-            streams: AtomicU64::new(1),
+            questions: Questions::new(peers, first),
+            streams: AtomicU64::new(first),
             sending: Semaphore::new(at_once),
             receiving: Arc::new(Semaphore::new(at_once)),
             stores: Mutex::new(stores),

@@ -59,8 +59,9 @@ pub(crate) struct Question {
 }
 
 impl Questions {
-    pub(crate) fn new(peers: Arc<dyn Peers>) -> Arc<Questions> {
-        let (next, waiting) = (AtomicU64::new(1), Mutex::default());
+    /// `first` is the number of the first question.
+    pub(crate) fn new(peers: Arc<dyn Peers>, first: u64) -> Arc<Questions> {
+        let (next, waiting) = (AtomicU64::new(first), Mutex::default());
         Arc::new(Questions { peers, next, waiting })
     }
 
@@ -140,4 +141,48 @@ impl Drop for Question {
 
 fn unreachable(node: NodeId) -> Error {
     Error::new(ErrorKind::Unavailable, format!("node {node} cannot be reached"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::message::Empty;
+
+    /// Keeps what is sent.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Bytes>>);
+
+    impl Peers for Kept {
+        fn send(&self, _: NodeId, _: Class, message: Bytes) -> Result<()> {
+            self.0.lock().unwrap().push(message);
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_question_of_the_process_before_answers_none_of_this() {
+        let kept = Arc::new(Kept::default());
+        let envelope =
+            || Envelope { group: 1, from: 1, to: 2, id: 0, body: Some(Body::Probe(Empty {})) };
+        let patience = Duration::from_secs(1);
+        let asked = |questions: &Arc<Questions>| {
+            let question = questions.ask(NodeId(2), Class::Control, envelope(), patience);
+            let sent = kept.0.lock().unwrap().pop().unwrap();
+            (question.unwrap(), Envelope::decode_bytes(sent).unwrap().id)
+        };
+        let before = Questions::new(kept.clone(), 7 << 40);
+        let late: Vec<u64> = (0..100).map(|_| asked(&before).1).collect();
+        let now = Questions::new(kept.clone(), u64::MAX - 10);
+        for _ in 0..100 {
+            let (mut question, own) = asked(&now);
+            late.iter().for_each(|id| now.take(NodeId(2), *id, Body::Probed(Empty {})));
+            let error = question.answered().await.map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Deadline);
+            assert!(!late.contains(&own));
+        }
+        let (mut question, own) = asked(&now);
+        now.take(NodeId(3), own, Body::Probed(Empty {}));
+        now.take(NodeId(2), own, Body::Probed(Empty {}));
+        assert!(matches!(question.answered().await, Ok(Body::Probed(_))));
+    }
 }
