@@ -3,6 +3,7 @@
 //! A *field* is a name, or names joined by dots for what lies within objects. What stands there
 //! counts if it is a text, a number or a boolean; of an array each of its elements counts.
 
+use crate::base::{Error, Result};
 use crate::op::vector::number::Number;
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -11,6 +12,22 @@ use std::cmp::Ordering;
 pub const FILTER_DEPTH_MAX: usize = 16;
 /// The most conditions and values of one filter.
 pub const FILTER_PARTS_MAX: usize = 4_096;
+/// The longest name of a field that may be asked for, in bytes.
+pub const FIELD_BYTES_MAX: usize = 1_024;
+
+/// Whether a field may be asked for.
+///
+/// # Errors
+/// `InvalidArgument` if its name is too long.
+pub fn check_field(field: &str) -> Result<()> {
+    if field.len() <= FIELD_BYTES_MAX {
+        return Ok(());
+    }
+    let bytes = field.len();
+    let message =
+        format!("the name of a field has {bytes} bytes; at most {FIELD_BYTES_MAX} are allowed");
+    Err(Error::invalid(message))
+}
 
 /// A value that a condition compares with. Those of other types differ.
 #[derive(Debug, Clone)]

@@ -13,7 +13,9 @@
 //! by `{"field": NAME, ..}` with the condition's members beside it.
 
 use crate::base::{Error, Result};
-use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar};
+use crate::op::vector::filter::{
+    End, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar, check_field,
+};
 use crate::op::vector::number::Number;
 use serde_json::{Map, Value};
 
@@ -109,6 +111,8 @@ impl Parser {
                 .collect();
             return self.condition(field, &Value::Object(rest));
         }
+        // One without a condition holds for all, and is a pass over all.
+        self.count(usize::from(members.is_empty()))?;
         let mut all = Vec::new();
         for (name, value) in members {
             self.count(1)?;
@@ -136,6 +140,7 @@ impl Parser {
     }
 
     fn condition(&mut self, field: &str, value: &Value) -> Result<Filter> {
+        check_field(field)?;
         let field = field.to_string();
         let Value::Object(members) = value else {
             let values = vec![scalar(&field, value)?];
@@ -204,6 +209,7 @@ fn scalar(field: &str, value: &Value) -> Result<Scalar> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::vector::filter::FIELD_BYTES_MAX;
     use serde_json::json;
 
     fn holds(filter: &str, payload: &Value) -> bool {
@@ -281,6 +287,11 @@ mod tests {
     fn what_is_no_filter_is_told_so() {
         let deep = format!("{}{{\"a\":1}}{}", "{\"not\":".repeat(20), "}".repeat(20));
         let wide = format!("{{\"a\": {{\"in\": [{}1]}}}}", "1,".repeat(FILTER_PARTS_MAX));
+        // Elements without a condition were not counted.
+        let empty = format!("{{\"or\": [{}{{}}]}}", "{},".repeat(FILTER_PARTS_MAX));
+        let long = format!("{{\"{}\": 1}}", "a.".repeat(FIELD_BYTES_MAX));
+        let long_named =
+            format!("{{\"field\": \"{}\", \"eq\": 1}}", "a".repeat(FIELD_BYTES_MAX + 1));
         for wrong in [
             "",
             "[]",
@@ -293,9 +304,18 @@ mod tests {
             "{\"not\": []}",
             deep.as_str(),
             wide.as_str(),
+            empty.as_str(),
+            long.as_str(),
+            long_named.as_str(),
         ] {
             let error = Filter::parse(wrong).unwrap_err();
             assert_eq!(error.kind(), crate::base::ErrorKind::InvalidArgument, "{wrong}");
+        }
+        for right in [
+            format!("{{\"or\": [{}{{}}]}}", "{},".repeat(FILTER_PARTS_MAX - 2)),
+            format!("{{\"{}\": 1}}", "a".repeat(FIELD_BYTES_MAX)),
+        ] {
+            Filter::parse(&right).unwrap();
         }
     }
 }

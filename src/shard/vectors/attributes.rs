@@ -5,7 +5,7 @@
 //! and `and`, `or` and `not` are passes over words.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::op::vector::filter::{Filter, Scalar, visit_scalars, within};
+use crate::op::vector::filter::{End, Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
@@ -27,6 +27,20 @@ impl Bits {
             self.words.resize(at + 1, 0);
         }
         self.words[at] |= 1 << (number % 64);
+    }
+
+    /// Sets all `numbers` of some values; each of these and of those may be one of so many as are
+    /// `left`.
+    fn set_each<'f>(
+        &mut self,
+        values: impl Iterator<Item = &'f HashSet<u32>>,
+        left: &mut usize,
+    ) -> Result<()> {
+        for numbers in values {
+            *left = left.checked_sub(1).ok_or_else(too_wide)?;
+            self.set_all(numbers.iter().copied(), left)?;
+        }
+        Ok(())
     }
 
     /// Sets `numbers`, which may be so many as are `left`.
@@ -139,16 +153,29 @@ impl Field {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// The values between two ends, or those that begin so.
+    /// What has the values from one on, as long as `holds`.
     fn within<'f>(
         &'f self,
         from: Bound<&Scalar>,
         holds: impl Fn(&Scalar) -> bool + 'f,
-        until: impl Fn(&Scalar) -> bool + 'f,
-    ) -> impl Iterator<Item = u32> + 'f {
+    ) -> impl Iterator<Item = &'f HashSet<u32>> + 'f {
         let values = self.with.range((from, Bound::Unbounded));
-        let values = values.take_while(move |(value, _)| !until(value));
-        values.filter(move |(value, _)| holds(value)).flat_map(|(_, with)| with.iter().copied())
+        values.take_while(move |(value, _)| holds(value)).map(|(_, with)| with)
+    }
+}
+
+/// Where the values of a range begin: at its lower end, or at the least of the upper end's type.
+fn lowest<'f>(from: &'f Option<End>, to: &Option<End>) -> Bound<&'f Scalar> {
+    static FALSE: Scalar = Scalar::Bool(false);
+    static TRUE: Scalar = Scalar::Bool(true);
+    static EMPTY: Scalar = Scalar::Text(String::new());
+    match (from, to.as_ref().map(|end| &end.value)) {
+        (Some(End { value, inclusive: true }), _) => Bound::Included(value),
+        (Some(End { value, inclusive: false }), _) => Bound::Excluded(value),
+        (None, Some(Scalar::Bool(_))) => Bound::Included(&FALSE),
+        (None, Some(Scalar::Number(_))) => Bound::Excluded(&TRUE),
+        (None, Some(Scalar::Text(_))) => Bound::Included(&EMPTY),
+        (None, None) => Bound::Unbounded,
     }
 }
 
@@ -292,33 +319,27 @@ impl Attributes {
 
     fn bits(&self, filter: &Filter, left: &mut usize) -> Result<Bits> {
         let mut bits = Bits::of(self.ids.len() as u32);
+        // A pass over them is made whatever they hold.
+        *left = left.checked_sub(bits.words.len()).ok_or_else(too_wide)?;
         match filter {
             Filter::OneOf { field, values } => {
                 if let Some(field) = self.fields.get(field) {
-                    let with = values.iter().filter_map(|value| field.with.get(value)).flatten();
-                    bits.set_all(with.copied(), left)?;
+                    bits.set_each(values.iter().filter_map(|value| field.with.get(value)), left)?;
                 }
             }
             Filter::Range { field, from, to } => {
                 let field = self.fields.get(field);
-                let lowest =
-                    from.as_ref().map_or(Bound::Unbounded, |end| Bound::Included(&end.value));
-                let beyond = |value: &Scalar| {
-                    to.as_ref().is_some_and(|end| value > &end.value)
-                        || from.as_ref().is_some_and(|end| !value.is_like(&end.value))
-                };
+                // Those that hold follow each other: the first that does not is the end.
                 let holds = |value: &Scalar| within(value, from, to);
-                let found = field.into_iter().flat_map(|f| f.within(lowest, holds, beyond));
-                bits.set_all(found, left)?;
+                let found = field.into_iter().flat_map(|f| f.within(lowest(from, to), holds));
+                bits.set_each(found, left)?;
             }
             Filter::Prefix { field, prefix } => {
                 let from = Scalar::Text(prefix.clone());
                 let holds = |value: &Scalar| matches!(value, Scalar::Text(text) if text.starts_with(prefix.as_str()));
                 let field = self.fields.get(field);
-                let found = field
-                    .into_iter()
-                    .flat_map(|f| f.within(Bound::Included(&from), holds, |value| !holds(value)));
-                bits.set_all(found, left)?;
+                let found = field.into_iter().flat_map(|f| f.within(Bound::Included(&from), holds));
+                bits.set_each(found, left)?;
             }
             Filter::Exists { field } => {
                 let field = self.fields.get(field);
@@ -357,7 +378,8 @@ fn too_wide() -> Error {
     Error::new(ErrorKind::Refused, message)
 }
 
-fn parse(payload: &[u8]) -> Value {
+/// A payload.
+pub(super) fn parse(payload: &[u8]) -> Value {
     // It was checked when it was written; one that is none has no fields.
     serde_json::from_slice(payload).unwrap_or(Value::Null)
 }
@@ -502,5 +524,37 @@ mod tests {
         }
         // What looks at little may have as many conditions as it likes.
         assert_eq!(attributes.matching(&some(2_000, r#"{"prefix": "x7"}"#)).unwrap().count(), 440);
+    }
+
+    /// A range of texts began at the least of all values, and stepped over all numbers uncounted.
+    #[test]
+    fn a_range_looks_at_values_of_its_type_alone_and_a_pass_over_all_counts() {
+        let mut attributes = Attributes::default();
+        let fields = ["n".to_string()];
+        attributes.begin(&fields);
+        for id in 0..6_400 {
+            let payload =
+                if id < 6_000 { json!({"n": id}) } else { json!({"n": format!("x{id}")}) };
+            attributes.set_fields(id, payload.to_string().as_bytes(), &fields);
+        }
+        attributes.end(&fields, true);
+        let words = 6_400 / 64;
+        for (filter, expected, looked_at) in [
+            (r#"{"n": {"lt": "y"}}"#, 400, words + 800),
+            (r#"{"n": {"lt": "x"}}"#, 0, words),
+            (r#"{"n": {"lt": true}}"#, 0, words),
+            (r#"{"n": {"lt": 10}}"#, 10, words + 20),
+            (r#"{"n": {"gt": 10, "lte": 20}}"#, 10, words + 20),
+            (r#"{"n": {"gte": 1, "lt": "y"}}"#, 0, words),
+            (r#"{"n": {"gt": 20, "lt": 10}}"#, 0, words),
+            (r#"{"n": {"prefix": "x"}}"#, 400, words + 800),
+            (r#"{"or": [{}, {}, {}]}"#, 6_400, 4 * words),
+        ] {
+            let mut left = 1 << 20;
+            let bits = attributes.bits(&Filter::parse(filter).unwrap(), &mut left).unwrap();
+            assert_eq!((bits.count(), (1 << 20) - left), (expected, looked_at), "{filter}");
+            let refused = attributes.bits(&Filter::parse(filter).unwrap(), &mut (looked_at - 1));
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Refused, "{filter}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::{Error, Result};
 use crate::lsm::Engine;
+use crate::op::vector::filter::check_field;
 use crate::op::vector::search::HITS_MAX;
 use crate::op::vector::text::{RANKED_MIN, TextQuery};
 use crate::op::vector::{VectorHit, VectorSearch, VectorsFound};
@@ -31,6 +32,7 @@ pub(super) fn check(search: &VectorSearch, text: &TextQuery) -> Result<()> {
     if text.field.is_empty() {
         return Err(Error::invalid("name the field of payloads whose words are looked for"));
     }
+    check_field(&text.field)?;
     if text.text.len() > TEXT_BYTES_MAX {
         let bytes = text.text.len();
         let message = format!("the text has {bytes} bytes; at most {TEXT_BYTES_MAX} are allowed");
