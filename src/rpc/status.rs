@@ -110,7 +110,8 @@ fn never_sent(status: &Status) -> bool {
     false
 }
 
-fn shortened(message: &str) -> String {
+/// A message, cut if it is long.
+pub(crate) fn shortened(message: &str) -> String {
     if message.len() <= MESSAGE_BYTES_MAX {
         return message.to_string();
     }

@@ -11,6 +11,7 @@ use crate::op::{Request, Response};
 use crate::rpc::answer::unfitting;
 use crate::rpc::pb;
 use crate::rpc::request::request_id;
+use crate::rpc::status::shortened;
 
 fn request(call: VectorCall) -> Request {
     Request::Vector(Box::new(call))
@@ -348,7 +349,7 @@ pub fn outcome(response: Result<Response>) -> pb::VectorSearchOutcome {
         Err(error) => pb::VectorSearchOutcome {
             answer: None,
             error_kind: error.kind().name().to_string(),
-            message: error.message().to_string(),
+            message: shortened(error.message()),
         },
     }
 }
