@@ -40,7 +40,11 @@ fn an_index_comes_back_as_it_was_and_goes_on() {
 
         let pq =
             PqConfig { num_sub: 10, num_centroids: 16, max_iter: 3, ..PqConfig::new(20, metric) };
+        let again = HnswIndex::from_bytes(&back.to_bytes()).unwrap();
         let index = PqHnswIndex::from_hnsw(back, pq, 30).unwrap();
+        // On whatever number of threads codes are learnt, they are the same.
+        let threads = PqHnswIndex::from_hnsw_on(again, pq, 30, 3).unwrap();
+        assert_eq!(threads.to_bytes(), index.to_bytes());
         let mut back = PqHnswIndex::from_bytes(&index.to_bytes()).unwrap();
         assert_eq!(back.to_bytes(), index.to_bytes());
         for query in &queries {

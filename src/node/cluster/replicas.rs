@@ -301,6 +301,7 @@ impl Inner {
             let shard = Shard::new(engine, Box::new(log), options);
             shard.limit_vectors(VectorLimits {
                 bytes_max: node.options.memory_budget_bytes / 2 / shards,
+                threads: node.options.background_threads.max(1),
                 ..VectorLimits::default()
             });
             shard.start()?;

@@ -110,9 +110,23 @@ impl PqHnswIndex {
     /// [`ErrorKind::InvalidArgument`] if a setting is out of bounds or `pq` does not agree with the
     /// graph, [`ErrorKind::Refused`] if the graph is empty.
     pub fn from_hnsw(hnsw: HnswIndex, pq: PqConfig, rerank_k: usize) -> Result<PqHnswIndex> {
+        PqHnswIndex::from_hnsw_on(hnsw, pq, rerank_k, 1)
+    }
+
+    /// As [`PqHnswIndex::from_hnsw`], trained on up to `threads` threads, with the same outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`PqHnswIndex::from_hnsw`].
+    pub fn from_hnsw_on(
+        hnsw: HnswIndex,
+        pq: PqConfig,
+        rerank_k: usize,
+        threads: usize,
+    ) -> Result<PqHnswIndex> {
         let config = PqHnswConfig { hnsw: *hnsw.config(), pq, rerank_k };
         let mut index = PqHnswIndex::with(config, hnsw);
-        index.train()?;
+        index.train_on(threads)?;
         Ok(index)
     }
 
