@@ -8,6 +8,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::lsm::Engine;
 use crate::op::vector::Filter;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
+use crate::shard::vectors::record;
 use crate::shard::vectors::slices::Told;
 
 /// Fields of an index that filters may ask for: each is followed at every change from then on.
@@ -44,7 +45,7 @@ impl VectorIndex {
             missing
         };
         let walked = self.tell_all(engine, &mut |state, told| {
-            state.attributes.set_fields(told.id, &told.payload, &missing);
+            state.attributes.set_fields(told.id, &told.value, &missing);
         });
         self.write().attributes.end(&missing, walked.is_ok());
         walked
@@ -74,7 +75,7 @@ impl VectorIndex {
             state.texts.begin(field);
         }
         let walked = self.tell_all(engine, &mut |state, told| {
-            state.texts.set_field(told.id, &told.payload, field);
+            state.texts.set_field(told.id, &told.value, field);
         });
         self.write().texts.end(field, walked.is_ok());
         walked
@@ -83,14 +84,16 @@ impl VectorIndex {
     /// Tells of all payloads. What changed since it began is told as what it is now by those who
     /// take the change in.
     fn tell_all(&self, engine: &Engine, tell: &mut dyn FnMut(&mut State, &Told)) -> Result<()> {
-        self.in_slices(engine, true, &mut |state, slice| {
-            for told in slice {
+        self.in_slices(engine, record::payload, &mut |slice| {
+            let mut state = self.write();
+            for told in &slice {
                 // Another by now: that one was told, or is about to be.
                 if state.seq_of(told.id) == Some(told.seq) {
-                    tell(state, told);
+                    tell(&mut state, told);
                 }
             }
-            self.measure(state);
+            self.measure(&state);
+            Ok(())
         })
     }
 }

@@ -120,7 +120,8 @@ impl Form {
         }
         let put = |kind: u8, parts: &[&[u8]]| write(disk, path, index, rows, (kind, parts));
         if spec.quantisation == Quantisation::None && takes_codes(spec, graph.len()) {
-            let made = PqHnswIndex::from_hnsw(graph, pq_config(spec), spec.rerank_k as usize)?;
+            let made =
+                PqHnswIndex::from_hnsw_on(graph, pq_config(spec), spec.rerank_k as usize, threads)?;
             let file_bytes = put(WITH_CODES, &[&made.to_bytes()])?;
             return Ok((Form::Pq(Box::new(made)), file_bytes));
         }
@@ -139,6 +140,11 @@ impl Form {
     /// Whether the form is made of a graph whenever it is opened: files hold the graph alone.
     pub(super) fn is_made_of_graphs(spec: &IndexSpec) -> bool {
         matches!(spec.quantisation, Quantisation::Compact4 | Quantisation::Compact8)
+    }
+
+    /// Whether what is sealed takes less memory in the form of the settings than as a graph.
+    pub(super) fn is_smaller(spec: &IndexSpec) -> bool {
+        takes_pages(spec) || spec.quantisation != Quantisation::None
     }
 
     /// A graph in the form of the settings' quantisation.

@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) posted: Option<Posted>,
     /// The file that the graph was last kept in, and its rows.
     pub(super) kept: Option<(u64, Arc<SortedRows>, u64)>,
+    /// How often it was sealed.
+    pub(super) seals: u64,
     pub(super) attributes: Attributes,
     pub(super) texts: Texts,
     /// The number of the next file.
@@ -130,6 +132,7 @@ impl State {
             segments: Vec::new(),
             posted: None,
             kept: None,
+            seals: 0,
             attributes: Attributes::default(),
             texts: Texts::default(),
             next_file: 1,
@@ -265,6 +268,7 @@ impl State {
         let graph = std::mem::replace(&mut self.fresh, HnswIndex::new(graph_config(spec)));
         self.fresh_dead = 0;
         self.kept = None;
+        self.seals += 1;
         if graph.is_empty() {
             return;
         }
@@ -321,6 +325,14 @@ impl State {
         let mut rows: Vec<Row> = self.fresh.ids().map(|id| (id, seq(id))).collect();
         rows.sort_unstable();
         SortedRows::of(rows)
+    }
+
+    /// The graph that grew stands in a file, written when it had been sealed so often. Another may have
+    /// taken its place since.
+    pub(super) fn set_kept(&mut self, file: (u64, Arc<SortedRows>, u64), seals: u64) {
+        if self.seals == seals {
+            self.kept = Some(file);
+        }
     }
 
     /// Ids whose latest record no file holds.
@@ -416,7 +428,12 @@ impl VectorIndex {
     /// more memory than those that are linked, and each search looks at all of them.
     pub(super) fn stop_at(&self) -> usize {
         let bytes = 9 * self.spec.dim as usize;
-        (WAITING_BYTES_MAX / bytes).clamp(512, 32_768)
+        (WAITING_BYTES_MAX / bytes).clamp(512, 32_768).min(self.limits.waiting_max())
+    }
+
+    /// Whether so many wait that writers are slowed, or are about to be.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.waiting() >= self.stop_at() / 2
     }
 
     /// What is searched, with all that was queued before the call.

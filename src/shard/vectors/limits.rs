@@ -29,6 +29,11 @@ impl VectorLimits {
         (self.segment_rows / 16).clamp(4, 256)
     }
 
+    /// The most vectors that are compared one by one, where all parts are small.
+    pub(super) fn waiting_max(&self) -> usize {
+        self.segment_rows.saturating_mul(8).max(64)
+    }
+
     /// Dead nodes that a graph may have however small it is.
     pub(super) fn dead_min(&self) -> usize {
         (self.segment_rows / 16).clamp(4, 256)

@@ -6,15 +6,18 @@
 //! in as if it had just been written.
 
 use crate::base::{CfId, IndexId, Result};
-use crate::lsm::{Engine, IterOptions, ReadOptions};
+use crate::lsm::{Engine, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
+use crate::shard::vectors::form::Form;
 use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
 use crate::shard::vectors::posted::{self, Finder, Posted, takes_postings};
-use crate::shard::vectors::record::{self, Key};
+use crate::shard::vectors::record;
 use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{self, Segment};
-use crate::shard::vectors::state_file;
+use crate::shard::vectors::slices::{SLICE, Told};
+use crate::shard::vectors::state_file::{self, IndexState};
 use crate::shard::vectors::stored::stored_indexes;
+use crate::shard::vectors::work::LINKED_AT_ONCE;
 use crate::shard::vectors::{Registry, Vectors};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -47,12 +50,11 @@ impl Vectors {
         self.behind.store(true, Ordering::Release);
     }
 
-    /// Compares every index with the records anew, after records have gone without a word.
+    /// Compares every index with the records anew, after records have gone without a word. Others
+    /// search meanwhile.
     pub(crate) fn reload(&self) -> Result<()> {
         for index in self.all() {
-            let mut state = index.write();
-            self.walk(&index, &mut state)?;
-            index.measure(&state);
+            self.walk(&index, false)?;
         }
         self.behind.store(false, Ordering::Release);
         self.due.store(true, Ordering::Release);
@@ -72,39 +74,44 @@ impl Vectors {
     }
 
     fn load_index(&self, index: &VectorIndex, replayed: Option<&HashSet<u64>>) -> Result<()> {
-        let disk = &**self.engine.place().0;
-        let mut state = index.write();
-        // The number of a file that no state names may be taken.
-        state.next_file = self.first_free(index);
-        let stored = state_file::read(disk, &index.dir, index.id);
-        let is_damaged = stored.is_err();
+        let stored = state_file::read(&**self.engine.place().0, &index.dir, index.id);
+        index.rebuilt.fetch_add(u64::from(stored.is_err()), Ordering::Relaxed);
         let stored = stored.ok().flatten();
-        let mut is_whole = stored.is_some();
-        if let Some(stored) = &stored {
-            is_whole &= self.flushed_at_open <= stored.covered;
-            for file in &stored.files {
-                let is_fresh = stored.fresh == Some(file.number);
-                if self.load_file(index, &mut state, file, is_fresh).is_err() {
-                    is_whole = false;
-                    index.rebuilt.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        index.rebuilt.fetch_add(u64::from(is_damaged), Ordering::Relaxed);
+        let is_whole = self.load_files(index, stored.as_ref());
         match stored.filter(|_| is_whole) {
             Some(stored) => {
-                let replayed = replayed.into_iter().flatten();
-                for id in stored.loose.iter().chain(replayed) {
-                    index.look_up(&self.engine, &mut state, *id)?;
+                let mut ids = stored.loose.iter().chain(replayed.into_iter().flatten()).peekable();
+                while ids.peek().is_some() {
+                    let mut state = index.write();
+                    for id in ids.by_ref().take(SLICE) {
+                        index.look_up(&self.engine, &mut state, *id)?;
+                    }
+                    drop(state);
+                    self.relieve(index, true)?;
                 }
                 *lock(&index.saved) = stored.covered;
             }
-            None => {
-                self.walk(index, &mut state)?;
+            None => self.walk(index, true)?,
+        }
+        index.measure(&index.read());
+        Ok(())
+    }
+
+    /// Loads the files that there are; whether they hold all that is in tables.
+    fn load_files(&self, index: &VectorIndex, stored: Option<&IndexState>) -> bool {
+        let mut state = index.write();
+        // The number of a file that no state names may be taken.
+        state.next_file = self.first_free(index);
+        let Some(stored) = stored else { return false };
+        let mut is_whole = self.flushed_at_open <= stored.covered;
+        for file in &stored.files {
+            let is_fresh = stored.fresh == Some(file.number);
+            if self.load_file(index, &mut state, file, is_fresh).is_err() {
+                is_whole = false;
+                index.rebuilt.fetch_add(1, Ordering::Relaxed);
             }
         }
-        index.measure(&state);
-        Ok(())
+        is_whole
     }
 
     fn first_free(&self, index: &VectorIndex) -> u64 {
@@ -143,7 +150,13 @@ impl Vectors {
             return Ok(());
         }
         if !is_fresh {
-            let form = stored.form(&path, &index.spec)?;
+            let form = match stored.form(&path, &index.spec)? {
+                // At once: the graphs of all that is on disk may be more than there is memory.
+                Form::Hnsw(graph) if Form::is_made_of_graphs(&index.spec) => {
+                    Form::of_graph(graph, &index.spec, self.threads())?
+                }
+                form => form,
+            };
             let is_final = form.is_final(&index.spec);
             let dead = dead.into_iter().filter(|id| stored.rows.get(*id).is_some());
             state.segments.push(Segment {
@@ -165,31 +178,65 @@ impl Vectors {
         Ok(())
     }
 
-    /// Takes in what the records say of all vectors.
-    pub(super) fn walk(&self, index: &VectorIndex, state: &mut State) -> Result<()> {
-        let options = IterOptions {
-            prefix: record::prefix(index.id).to_vec(),
-            fill_cache: false,
-            ..IterOptions::default()
-        };
-        let mut iter = self.engine.iter(CfId::VECTORS, options)?;
-        let mut there = HashSet::new();
-        iter.first()?;
-        while iter.valid() {
-            if let Some(Key::Vector(_, id)) = record::parse_key(iter.key()) {
-                there.insert(id);
-                let seq = iter.seq().0;
+    /// Takes in what the records say of all vectors. `alone`: nobody else knows the index yet.
+    /// REQUIRES: nothing is applied meanwhile.
+    fn walk(&self, index: &VectorIndex, alone: bool) -> Result<()> {
+        let mut known = index.read().ids();
+        known.sort_unstable();
+        let mut known = known.into_iter().peekable();
+        index.in_slices(&self.engine, |value| value, &mut |slice| {
+            let mut state = index.write();
+            for Told { id, seq, value } in slice {
+                // Ids rise: those that were passed over have no record.
+                while let Some(gone) = known.next_if(|known| *known < id) {
+                    state.remove(gone, &index.spec);
+                }
+                known.next_if_eq(&id);
                 if state.seq_of(id) != Some(seq) {
                     state.remove(id, &index.spec);
-                    let value = Some(Bytes::copy_from_slice(iter.value()));
+                    let value = Some(Bytes::from(value));
                     state.take_in(&Change { id, seq, value }, &index.spec);
                 }
             }
-            iter.next()?;
+            index.measure(&state);
+            drop(state);
+            self.relieve(index, alone)
+        })?;
+        while known.peek().is_some() {
+            let mut state = index.write();
+            known.by_ref().take(SLICE).for_each(|gone| state.remove(gone, &index.spec));
+            index.measure(&state);
         }
-        let gone: Vec<u64> = state.ids().into_iter().filter(|id| !there.contains(id)).collect();
-        gone.into_iter().for_each(|id| state.remove(id, &index.spec));
         Ok(())
+    }
+
+    /// Links and seals as long as so many wait as stop writers: a shard may have more vectors than
+    /// there is memory for as they were given. What is sealed gets its form, if that is smaller and
+    /// nobody else may be about to give it: no file says so, because not all has been taken in.
+    fn relieve(&self, index: &VectorIndex, alone: bool) -> Result<()> {
+        // Those are told to be in postings, see `take_in`.
+        if takes_postings(&index.spec) {
+            return Ok(());
+        }
+        loop {
+            let mut state = index.write();
+            if state.is_full(&index.spec) {
+                state.seal(&index.spec);
+            } else if state.tail.len() >= index.stop_at() {
+                state.link(LINKED_AT_ONCE, self.threads())?;
+                index.measure(&state);
+                continue;
+            } else {
+                return Ok(());
+            }
+            let sealed = state.segments.last().map(|segment| segment.number);
+            index.measure(&state);
+            drop(state);
+            if let Some(number) = sealed.filter(|_| alone && Form::is_smaller(&index.spec)) {
+                // A device may be full; then the background tries again.
+                _ = self.give_form(index, number);
+            }
+        }
     }
 }
 
@@ -251,5 +298,120 @@ impl VectorIndex {
             }
             self.measure(&state);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimDisk;
+    use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
+    use crate::shard::Shard;
+    use crate::shard::vectors::VectorLimits;
+    use crate::shard::vectors::tests::{apply, create, shard_on};
+
+    const COUNT: usize = 3_000;
+    const INDEX: IndexId = IndexId(3);
+
+    fn open(disk: &SimDisk) -> (Arc<Shard>, Option<Arc<VectorIndex>>) {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(disk, limits);
+        let index = shard.vectors.get("v").ok();
+        (shard, index)
+    }
+
+    /// A shard's records, of which no index has heard when it is opened.
+    fn filled(kind: IndexKind, quantisation: Quantisation) -> SimDisk {
+        let disk = SimDisk::new();
+        let (shard, _) = open(&disk);
+        let spec = IndexSpec { kind, quantisation, ..IndexSpec::new("v", 2, Metric::L2) };
+        create(&shard, INDEX, 3, spec.with_defaults());
+        for part in 0..COUNT as u64 / 1_000 {
+            apply(&shard, INDEX, 4 + part, part * 1_000..(part + 1) * 1_000);
+        }
+        shard.engine().flush_all().unwrap();
+        disk
+    }
+
+    const FORMS: [(IndexKind, Quantisation); 4] = [
+        (IndexKind::DiskHnsw, Quantisation::None),
+        (IndexKind::Hnsw, Quantisation::Compact4),
+        (IndexKind::Hnsw, Quantisation::Packed),
+        (IndexKind::Hnsw, Quantisation::None),
+    ];
+
+    /// A replica that was given a copy of a shard held all its vectors as they were given until the
+    /// background came to them: one larger than memory could never be joined.
+    #[test]
+    fn what_is_taken_in_from_records_is_linked_and_gets_its_form_meanwhile() {
+        for (kind, quantisation) in FORMS {
+            let mut disk = filled(kind, quantisation);
+            for _ in 0..2 {
+                let (shard, index) = open(&disk);
+                let index = index.unwrap();
+                let state = index.read();
+                assert_eq!(state.len(), COUNT);
+                assert!(state.tail.len() < index.stop_at(), "{}", state.tail.len());
+                assert!(state.fresh.len() < 64 + LINKED_AT_ONCE && state.segments.len() > 5);
+                let has_form = |s: &Segment| s.is_final && s.file_bytes.is_some();
+                let smaller = Form::is_smaller(&index.spec);
+                assert!(state.segments.iter().all(|s| has_form(s) == smaller));
+                // Not all had been taken in when these files were written.
+                let told = state_file::read(&**shard.engine().place().0, &index.dir, INDEX);
+                assert_eq!(told.unwrap(), None);
+                // What is in memory alone is lost.
+                disk = disk.crash(crate::env::sim_disk::Crash::Process);
+            }
+            let (shard, index) = open(&disk);
+            shard.vectors.settle();
+            assert_eq!(index.unwrap().rebuilt.load(Ordering::Relaxed), 0);
+            drop(shard);
+            let (_, index) = open(&disk);
+            let index = index.unwrap();
+            assert_eq!((index.read().len(), index.rebuilt.load(Ordering::Relaxed)), (COUNT, 0));
+        }
+    }
+
+    /// All segments of a compact index were plain graphs until the background came to them.
+    #[test]
+    fn a_compact_index_is_compact_as_soon_as_it_is_opened() {
+        for quantisation in [Quantisation::Compact4, Quantisation::Compact8] {
+            let disk = filled(IndexKind::Hnsw, quantisation);
+            let bytes = {
+                let (shard, index) = open(&disk);
+                shard.vectors.settle();
+                index.unwrap().read().memory_bytes()
+            };
+            let (_, index) = open(&disk);
+            let index = index.unwrap();
+            let state = index.read();
+            let is_compact = |s: &Segment| s.is_final && matches!(*s.form, Form::Compact(_));
+            assert!(!state.segments.is_empty() && state.segments.iter().all(is_compact));
+            assert!(state.memory_bytes() <= bytes + 4096, "{} {bytes}", state.memory_bytes());
+        }
+    }
+
+    #[test]
+    fn an_index_that_is_compared_anew_forgets_what_has_no_record_any_more() {
+        let disk = filled(IndexKind::Hnsw, Quantisation::None);
+        let (shard, index) = open(&disk);
+        let index = index.unwrap();
+        shard.vectors.settle();
+        {
+            // Those of another shard's, as if they had never been here.
+            let mut state = index.write();
+            for id in (5_000..6_000).chain([u64::MAX]) {
+                let value = record::encode(&crate::op::vector::Floats::of(&[1.0, 2.0]), b"");
+                state.apply(&Change { id, seq: 9, value: Some(value) }, &index.spec);
+            }
+            for id in [0, 7, 2_999] {
+                state.remove(id, &index.spec);
+            }
+        }
+        shard.vectors.fall_behind();
+        shard.vectors.reload().unwrap();
+        let mut ids = index.read().ids();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..COUNT as u64).collect::<Vec<_>>());
     }
 }

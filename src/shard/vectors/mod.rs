@@ -18,8 +18,8 @@
 //!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
 //!   are in it; `pages`: the file of its postings.
-//! - `work`: what the background does: linking, sealing, making anew, writing down; `made`: of which
-//!   segments; `post`: what it does for postings.
+//! - `work`: what the background does: linking, sealing, making anew, writing down; `next`: what of it
+//!   comes next; `made`: of which segments; `post`: what it does for postings.
 //! - `control`: one job at a time, and its end.
 //! - `load`: from files and records to an index.
 //!
@@ -40,6 +40,7 @@ mod index;
 mod limits;
 mod load;
 mod made;
+mod next;
 mod pages;
 mod post;
 mod posted;
@@ -276,11 +277,10 @@ impl Vectors {
     pub(crate) fn pressure(&self) -> Pressure {
         let mut pressure = Pressure::None;
         for index in self.all() {
-            let (waiting, stop_at) = (index.waiting(), index.stop_at());
-            if waiting >= stop_at {
+            if index.waiting() >= index.stop_at() {
                 return Pressure::Stop;
             }
-            if waiting >= stop_at / 2 {
+            if index.is_hurried() {
                 pressure = Pressure::Slow { delay_us: 2_000 };
             }
         }
@@ -325,19 +325,25 @@ mod tests {
     }
 
     fn shard() -> Arc<Shard> {
+        shard_on(&SimDisk::new(), VectorLimits::default())
+    }
+
+    /// The shard on a disk, in which nothing happens by itself.
+    pub(super) fn shard_on(disk: &SimDisk, limits: VectorLimits) -> Arc<Shard> {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
-        let disk = SimDisk::new().shared();
-        let engine = Engine::open(disk, Pool::manual(), BlockCache::new(1 << 20), options).unwrap();
+        let (disk, cache) = (disk.shared(), BlockCache::new(1 << 20));
+        let engine = Engine::open(disk, Pool::manual(), cache, options).unwrap();
         let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
         let shard = Shard::new(engine, Box::new(Slow), settings);
+        shard.limit_vectors(limits);
         shard.start().unwrap();
         shard
     }
 
     /// Puts vectors into an index as an entry of the log does.
-    fn apply(shard: &Arc<Shard>, index: IndexId, entry: u64, ids: std::ops::Range<u64>) {
+    pub(super) fn apply(shard: &Arc<Shard>, index: IndexId, entry: u64, ids: std::ops::Range<u64>) {
         let mut batch = WriteBatch::new();
-        for id in ids.clone() {
+        for id in ids {
             let value = record::encode(&Floats::of(&[id as f32, 1.0]), b"");
             batch.put_cf(CfId::VECTORS, &record::vector_key(index, VectorId::new(id)), &value);
         }
@@ -345,7 +351,7 @@ mod tests {
         shard.apply_entry(LogIndex(entry), &[batch.bytes().to_vec()]).unwrap();
     }
 
-    fn create(shard: &Arc<Shard>, index: IndexId, entry: u64, spec: IndexSpec) {
+    pub(super) fn create(shard: &Arc<Shard>, index: IndexId, entry: u64, spec: IndexSpec) {
         let mut batch = WriteBatch::new();
         evaluate::put_index(&mut batch, &NamedIndex { id: index, spec });
         batch.place(Seq(entry * 1_000), 1);
@@ -356,9 +362,9 @@ mod tests {
     /// other indexes nothing at all.
     #[test]
     fn writers_in_a_hurry_leave_time_for_what_is_sealed_and_for_other_indexes() {
-        let shard = shard();
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
         let vectors = &shard.vectors;
-        vectors.limit(VectorLimits { segment_rows: 64, ..VectorLimits::default() });
         for (name, id) in [("a", 3), ("b", 4)] {
             create(&shard, IndexId(id), id, IndexSpec::new(name, 2, Metric::L2).with_defaults());
         }

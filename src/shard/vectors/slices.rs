@@ -3,35 +3,36 @@
 use crate::base::{CfId, Result};
 use crate::lsm::{Engine, IterOptions, ReadOptions};
 use crate::op::vector::{Checked, VectorId};
-use crate::shard::vectors::index::{State, VectorIndex};
+use crate::shard::vectors::index::VectorIndex;
 use crate::shard::vectors::record::{self, Key};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
-/// Records that are taken at once, and bytes of payloads.
-const SLICE: usize = 256;
+/// Records that are taken at once, and bytes that are told of them.
+pub(super) const SLICE: usize = 256;
 const SLICE_BYTES: usize = 1 << 20;
 /// Postings that are read at once.
 const CHECKED_AT_ONCE: usize = 256;
 
-/// A record: its vector's id, its sequence number and, if it is wanted, its payload.
+/// A record: its vector's id, its sequence number and what is wanted of its value.
 pub(super) struct Told {
     pub(super) id: u64,
     pub(super) seq: u64,
-    pub(super) payload: Vec<u8>,
+    pub(super) value: Vec<u8>,
 }
 
 impl VectorIndex {
-    /// Tells of all records that there are when it begins, some at a time; only while `take` looks at
-    /// some is the index held.
+    /// Tells of all records that there are when it begins, in the order of their ids, some at a time;
+    /// of their values what `part` gives. It holds nothing: `take` holds the index for as long as it
+    /// looks at some.
     ///
     /// # Errors
-    /// What reading records gives.
+    /// What reading records gives, and what `take` gives.
     pub(super) fn in_slices(
         &self,
         engine: &Engine,
-        with_payload: bool,
-        take: &mut dyn FnMut(&mut State, &[Told]),
+        part: impl Fn(&[u8]) -> &[u8],
+        take: &mut dyn FnMut(Vec<Told>) -> Result<()>,
     ) -> Result<()> {
         let options = IterOptions {
             prefix: record::prefix(self.id).to_vec(),
@@ -44,13 +45,13 @@ impl VectorIndex {
             let (mut slice, mut bytes) = (Vec::with_capacity(SLICE), 0);
             while iter.valid() && slice.len() < SLICE && bytes < SLICE_BYTES {
                 if let Some(Key::Vector(_, id)) = record::parse_key(iter.key()) {
-                    let payload = if with_payload { record::payload(iter.value()) } else { &[] };
-                    bytes += payload.len();
-                    slice.push(Told { id, seq: iter.seq().0, payload: payload.to_vec() });
+                    let value = part(iter.value()).to_vec();
+                    bytes += value.len();
+                    slice.push(Told { id, seq: iter.seq().0, value });
                 }
                 iter.next()?;
             }
-            take(&mut self.write(), &slice);
+            take(slice)?;
         }
         Ok(())
     }
@@ -63,7 +64,8 @@ impl VectorIndex {
     pub(super) fn verify(&self, engine: &Engine) -> Result<Checked> {
         let (mut checked, mut there) = (Checked::default(), HashSet::new());
         let mut suspects = BTreeSet::new();
-        self.in_slices(engine, false, &mut |state, slice| {
+        self.in_slices(engine, |_| &[], &mut |slice| {
+            let state = self.write();
             for told in slice {
                 checked.stored += 1;
                 there.insert(told.id);
@@ -71,6 +73,7 @@ impl VectorIndex {
                     suspects.insert(told.id);
                 }
             }
+            Ok(())
         })?;
         let mut after = None;
         loop {

@@ -5,10 +5,9 @@ use crate::env::{Clock, Pool};
 use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
 use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
-use crate::shard::vectors::index::{State, VectorIndex, lock};
-use crate::shard::vectors::made::{alike, made_max};
-use crate::shard::vectors::post;
-use crate::shard::vectors::posted::{Posted, takes_postings};
+use crate::shard::vectors::index::{VectorIndex, lock};
+use crate::shard::vectors::next::Piece;
+use crate::shard::vectors::posted::Posted;
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::state_file::{self, FileState, IndexState};
@@ -20,31 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Vectors linked at once while nobody searches, and while somebody does: a search waits meanwhile.
-const LINKED_AT_ONCE: usize = 256;
+pub(super) const LINKED_AT_ONCE: usize = 256;
 const LINKED_BETWEEN_SEARCHES: usize = 32;
-/// One of so many vectors of a segment may be dead before it is made anew.
-const NODES_PER_DEAD: usize = 5;
-/// Turns of the upkeep without a change after which nothing is being written.
-const IDLE_TURNS: u64 = 10;
 
 /// How long the background works before it lets others have their turn, in ns.
 const TURN_NS: u64 = 1_000_000_000;
-
-/// A piece of work.
-enum Piece {
-    Link,
-    Seal,
-    /// A segment gets its form and its file.
-    Finish(u64),
-    /// Segments are made one, or one is made anew.
-    Make(Vec<u64>),
-    /// The graph that grows is written down.
-    Keep,
-    /// What is on disk is written down.
-    Save,
-    /// Something of postings.
-    Post(post::Piece),
-}
 
 impl Vectors {
     /// Has the background go on if there is something to do.
@@ -169,58 +148,6 @@ impl Vectors {
         }
     }
 
-    /// What is to be done next for an index. Linking and all else take turns: writers in a hurry
-    /// leave always some to be linked, and would have nothing that was sealed get its form and file.
-    fn next(&self, index: &VectorIndex) -> Option<Piece> {
-        if index.is_dropped() {
-            return None;
-        }
-        let state = index.read();
-        if state.is_full(&index.spec) {
-            return Some(Piece::Seal);
-        }
-        match index.has_linked.load(Ordering::Relaxed) {
-            true => self.next_sealed(index, &state).or_else(|| next_loose(index, &state)),
-            false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state)),
-        }
-    }
-
-    /// What is to be done next with what is sealed, and with files.
-    fn next_sealed(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
-        let limits = &index.limits;
-        if takes_postings(&index.spec) {
-            if let Some(piece) = post::next(index, state) {
-                return Some(Piece::Post(piece));
-            }
-            return self.next_to_write(index, state);
-        }
-        let unfinished = state.segments.iter().find(|s| s.file_bytes.is_none() || !s.is_final);
-        if let Some(segment) = unfinished {
-            return Some(Piece::Finish(segment.number));
-        }
-        if let Some(stale) =
-            state.segments.iter().find(|s| s.is_stale(limits.dead_min(), NODES_PER_DEAD))
-        {
-            return Some(Piece::Make(vec![stale.number]));
-        }
-        if let Some(alike) = alike(&state.segments, made_max(&index.spec, limits)) {
-            return Some(Piece::Make(alike));
-        }
-        self.next_to_write(index, state)
-    }
-
-    fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
-        let limits = &index.limits;
-        let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
-        if state.fresh.len() >= limits.kept_min() && state.fresh.len() > kept + kept / 2 {
-            return Some(Piece::Keep);
-        }
-        let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
-        // Else what is in tables could not be told from what is not, and all be looked at.
-        let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
-        (has_files && flushed > *lock(&index.saved)).then_some(Piece::Save)
-    }
-
     fn work(&self, index: &VectorIndex, piece: Piece) -> Result<()> {
         let links = matches!(piece, Piece::Link | Piece::Seal);
         index.has_linked.store(links, Ordering::Relaxed);
@@ -233,6 +160,7 @@ impl Vectors {
                 Ok(())
             }
             Piece::Finish(number) => self.finish(index, number),
+            Piece::Bury => self.bury(index),
             Piece::Make(numbers) => self.make(index, &numbers),
             Piece::Keep => self.keep(index),
             Piece::Save => self.save(index),
@@ -252,12 +180,19 @@ impl Vectors {
         linked.map(drop)
     }
 
-    /// Gives a segment the form that the settings ask for, and a file.
+    /// Gives a segment the form that the settings ask for, and a file, and writes that down.
     fn finish(&self, index: &VectorIndex, number: u64) -> Result<()> {
+        self.give_form(index, number)?;
+        self.save(index)
+    }
+
+    /// Gives a segment the form that the settings ask for, and a file that counts once it is written
+    /// down which there are.
+    pub(super) fn give_form(&self, index: &VectorIndex, number: u64) -> Result<()> {
         let found = index.read().segments.iter().find(|s| s.number == number).cloned();
         let Some(segment) = found else { return Ok(()) };
         if is_plain(&index.spec, segment.rows.len()) {
-            return self.finish_plain(index, &segment);
+            return self.give_file(index, &segment);
         }
         let _making = index.learning(making_bytes(&index.spec, segment.rows.len()));
         let (disk, path) = (self.engine.place().0, segment::path(&index.dir, number));
@@ -265,36 +200,24 @@ impl Vectors {
             Some(bytes) => HnswIndex::from_bytes(&bytes)?,
             None => segment::read(&**disk, &path, index.id)?.graph(&path, &index.spec)?,
         };
-        let (form, file) = match segment.file_bytes {
-            // It was opened from its file, which holds the graph: all that this form is made of.
-            Some(file_bytes) if Form::is_made_of_graphs(&index.spec) => {
-                (Form::of_graph(graph, &index.spec, self.threads())?, (number, file_bytes))
-            }
-            // The file that there is stays until another is named in its place.
-            Some(_) => {
-                let number = Vectors::number_for_file(index);
-                let (form, bytes) = self.write_form(index, number, graph, &segment.rows)?;
-                (form, (number, bytes))
-            }
-            None => {
-                let (form, bytes) = self.write_form(index, number, graph, &segment.rows)?;
-                (form, (number, bytes))
-            }
+        // The file that there is stays until another is named in its place.
+        let in_file = match segment.file_bytes {
+            Some(_) => Vectors::number_for_file(index),
+            None => number,
         };
-        {
-            let mut state = index.write();
-            if let Some(segment) = state.segments.iter_mut().find(|s| s.number == number) {
-                segment.form = Arc::new(form);
-                (segment.number, segment.file_bytes) = (file.0, Some(file.1));
-                segment.is_final = true;
-            }
-            index.measure(&state);
+        let (form, file_bytes) = self.write_form(index, in_file, graph, &segment.rows)?;
+        let mut state = index.write();
+        if let Some(segment) = state.segments.iter_mut().find(|s| s.number == number) {
+            segment.form = Arc::new(form);
+            (segment.number, segment.file_bytes) = (in_file, Some(file_bytes));
+            segment.is_final = true;
         }
-        self.save(index)
+        index.measure(&state);
+        Ok(())
     }
 
     /// Gives a segment that keeps its form a file.
-    fn finish_plain(&self, index: &VectorIndex, segment: &Segment) -> Result<()> {
+    fn give_file(&self, index: &VectorIndex, segment: &Segment) -> Result<()> {
         let number = segment.number;
         let mut file_bytes = segment.file_bytes;
         if let Some(bytes) = segment.form.graph_bytes() {
@@ -305,13 +228,26 @@ impl Vectors {
             segment.file_bytes = file_bytes;
             segment.is_final = true;
         }
-        self.save(index)
+        Ok(())
     }
 
     pub(super) fn number_for_file(index: &VectorIndex) -> u64 {
         let mut state = index.write();
         state.next_file += 1;
         state.next_file - 1
+    }
+
+    /// Drops the segments of which nothing counts any more.
+    fn bury(&self, index: &VectorIndex) -> Result<()> {
+        let mut state = index.write();
+        let mut has_files = false;
+        state.segments.retain(|segment| {
+            has_files |= segment.live() == 0 && segment.file_bytes.is_some();
+            segment.live() > 0
+        });
+        index.measure(&state);
+        drop(state);
+        if has_files { self.save(index) } else { Ok(()) }
     }
 
     /// Makes one segment of some: the graph of the largest, mended, and the vectors of the others.
@@ -422,14 +358,14 @@ impl Vectors {
     /// Writes the graph that grows down.
     fn keep(&self, index: &VectorIndex) -> Result<()> {
         let number = Vectors::number_for_file(index);
-        let (rows, bytes) = {
+        let (rows, bytes, seals) = {
             let state = index.read();
-            (state.fresh_rows(), state.fresh.to_bytes())
+            (state.fresh_rows(), state.fresh.to_bytes(), state.seals)
         };
         let writing = index.learning(bytes.len());
         let file_bytes = self.write_file(index, number, &rows, &bytes)?;
         drop((bytes, writing));
-        index.write().kept = Some((number, Arc::new(rows), file_bytes));
+        index.write().set_kept((number, Arc::new(rows), file_bytes), seals);
         self.save(index)
     }
 
@@ -566,16 +502,4 @@ impl Vectors {
             }
         }
     }
-}
-
-/// What is to be done next with what is not sealed.
-fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
-    let limits = &index.limits;
-    let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
-    // Few may wait for others to come; where none do, they would for ever, whole and in memory.
-    if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
-        return Some(Piece::Link);
-    }
-    let wants_form = !is_plain(&index.spec, state.fresh.len());
-    (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
 }
