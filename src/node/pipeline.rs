@@ -52,6 +52,7 @@ pub(super) trait Execution: Sync {
 /// Executes requests in order, and gives as many answers.
 pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Result<Response>> {
     let mut answers = Answers::new(on, requests.len());
+    let mut slowed = Slowed::default();
     let mut requests = requests.into_iter();
     while let Some(request) = requests.as_slice().first() {
         if answers.is_locked {
@@ -61,7 +62,7 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
         }
         if !Shard::is_quick(request) || on.shard().pressure(request) != Pressure::None {
             let Some(request) = requests.next() else { break };
-            answers.add(execute(on, request).await);
+            answers.add(execute(on, request, &mut slowed).await);
             continue;
         }
         let sharing = requests.as_slice().iter().map_while(Shard::may_share);
@@ -106,8 +107,8 @@ pub(super) async fn stats(shard: &Arc<Shard>, slow: &Pool, now_ms: u64) -> Resul
 }
 
 /// Executes one request where it may run.
-async fn execute<E: Execution>(on: &E, request: Request) -> Result<Answer> {
-    let quick = Shard::is_quick(&request) && make_room(on.shard(), &request).await;
+async fn execute<E: Execution>(on: &E, request: Request, slowed: &mut Slowed) -> Result<Answer> {
+    let quick = Shard::is_quick(&request) && make_room(on.shard(), &request, slowed).await;
     match request {
         Request::Stats => on.stats().await.map(|stats| Answer {
             response: Response::Stats(Box::new(stats)),
@@ -174,14 +175,25 @@ fn execute_held(
     shard.execute(request, now_ms)
 }
 
-async fn make_room(shard: &Shard, request: &Request) -> bool {
+/// Whether the requests that run together have waited for indexes of vectors: once is enough. A
+/// stream of vectors that waits for each is slower than they are linked, and where more come in than
+/// that, writers are stopped and link themselves.
+#[derive(Default)]
+struct Slowed {
+    by_vectors: bool,
+}
+
+async fn make_room(shard: &Shard, request: &Request, slowed: &mut Slowed) -> bool {
     if !adds(request) {
         return true;
     }
     match shard.pressure(request) {
         Pressure::None => true,
         Pressure::Slow { delay_us } => {
-            tokio::time::sleep(Duration::from_micros(delay_us)).await;
+            let by_vectors = shard.engine().pressure() == Pressure::None;
+            if !by_vectors || !std::mem::replace(&mut slowed.by_vectors, true) {
+                tokio::time::sleep(Duration::from_micros(delay_us)).await;
+            }
             true
         }
         Pressure::Stop => false,
@@ -463,5 +475,32 @@ mod tests {
         assert!(matches!(gone.unwrap().response, Response::Entry(None)), "it was done");
         let kind = told[0].as_ref().map(|_| ()).map_err(Error::kind);
         assert_ne!(kind, Err(ErrorKind::Unavailable), "which says that nothing was done");
+    }
+
+    /// Each vector of a stream waited 2 ms: 450 a second, however fast they were linked.
+    #[tokio::test(start_paused = true)]
+    async fn vectors_of_one_pipeline_wait_once_for_what_is_to_be_linked() {
+        use crate::op::vector::{Floats, IndexSpec, Metric, VectorCall, VectorId};
+        let shard = shard_for_tests();
+        shard.limit_vectors(crate::shard::VectorLimits { segment_rows: 64, ..Default::default() });
+        let create = VectorCall::Create(IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        shard.execute(Request::Vector(Box::new(create)), 1).unwrap();
+        let vector = |id: u64| Write::PutVector {
+            index: "v".into(),
+            id: VectorId::new(id),
+            vector: Floats::of(&[id as f32, 1.0]),
+            payload: Bytes::new(),
+        };
+        let one = |id| Request::Write { writes: vec![vector(id)], id: None };
+        // Half as many as stop writers.
+        let half = Request::Write { writes: (0..256).map(vector).collect(), id: None };
+        shard.execute(half, 1).unwrap();
+        assert_eq!(shard.pressure(&one(0)), Pressure::Slow { delay_us: 2_000 });
+        let on = Deposed(shard.clone(), Pool::threads("slow", 1), Arc::default(), None);
+        let before = tokio::time::Instant::now();
+        let told = run(&on, (256..356).map(one).collect()).await;
+        assert!(told.iter().all(Result::is_ok), "{told:?}");
+        let waited = before.elapsed();
+        assert!(waited >= Duration::from_millis(2) && waited < Duration::from_millis(5));
     }
 }
