@@ -8,11 +8,12 @@
 use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::env::{Clock, RealClock};
 use crate::lsm::{Engine, ReadOptions};
+use crate::op;
 use crate::op::vector::search::{EF_MAX, HITS_MAX};
 use crate::op::vector::{
     Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
-use crate::shard::vectors::attributes::Matching;
+use crate::shard::vectors::attributes::{self, Matching};
 use crate::shard::vectors::compare::compare;
 use crate::shard::vectors::form::{Form, metric};
 use crate::shard::vectors::hybrid;
@@ -61,9 +62,7 @@ impl VectorIndex {
         let began = clock.monotonic_ns();
         self.searches.fetch_add(1, Ordering::Relaxed);
         let mut plan = self.plan(engine, search)?;
-        if let Some(filter) = &search.filter {
-            self.index_fields(engine, filter)?;
-        }
+        self.index_search(engine, search)?;
         if let Some(text) = &search.text {
             hybrid::check(search, text)?;
             self.index_text(engine, &text.field)?;
@@ -92,28 +91,44 @@ impl VectorIndex {
     fn find(&self, engine: &Engine, search: &VectorSearch, plan: &Plan) -> Result<VectorsFound> {
         loop {
             let state = self.read();
-            // A field without values may have been forgotten for another since.
-            if let Some(filter) = search.filter.as_ref().filter(|f| !state.attributes.can_answer(f))
-            {
+            let Some(matching) = matching(&state, search)? else {
                 drop(state);
-                self.index_fields(engine, filter)?;
+                self.index_search(engine, search)?;
+                continue;
+            };
+            let mut looked = self.run(engine, &state, plan, matching.as_ref())?;
+            if !looked.damaged.is_empty() {
+                drop(matching);
+                drop(state);
+                self.give_up(engine, &looked.damaged)?;
                 continue;
             }
-            let matching = search.filter.as_ref().map(|f| state.attributes.matching(f));
-            let matching = matching.transpose()?;
-            let mut damaged = Vec::new();
-            let mut found = self.run(engine, &state, plan, matching.as_ref(), &mut damaged)?;
-            if damaged.is_empty() {
+            if looked.apart.is_empty() {
+                let mut found = looked.found(plan);
                 if let Some(text) = &search.text {
                     let matching = matching.as_ref();
                     self.add_by_words(engine, &state, plan, text, matching, &mut found)?;
                 }
                 return Ok(found);
             }
+            // A record is read of each: others search and write meanwhile.
             drop(matching);
             drop(state);
-            self.give_up(engine, &damaged)?;
+            self.compare_apart(engine, search, plan, &mut looked)?;
+            let mut found = looked.found(plan);
+            let Some(text) = &search.text else { return Ok(found) };
+            let state = self.read();
+            if let Some(matching) = self::matching(&state, search)? {
+                let matching = matching.as_ref();
+                self.add_by_words(engine, &state, plan, text, matching, &mut found)?;
+                return Ok(found);
+            }
         }
+    }
+
+    /// Sees to it that the fields of a search's filter are indexed.
+    fn index_search(&self, engine: &Engine, search: &VectorSearch) -> Result<()> {
+        search.filter.as_ref().map_or(Ok(()), |filter| self.index_fields(engine, filter))
     }
 
     /// Adds what is wanted of records, and drops hits that have none any more; whether all have.
@@ -205,8 +220,7 @@ impl VectorIndex {
         state: &State,
         plan: &Plan,
         matching: Option<&Matching<'_>>,
-        damaged: &mut Vec<u64>,
-    ) -> Result<VectorsFound> {
+    ) -> Result<Looked> {
         let all = state.len();
         let matches = matching.map_or(all, Matching::count);
         // The one that is left out may be among the nearest.
@@ -240,18 +254,18 @@ impl VectorIndex {
             whole.add(state.fresh.answer(&SearchRequest { filter, ..loose })?);
         }
         let of_which = (matching, is_few.then_some(ids.as_slice()));
+        let (mut damaged, mut apart) = (Vec::new(), Vec::new());
         if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
             self.add_posted(engine, posted, base, of_which, &mut whole)?;
         }
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
             if plan.exact && segment.form.keeps_halves() {
-                self.add_compared(engine, segment, &base, of_which, &mut whole)?;
+                apart.push(Apart::of(segment, of_which));
             } else if self.add_segment(engine, segment, base, of_which, &mut whole)? {
                 damaged.push(segment.number);
             }
         }
-        whole.hits.retain(|hit| Some(hit.id) != plan.without);
-        Ok(whole.nearest(plan.take + plan.skip, matches))
+        Ok(Looked { whole, k, matches, apart, damaged })
     }
 
     /// Adds what a segment has: of all, of what matches, or of `few`; whether it is damaged.
@@ -314,28 +328,46 @@ impl VectorIndex {
         Ok(false)
     }
 
-    /// Adds what a segment has, as records have it.
-    fn add_compared(
+    /// Adds what segments have, as records have it by now: of one that was written again meanwhile
+    /// that counts, if it matches.
+    fn compare_apart(
         &self,
         engine: &Engine,
-        segment: &Segment,
-        request: &SearchRequest<'_>,
-        (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
-        whole: &mut Gathered,
+        search: &VectorSearch,
+        plan: &Plan,
+        looked: &mut Looked,
     ) -> Result<()> {
-        let passes = |id: &u64| matching.is_none_or(|matching| matching.has(*id));
-        let mut live: Box<dyn Iterator<Item = u64>> = match few {
-            Some(few) => Box::new(few.iter().copied().filter(|id| segment.has(*id))),
-            None => Box::new(segment.live_rows().map(|(id, _)| id).filter(passes)),
+        let request = SearchRequest {
+            distance_max: plan.distance_max,
+            exact: true,
+            ..SearchRequest::new(&plan.query, looked.k)
         };
-        let (mut fetched, mut records) = (0, self.fetch_live(engine, None, false));
-        let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
-            fetched += wanted.len() as u64;
-            records(wanted, show)
-        };
-        let metric = metric(self.spec.metric);
-        whole.add(compare(request, metric, &mut live, &mut fetch)?);
-        whole.fetched += fetched;
+        let mut fetched = 0;
+        for Apart { segment, ids } in std::mem::take(&mut looked.apart) {
+            let mut live: Box<dyn Iterator<Item = u64>> = match &ids {
+                Some(ids) => Box::new(ids.iter().copied()),
+                None => Box::new(segment.live_rows().map(|(id, _)| id)),
+            };
+            let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+                for id in wanted {
+                    fetched += 1;
+                    let key = record::vector_key(self.id, VectorId::new(*id));
+                    let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
+                    let Some(found) = found else { continue };
+                    let is_known = segment.seq_of(*id) == Some(found.seq.0);
+                    let matches = |filter: &op::vector::Filter| {
+                        filter.matches(&attributes::parse(record::payload(&found.value)))
+                    };
+                    if is_known || search.filter.as_ref().is_none_or(matches) {
+                        show(*id, &record::floats(*id, &found.value)?);
+                    }
+                }
+                Ok(())
+            };
+            let metric = metric(self.spec.metric);
+            looked.whole.add(compare(&request, metric, &mut live, &mut fetch)?);
+        }
+        looked.whole.fetched += fetched;
         Ok(())
     }
 
@@ -405,6 +437,54 @@ impl VectorIndex {
     }
 }
 
+/// The vectors that match a search's filter, if it has one; nothing if that is not indexed: a field
+/// without values may have been forgotten for another since it was.
+fn matching<'a>(state: &'a State, search: &VectorSearch) -> Result<Option<Option<Matching<'a>>>> {
+    let Some(filter) = &search.filter else { return Ok(Some(None)) };
+    if !state.attributes.can_answer(filter) {
+        return Ok(None);
+    }
+    state.attributes.matching(filter).map(|matching| Some(Some(matching)))
+}
+
+/// A segment whose vectors are compared as records have them once the index is let go.
+struct Apart {
+    segment: Segment,
+    /// Those of it that match, if there is a filter.
+    ids: Option<Vec<u64>>,
+}
+
+impl Apart {
+    fn of(segment: &Segment, (matching, few): (Option<&Matching<'_>>, Option<&[u64]>)) -> Apart {
+        let some = few.map(|few| few.iter().copied().filter(|id| segment.has(*id)).collect());
+        let passing = |matching: &Matching<'_>| {
+            segment.live_rows().map(|(id, _)| id).filter(|id| matching.has(*id)).collect()
+        };
+        let ids = some.or_else(|| matching.map(passing));
+        Apart { segment: segment.clone(), ids }
+    }
+}
+
+/// What a look at all parts gave.
+struct Looked {
+    whole: Gathered,
+    /// How many of each part may be among the nearest.
+    k: usize,
+    matches: usize,
+    apart: Vec<Apart>,
+    /// The segments that are damaged.
+    damaged: Vec<u64>,
+}
+
+impl Looked {
+    /// The nearest.
+    fn found(self, plan: &Plan) -> VectorsFound {
+        let mut whole = self.whole;
+        whole.hits.retain(|hit| Some(hit.id) != plan.without);
+        whole.nearest(plan.take + plan.skip, self.matches)
+    }
+}
+
 /// What the parts gave.
 #[derive(Default)]
 struct Gathered {
@@ -454,6 +534,58 @@ impl Segment {
     /// Whether most of what it holds does not count any more.
     pub(super) fn is_stale(&self, dead_min: usize, nodes_per_dead: usize) -> bool {
         self.dead.len() > dead_min.max(self.rows.len() / nodes_per_dead)
-            || (self.live() == 0 && !self.rows.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{IndexId, LogIndex, Seq};
+    use crate::env::SimDisk;
+    use crate::lsm::batch::WriteBatch;
+    use crate::op::vector::{Floats, IndexKind, IndexSpec};
+    use crate::shard::vectors::VectorLimits;
+    use crate::shard::vectors::tests::{apply, create, shard_on};
+
+    /// Whoever asked an index on disk to be certain held up its writers for a read of every record.
+    #[test]
+    fn an_exact_search_of_records_lets_others_write_meanwhile() {
+        let filter = op::vector::Filter::parse(r#"{"not": {"gone": true}}"#).unwrap();
+        for filter in [None, Some(filter)] {
+            let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+            let (shard, id) = (shard_on(&SimDisk::new(), limits), IndexId(3));
+            let spec =
+                IndexSpec { kind: IndexKind::DiskHnsw, ..IndexSpec::new("v", 2, Metric::L2) };
+            create(&shard, id, 3, spec.with_defaults());
+            apply(&shard, id, 4, 0..512);
+            shard.vectors.settle();
+            let (index, engine) = (shard.vectors.get("v").unwrap(), shard.engine());
+            let is_filtered = filter.is_some();
+            let base = VectorSearch::new("v", &[0.0, 1.0], 4);
+            let search = VectorSearch { exact: true, filter, ..base };
+            index.index_search(engine, &search).unwrap();
+            let plan = index.plan(engine, &search).unwrap();
+            let state = index.read();
+            let all = matching(&state, &search).unwrap().unwrap();
+            let mut looked = index.run(engine, &state, &plan, all.as_ref()).unwrap();
+            let apart = looked.apart.iter().map(|apart| apart.segment.live()).sum::<usize>();
+            assert!(apart > 300, "{apart}");
+            drop(all);
+            drop(state);
+            // Of the nearest one goes, one goes far away, and one does not match any more.
+            let mut batch = WriteBatch::new();
+            let key = |vector| record::vector_key(id, VectorId::new(vector));
+            let value = |x: f32, payload: &[u8]| record::encode(&Floats::of(&[x, 1.0]), payload);
+            batch.delete_cf(CfId::VECTORS, &key(0));
+            batch.put_cf(CfId::VECTORS, &key(1), &value(900.0, b""));
+            batch.put_cf(CfId::VECTORS, &key(2), &value(0.5, br#"{"gone": true}"#));
+            batch.place(Seq(9_000), 1);
+            shard.apply_entry(LogIndex(9), &[batch.bytes().to_vec()]).unwrap();
+            assert_eq!(index.read().seq_of(1), Some(9_001));
+            index.compare_apart(engine, &search, &plan, &mut looked).unwrap();
+            let ids: Vec<u64> = looked.found(&plan).hits.iter().map(|hit| hit.id).collect();
+            let expected = if is_filtered { [3, 4, 5, 6] } else { [2, 3, 4, 5] };
+            assert_eq!(ids, expected);
+        }
     }
 }
