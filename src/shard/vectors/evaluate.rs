@@ -168,7 +168,10 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
         VectorCall::Search(search) => {
             let vectors = &shard.vectors;
             let index = vectors.get(&search.index)?;
-            let search_it = || index.search(&shard.engine, &search, &vectors.clock);
+            let search_it = || {
+                vectors.are_told()?;
+                index.search(&shard.engine, &search, &vectors.clock)
+            };
             return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));
         }
         VectorCall::Verify { index } => {

@@ -5,7 +5,7 @@
 //! walked: what a file holds of a record with the same sequence number counts, and the rest is taken
 //! in as if it had just been written.
 
-use crate::base::{CfId, IndexId, Result};
+use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
 use crate::lsm::{Engine, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
 use crate::shard::vectors::form::Form;
@@ -50,8 +50,21 @@ impl Vectors {
         self.behind.store(true, Ordering::Release);
     }
 
-    /// Compares every index with the records anew, after records have gone without a word. Others
-    /// search meanwhile.
+    /// Whether what the indexes say counts: not while they know vectors that a split has given away.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(crate) fn are_told(&self) -> Result<()> {
+        if self.behind.load(Ordering::Acquire) {
+            let message =
+                "the shard is being split, and its indexes are still to hear of it; try again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        Ok(())
+    }
+
+    /// Compares every index with the records anew, after records have gone without a word. Searches
+    /// are told to come again meanwhile, and hold up nobody else.
     pub(crate) fn reload(&self) -> Result<()> {
         for index in self.all() {
             self.walk(&index, false)?;
@@ -305,7 +318,10 @@ impl VectorIndex {
 mod tests {
     use super::*;
     use crate::env::SimDisk;
-    use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
+    use crate::op::vector::{
+        IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorSearch,
+    };
+    use crate::op::{Request, Response};
     use crate::shard::Shard;
     use crate::shard::vectors::VectorLimits;
     use crate::shard::vectors::tests::{apply, create, shard_on};
@@ -408,8 +424,24 @@ mod tests {
                 state.remove(id, &index.spec);
             }
         }
+        // The nearest of all is one of the other shard's.
+        let search = || {
+            let search = VectorSearch::new("v", &[1.0, 2.0], 1);
+            let call = VectorCall::Search(search);
+            shard.execute(Request::Vector(Box::new(call)), 1).map(|answer| answer.response)
+        };
+        let nearest = |answer| match answer {
+            Ok(Response::Vector(answer)) => match *answer {
+                VectorAnswer::Found(found) => found.hits[0].id,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert!(nearest(search()) >= 5_000);
         shard.vectors.fall_behind();
+        assert_eq!(search().unwrap_err().kind(), ErrorKind::Unavailable);
         shard.vectors.reload().unwrap();
+        assert!(nearest(search()) < 5_000);
         let mut ids = index.read().ids();
         ids.sort_unstable();
         assert_eq!(ids, (0..COUNT as u64).collect::<Vec<_>>());
