@@ -29,7 +29,7 @@ impl VectorLimits {
         (self.segment_rows / 16).clamp(4, 256)
     }
 
-    /// The most vectors that are compared one by one, where all parts are small.
+    /// The most vectors that may wait to be linked before writers are stopped.
     pub(super) fn waiting_max(&self) -> usize {
         self.segment_rows.saturating_mul(8).max(64)
     }
