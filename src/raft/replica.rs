@@ -308,3 +308,92 @@ impl Drop for Copy {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::GroupId;
+    use crate::env::SimDisk;
+    use crate::env::sim_disk::Crash;
+    use crate::log::{Log, LogOptions};
+    use crate::raft::log_store::Recovered;
+    use crate::raft::memory::{Memory, MemoryMachine};
+    use crate::raft::vocabulary::{Entry, Payload, log_id};
+    use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+
+    const GROUP: GroupId = GroupId(3);
+
+    /// Counts what it was given.
+    #[derive(Default)]
+    struct Tally(u8);
+
+    impl Memory for Tally {
+        fn apply(&mut self, _: &[u8]) -> Result<Vec<u8>> {
+            self.0 += 1;
+            Ok(vec![self.0])
+        }
+
+        fn snapshot(&self) -> Vec<u8> {
+            vec![self.0]
+        }
+
+        fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
+            self.0 = snapshot[0];
+            Ok(())
+        }
+    }
+
+    fn open(disk: &SimDisk, dir: &Path) -> Arc<Replica> {
+        let options = LogOptions { threads: false, seed: Some(1), ..LogOptions::default() };
+        let mut found = Recovered::default();
+        let log = Log::open(disk.shared(), Path::new("/log"), options, &mut |position, record| {
+            found.take(position, &record)
+        });
+        let store = LogStore::new(Arc::new(log.unwrap()), GROUP, found);
+        disk.shared().create_dir_all(dir).unwrap();
+        let state = Box::new(MemoryMachine::new(disk.shared(), Tally::default()));
+        Replica::open(state, store, disk.shared(), dir, Work::Inline).unwrap()
+    }
+
+    /// A replica whose log holds entries that were never committed, beyond what a snapshot brings, is
+    /// sent that snapshot: its log is truncated first. Power lost at any change to the disk from there
+    /// on must not bring the snapshot without the truncation, or the replica would vote by entries
+    /// that others have overtaken.
+    #[tokio::test]
+    async fn a_snapshot_does_not_take_its_place_before_what_the_log_was_told() {
+        let dir = Path::new("/group");
+        let mut installed = 0;
+        for stop in 0..40 {
+            let disk = SimDisk::new();
+            let replica = open(&disk, dir);
+            let mut store = replica.store.clone();
+            let of_term_1 = |index| Entry { log_id: log_id(1, index), payload: Payload::Blank };
+            store.blocking_append((0..10).map(of_term_1)).await.unwrap();
+            disk.stop_at(Some(stop));
+            // Entry 7 of the leader's is of term 2.
+            let truncated = store.truncate_after(Some(log_id(1, 4))).await;
+            let last = log_id(2, 7);
+            let install = || -> Result<()> {
+                let staged = replica.stage()?;
+                let sent = MemoryMachine::new(disk.shared(), Tally::default());
+                sent.open(staged.folder())?;
+                sent.apply(LogIndex(8), &[])?;
+                sent.hold(&|| Ok(()))?;
+                disk.shared().sync_dir(staged.folder())?;
+                let meta = SnapshotMeta { last_log_id: Some(last), ..SnapshotMeta::default() };
+                replica.install(&meta, staged)
+            };
+            _ = truncated.map(|()| install());
+            drop((replica, store));
+
+            let again = open(&disk.crash(Crash::PowerLostClean), dir);
+            if let Some(point) = again.point().unwrap() {
+                installed += 1;
+                assert_eq!(point.last_log_id, Some(last), "stopped at {stop}");
+                let stale = again.store.log_id(9);
+                assert_eq!(stale, None, "stopped at {stop}: an entry of term 1 is there again");
+            }
+        }
+        assert!(installed > 0 && installed < 40, "{installed} of 40 had been installed");
+    }
+}

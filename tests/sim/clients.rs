@@ -1,6 +1,7 @@
 //! Clients of a gateway: what they ask, and what they write down.
 // tidy: sleeps because time is simulated
 
+use crate::direct::Led;
 use crate::echo::EchoingShards;
 use crate::history::{Append, Count, Fate, History, Register, Seen, Token};
 use crate::time::Local;
@@ -8,9 +9,11 @@ use arqondb::base::{CfId, Result, Seq};
 use arqondb::env::Rng;
 use arqondb::gateway::{Gateway, ShardMap};
 use arqondb::op::kv::{Condition, Entry, Expiry, MergeOp, RedisCall, RequestId, Scan, Write};
+use arqondb::op::route::ShardId;
 use arqondb::op::{KvOps, Reply, Request, Response, command};
 use arqondb::{Error, ErrorKind};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub(crate) struct Client {
     pub(crate) running: Arc<AtomicU64>,
     /// The shards as they were when it last looked.
     pub(crate) old_map: Option<Arc<ShardMap>>,
+    /// Who leads its shards.
+    pub(crate) led: BTreeMap<ShardId, Led>,
 }
 
 /// What an error says of the request. Errors that should not come at all end the simulation.
@@ -99,6 +104,7 @@ impl Client {
             let rest = Duration::from_nanos(self.rng.below(self.rest_max));
             tokio::time::sleep(rest).await;
             let register = self.rng.below(REGISTERS) as usize;
+            self.look_back(register).await;
             match self.rng.below(133) {
                 0..20 => _ = self.read(register).await,
                 20..32 => self.write(register).await,

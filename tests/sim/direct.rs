@@ -3,6 +3,7 @@
 
 use crate::clients::{Client, entry_of, fate_of, get, put, register_key};
 use crate::history::{Fate, Register};
+use crate::time::SECOND;
 use arqondb::base::Result;
 use arqondb::gateway::{CallFailure, Called, Consistency, ShardCalls, Target};
 use arqondb::op::route::slot_of;
@@ -10,6 +11,15 @@ use arqondb::op::{Request, Response};
 use arqondb::{Error, ErrorKind};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
+
+/// How long a client asks who has led before.
+const LOOKING_BACK: u64 = 6 * SECOND;
+
+/// Who leads a shard, as a client has last seen it, and who did before, until when.
+pub(crate) struct Led {
+    last: Target,
+    before: Option<(u64, Target)>,
+}
 
 impl Client {
     /// Reads or writes a register at a node that may lead its shard or may not.
@@ -21,11 +31,31 @@ impl Client {
         }
     }
 
+    /// Reads a register of who led its shard before, now and then, once another does: for some time
+    /// that one may have been cut off, or stand still, and not know.
+    pub(crate) async fn look_back(&mut self, register: usize) {
+        let Some(now) = self.leading(register) else { return };
+        let (at, node) = (self.local.now(), now.node.id);
+        let led =
+            self.led.entry(now.shard).or_insert_with(|| Led { last: now.clone(), before: None });
+        if led.last.node.id != node {
+            led.before = Some((at, std::mem::replace(&mut led.last, now)));
+        }
+        let Some((since, before)) = led.before.clone() else { return };
+        if at < since + LOOKING_BACK && before.node.id != node && self.rng.one_in(2) {
+            self.read_of(&before, register).await;
+        }
+    }
+
     async fn read_of_a_node(&mut self, register: usize) {
         let Some(target) = self.target(register) else { return };
+        self.read_of(&target, register).await;
+    }
+
+    async fn read_of(&mut self, target: &Target, register: usize) {
         let begun = self.local.now();
         let at = self.history.begin(register, begun, Register::Read(0), None);
-        let answer = self.call(&target, get(register_key(register))).await;
+        let answer = self.call(target, get(register_key(register))).await;
         self.settle_read(register, at, entry_of(Some(answer)));
     }
 
@@ -43,6 +73,15 @@ impl Client {
             Ok(_) => self.settle_write(register, token, &answer),
         };
         self.history.end(register, at, what, fate);
+    }
+
+    /// The node that leads a register's shard, as far as the gateway knows.
+    fn leading(&self, register: usize) -> Option<Target> {
+        let map = self.door.map();
+        let shard = map.shard_of(slot_of(&register_key(register)))?;
+        let node = shard.leading()?.clone();
+        let consistency = Consistency::Linearizable;
+        Some(Target { shard: shard.id, epoch: shard.epoch, node, consistency })
     }
 
     /// A node with a replica of a register's shard, as far as is known.

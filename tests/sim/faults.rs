@@ -91,6 +91,17 @@ impl Faults {
                 let site = pick(world, &among);
                 world.pause(site, long);
             }
+            Fault::Overtaken => {
+                let leaders = leaders(world, &nodes);
+                if !leaders.is_empty() {
+                    let leader = pick(world, &leaders);
+                    for other in keepers.iter().copied().filter(|other| *other != leader) {
+                        world.common.net.cut(leader, other);
+                        world.common.net.cut(other, leader);
+                    }
+                    self.cut_until = Some(now + 5 * beats(world).1);
+                }
+            }
             Fault::Isolate | Fault::Halves | Fault::OneWay | Fault::Bridge => {
                 cut(world, fault, &nodes, &keepers);
                 self.cut_until = Some(long);
@@ -153,8 +164,7 @@ impl Faults {
 
     /// Takes a leader away, and has others lose power while they vote for the next.
     fn contest(&mut self, world: &mut World, nodes: &[usize], long: u64) {
-        let leaders: Vec<usize> =
-            nodes.iter().copied().filter(|site| leads(world, *site)).collect();
+        let leaders = leaders(world, nodes);
         if leaders.is_empty() {
             return;
         }
@@ -236,6 +246,10 @@ fn crash_one(world: &mut World, is_one: impl Fn(Kind) -> bool) {
         let up_at = world.now + world.rng.below(6 * SECOND);
         world.crash(site, crash, silently, up_at);
     }
+}
+
+fn leaders(world: &World, nodes: &[usize]) -> Vec<usize> {
+    nodes.iter().copied().filter(|site| leads(world, *site)).collect()
 }
 
 fn leads(world: &World, site: usize) -> bool {

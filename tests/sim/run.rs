@@ -86,6 +86,7 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
                     rest_max: shape.rest_max,
                     stop: stop.clone(),
                     old_map: None,
+                    led: BTreeMap::new(),
                     requests: 0,
                     running: running.clone(),
                 };
@@ -214,6 +215,7 @@ where
         rest_max: MS,
         stop: Arc::default(),
         old_map: None,
+        led: BTreeMap::new(),
         number: seed,
         requests: 0,
         running: Arc::new(AtomicU64::new(1)),

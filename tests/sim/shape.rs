@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Restart,
     /// A process does not run for a while.
     Pause,
+    /// Who leads is heard by clients alone, until others lead. If its clock lags it does not know.
+    Overtaken,
     /// One host hears nobody and is heard by nobody.
     Isolate,
     /// The hosts fall into two parts.
@@ -43,13 +45,14 @@ pub(crate) enum Fault {
     Blackout,
 }
 
-const ALL: [Fault; 17] = [
+const ALL: [Fault; 18] = [
     Fault::CrashNode,
     Fault::CrashMeta,
     Fault::CrashGateway,
     Fault::CrashAll,
     Fault::Restart,
     Fault::Pause,
+    Fault::Overtaken,
     Fault::Isolate,
     Fault::Halves,
     Fault::OneWay,
@@ -82,7 +85,7 @@ pub(crate) struct Shape {
     pub(crate) heartbeat: Duration,
     /// How much faster or slower a clock may run, in millionths.
     pub(crate) rate_ppm: u64,
-    /// How much slower those of some nodes may run, in millionths: nobody reads by leases then. Who
+    /// How much slower those of some nodes run at most, in millionths: nobody reads by leases then. Who
     /// leads and is cut off takes itself for the leader for longer than the others do.
     pub(crate) lag_ppm: u64,
     /// Only these come about.
@@ -117,6 +120,10 @@ impl Shape {
         if faults.is_empty() {
             faults.push(ALL[rng.below(ALL.len() as u64) as usize]);
         }
+        let lag_ppm = if rng.one_in(4) { 800_000 } else { 0 };
+        if lag_ppm > 0 && !faults.contains(&Fault::Overtaken) {
+            faults.push(Fault::Overtaken);
+        }
         let slower = if calm { 20 } else { 1 };
         let latency_min = if calm { 20 * MS } else { 4 * MS };
         Shape {
@@ -144,7 +151,7 @@ impl Shape {
                 _ => Some(16 << 10),
             },
             hibernate_after: Duration::from_millis(200 * rng.below(2)),
-            lag_ppm: if rng.one_in(4) { 800_000 } else { 0 },
+            lag_ppm,
             length,
         }
     }

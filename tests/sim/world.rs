@@ -110,7 +110,8 @@ impl World {
             let mut faster_ppm = world.rng.below(2 * rate + 1) as i64 - rate as i64;
             let may_lag = world.shape.lag_ppm > 0 && matches!(kind, Kind::Node(_));
             if may_lag && world.rng.one_in(2) {
-                faster_ppm -= world.rng.below(world.shape.lag_ppm) as i64;
+                let lag = world.shape.lag_ppm;
+                faster_ppm -= (lag - world.rng.below(lag / 4)) as i64;
             }
             let calendar_off_ms = world.rng.below(2_000) as i64 - 1_000;
             world.hosts.push(Host {
