@@ -8,7 +8,8 @@
 //!
 //! The standard library's `File::sync_data` and `sync_all` already issue `F_FULLFSYNC` on macOS.
 //! Where blocks cannot be reserved (macOS here, and file systems without `fallocate`) a segment
-//! is filled with zeros and synced instead, which costs time once and keeps the same promise.
+//! is filled with zeros and synced instead, which costs time once and keeps the same promise. A
+//! segment that is written by calls, and synced often, is filled in any case ([`write_zeros`]).
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::{Appending, DirEntry, Disk, File, FileLock};
@@ -87,7 +88,11 @@ impl Disk for RealDisk {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = self.open_with(path, "create", &options)?;
-        match reserve(&file, bytes) {
+        let made = reserve(&file, bytes).and_then(|is_written| match by {
+            Appending::Call if !is_written => write_zeros(&file, bytes),
+            _ => Ok(()),
+        });
+        match made {
             Ok(()) if by == Appending::Call => Ok(file),
             Ok(()) => mapped::map(file, true),
             Err(e) => {
@@ -186,25 +191,33 @@ impl Disk for RealDisk {
     }
 }
 
-/// Gives `file` a length of `bytes` with every block reserved.
-fn reserve(file: &RealFile, bytes: u64) -> Result<()> {
+/// Gives `file` a length of `bytes` with every block reserved; says whether all were written to.
+fn reserve(file: &RealFile, bytes: u64) -> Result<bool> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::FallocateFlags;
         match rustix::fs::fallocate(&file.file, FallocateFlags::empty(), 0, bytes) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(false),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
             Err(e) => return Err(Error::io("reserve space for", &file.path, e.into())),
         }
     }
-    let zeros = vec![0u8; 256 * 1024];
+    write_zeros(file, bytes).map(|()| true)
+}
+
+/// Writes every block of a file once. The first sync of what is written to a block that was only
+/// reserved has the file system note that too, in its journal, and so costs up to twice as much.
+/// In steps, so that the syncs of others need not wait behind all of it.
+fn write_zeros(file: &RealFile, bytes: u64) -> Result<()> {
+    let zeros = vec![0u8; 256 << 10];
     let mut at = 0;
     while at < bytes {
         let n = (bytes - at).min(zeros.len() as u64);
         file.write_at(&zeros[..n as usize], at)?;
+        file.sync_data()?;
         at += n;
     }
-    file.sync_data()
+    Ok(())
 }
 
 impl File for RealFile {

@@ -85,6 +85,8 @@ pub(super) struct Supply {
     /// Whether the thread is to make a segment if none is ready.
     is_wanted: AtomicBool,
     wanted: Condvar,
+    /// The thread has made one, or could not.
+    made: Condvar,
 }
 
 /// A file to be used again, still open if it was retired by this process.
@@ -100,6 +102,8 @@ struct State {
     ready: VecDeque<Arc<Segment>>,
     spares: Vec<Spare>,
     unsynced: Vec<Spare>,
+    /// Whether the thread makes a segment: the next one.
+    making: bool,
     closed: bool,
 }
 
@@ -113,8 +117,8 @@ impl Supply {
         spares: Vec<PathBuf>,
     ) -> Supply {
         let spares = spares.into_iter().map(|path| Spare { path, file: None }).collect();
-        let state =
-            State { next, ready: VecDeque::new(), spares, unsynced: Vec::new(), closed: false };
+        let (ready, unsynced) = (VecDeque::new(), Vec::new());
+        let state = State { next, ready, spares, unsynced, making: false, closed: false };
         let dir = dir.to_path_buf();
         Supply {
             disk,
@@ -124,6 +128,7 @@ impl Supply {
             state: Mutex::new(state),
             is_wanted: AtomicBool::new(false),
             wanted: Condvar::new(),
+            made: Condvar::new(),
         }
     }
 
@@ -133,6 +138,10 @@ impl Supply {
         let each = sure_room(FIRST_FRAME, self.options.segment_bytes);
         let mut state = self.lock();
         while state.ready.len() as u64 * each < bytes {
+            if state.making {
+                state = self.until_made(state);
+                continue;
+            }
             let segment = self.make(&mut state)?;
             state.ready.push_back(segment);
         }
@@ -149,10 +158,19 @@ impl Supply {
     /// The next segment, ready to be written.
     pub(super) fn take(&self) -> Result<Arc<Segment>> {
         let mut state = self.lock();
-        match state.ready.pop_front() {
-            Some(segment) => Ok(segment),
-            None => self.make(&mut state),
+        loop {
+            match state.ready.pop_front() {
+                Some(segment) => return Ok(segment),
+                None if state.making => state = self.until_made(state),
+                None => return self.make(&mut state),
+            }
         }
+    }
+
+    /// Segments are used in the order of their numbers: who needs one that is being made waits.
+    fn until_made<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let waits = |state: &mut State| state.making;
+        self.made.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a segment made ready, if there is none, before it is needed. Waits for nobody: a wish
@@ -162,13 +180,21 @@ impl Supply {
         self.wanted.notify_one();
     }
 
-    /// Makes a segment whenever one is wanted, until the supply is closed: the body of a thread.
-    /// Gives the error that is the end of the log.
+    /// Makes a segment whenever one is wanted, until the supply is closed: the body of a thread. That
+    /// may take long, and holds up nobody but who needs the segment. Gives the error that is the end
+    /// of the log.
     pub(super) fn run(&self) -> Result<()> {
         let mut state = self.lock();
         while !state.closed {
             if self.is_wanted.swap(false, Ordering::AcqRel) && state.ready.is_empty() {
-                match self.make(&mut state) {
+                let (number, spare) = self.begin(&mut state)?;
+                state.making = true;
+                drop(state);
+                let made = self.write(number, spare);
+                state = self.lock();
+                state.making = false;
+                self.made.notify_all();
+                match made {
                     Ok(segment) => {
                         state.ready.push_back(segment);
                         continue;
@@ -225,16 +251,26 @@ impl Supply {
     }
 
     fn make(&self, state: &mut State) -> Result<Arc<Segment>> {
+        let (number, spare) = self.begin(state)?;
+        self.write(number, spare)
+    }
+
+    /// The next segment's number, and a file for it if one is there.
+    fn begin(&self, state: &mut State) -> Result<(u32, Option<Spare>)> {
         let number = state.next;
         let Some(next) = number.checked_add(1) else {
             return Err(Error::new(ErrorKind::Refused, "the log has used all its segment numbers"));
         };
-        // Even when this fails the number is spent: what is left of the file may bear its salt.
+        // Even when making it fails the number is spent: what is left of the file may bear its salt.
         state.next = next;
+        Ok((number, state.spares.pop()))
+    }
+
+    fn write(&self, number: u32, spare: Option<Spare>) -> Result<Arc<Segment>> {
         let (unfinished, path) =
             (Name::New(number).path(&self.dir), Name::Log(number).path(&self.dir));
         let salt = salt_of(self.key, number);
-        let made = self.write_new(state, &unfinished, &path, number, salt);
+        let made = self.write_new(spare, &unfinished, &path, number, salt);
         match made {
             Ok(file) => {
                 let bytes = self.options.segment_bytes;
@@ -251,14 +287,14 @@ impl Supply {
 
     fn write_new(
         &self,
-        state: &mut State,
+        spare: Option<Spare>,
         unfinished: &Path,
         path: &Path,
         number: u32,
         salt: u32,
     ) -> Result<Arc<dyn File>> {
         let bytes = self.options.segment_bytes;
-        let file = match state.spares.pop() {
+        let file = match spare {
             Some(spare) => {
                 self.disk.rename(&spare.path, unfinished)?;
                 match spare.file {
