@@ -208,7 +208,7 @@ impl Inner {
             self.replicas.note(record.id, trouble.map(|error| error.to_string()));
         }
         for (record, replica) in broken {
-            if !self.let_go(record, replica).await {
+            if !self.let_go(view, record, replica).await {
                 break;
             }
         }
@@ -237,11 +237,11 @@ impl Inner {
     /// Asks for a replica that is lost to leave its shard, which is given another then, here or
     /// elsewhere: as long as it stays, it keeps the node's log from being cut. False if nobody was
     /// there to be asked.
-    async fn let_go(&self, record: &Record, replica: ReplicaId) -> bool {
+    async fn let_go(&self, view: &View, record: &Record, replica: ReplicaId) -> bool {
         let shard = record.id;
-        if !do_without(record, replica) {
-            let why =
-                "the shard's other replicas are no majority, so none can be made in its place";
+        if !do_without(view, record, replica) {
+            let why = "the shard's other replicas that are heard of are no majority, so none can be \
+                       made in its place";
             self.replicas.explain(shard, why);
             return true;
         }
@@ -335,12 +335,14 @@ impl Inner {
     }
 }
 
-/// Whether the voters that are relied on beside a replica are a majority of all that its group may
-/// still count: else no change of the group can be agreed on.
-fn do_without(record: &Record, replica: ReplicaId) -> bool {
+/// Whether the voters beside a replica that are relied on, and whose nodes are heard of, are a majority
+/// of all that its group may still count: else no change of the group can be agreed on, and those that
+/// stay could agree on nothing at all.
+fn do_without(view: &View, record: &Record, replica: ReplicaId) -> bool {
+    let is_heard = |r: &Replica| view.node(r.node).is_some_and(|node| node.state.is_heard_of());
     let voters = record.replicas.iter().filter(|r| r.role == Role::Voter);
-    let others = voters.clone().filter(|r| r.id != replica && r.is_live_voter()).count();
-    2 * others > voters.count()
+    let is_able = |r: &&Replica| r.id != replica && r.is_live_voter() && is_heard(r);
+    2 * voters.clone().filter(is_able).count() > voters.count()
 }
 
 fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {
@@ -350,6 +352,53 @@ fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::records::{NodeProfile, NodeState};
+    use crate::catalog::{Catalog, Command};
+
+    /// A catalog of one shard that has a replica on each of three nodes.
+    fn three() -> Catalog {
+        let mut catalog = Catalog::new();
+        tell(&mut catalog, Action::InitCluster { id: [7; 16], name: "test".into(), version: 1 });
+        for n in 1..=3 {
+            let profile = NodeProfile {
+                data_url: "http://10.0.0.1:7379".into(),
+                raft_addr: "10.0.0.1:7380".into(),
+                labels: BTreeMap::new(),
+                disk_bytes: 0,
+                cores: 0,
+                software: "0.1.0".into(),
+                speaks: 1,
+            };
+            let (wanted, incarnation) = (Some(NodeId(n)), 100 + n);
+            tell(&mut catalog, Action::RegisterNode { wanted, incarnation, profile });
+            tell(&mut catalog, Action::Heartbeat { node: NodeId(n), incarnation });
+        }
+        let nodes = Vec::new();
+        tell(&mut catalog, Action::CreateShards { count: 1, replicas: 3, nodes });
+        catalog
+    }
+
+    fn tell(catalog: &mut Catalog, action: Action) {
+        catalog.apply(&Command { now_ms: 1_700_000_000_000, id: None, action }).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_replica_stays_while_another_voter_is_not_heard_of() {
+        let mut catalog = three();
+        let can = |catalog: &Catalog| {
+            let record = catalog.view().shard(ShardId(1)).unwrap();
+            do_without(catalog.view(), record, record.replicas[1].id)
+        };
+        assert!(can(&catalog));
+        let silent = catalog.view().shard(ShardId(1)).unwrap().replicas[2].node;
+        let (node, expected, to) = (silent, NodeState::Active, NodeState::Suspect);
+        tell(&mut catalog, Action::SetNodeState { node, expected, to });
+        let record = catalog.view().shard(ShardId(1)).unwrap();
+        assert!(record.replicas[2].is_live_voter(), "nobody has given it up yet");
+        assert!(!can(&catalog));
+        tell(&mut catalog, Action::Heartbeat { node: silent, incarnation: 100 + silent.0 });
+        assert!(can(&catalog));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_replica_that_goes_on_stopping_is_begun_later_and_later() {
