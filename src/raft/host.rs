@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     /// Numbers of streams of appends.
     pub(crate) streams: AtomicU64,
     pub(crate) nonce: u64,
+    /// How many copies of replicas have been made, to be sent.
+    pub(crate) copies: Arc<AtomicU64>,
     pub(crate) sending: Semaphore,
     pub(crate) receiving: Arc<Semaphore>,
     pub(crate) rate: Rate,
@@ -138,6 +140,7 @@ impl Host {
             log,
             questions: Questions::new(peers, first),
             streams: AtomicU64::new(first),
+            copies: Arc::default(),
             sending: Semaphore::new(at_once),
             receiving: Arc::new(Semaphore::new(at_once)),
             stores: Mutex::new(stores),
