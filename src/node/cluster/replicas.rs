@@ -202,7 +202,7 @@ impl Inner {
                 None => self.begin(record, replica.id.0).await.err(),
             };
             all_well &= trouble.is_none();
-            if trouble.as_ref().is_some_and(|error| self.is_lost(replica, error)) {
+            if trouble.as_ref().is_some_and(|error| self.is_lost(record.id, replica, error)) {
                 broken.push((record, replica.id));
             }
             self.replicas.note(record.id, trouble.map(|error| error.to_string()));
@@ -217,7 +217,9 @@ impl Inner {
             view.shard(*shard).is_some_and(|record| record.replica_on(NodeId(own)).is_none())
         };
         // Those that do not run are among them: they were removed while this node was away.
-        let here = self.host.replicas().into_iter().map(|(group, _)| ShardId(group.0));
+        let here = self.host.replicas().into_iter().map(|(group, _)| group);
+        // And so are folders whose log is gone: they would be in the way of another replica for ever.
+        let here = here.chain(self.host.orphans()).map(|group| ShardId(group.0));
         for gone in here.filter(is_elsewhere) {
             self.replicas.map().remove(&gone);
             self.replicas.note(gone, None);
@@ -226,10 +228,12 @@ impl Inner {
         all_well
     }
 
-    /// Whether a replica that could not be begun is damaged, and will not be begun later either. The
-    /// node's own log, if it has failed, says nothing of replicas.
-    fn is_lost(&self, replica: &Replica, error: &Error) -> bool {
-        error.kind() == ErrorKind::Corruption
+    /// Whether a replica that could not be begun is damaged, or has lost its log, and will not be begun
+    /// later either. The node's own log, if it has failed, says nothing of replicas.
+    fn is_lost(&self, shard: ShardId, replica: &Replica, error: &Error) -> bool {
+        let is_orphan =
+            error.kind() == ErrorKind::Refused && self.host.orphans().contains(&shard.group());
+        (error.kind() == ErrorKind::Corruption || is_orphan)
             && replica.state != ReplicaState::Leaving
             && self.host.log_failed().is_none()
     }
