@@ -133,6 +133,12 @@ impl Replicas {
         true
     }
 
+    /// Takes note that a replica that is lost leaves. How long the last one was waited for stays: what
+    /// is wrong with the shard, or here, may be so with the next.
+    fn leaves(&self, shard: ShardId) {
+        self.explain(shard, "it leaves the shard, which is given another");
+    }
+
     /// The replica of a shard.
     pub(super) fn get(&self, shard: ShardId) -> Option<Running> {
         self.map().get(&shard).cloned()
@@ -256,8 +262,7 @@ impl Inner {
         let action = Action::ChangeShard { shard, expected: record.epoch, change };
         match self.meta.propose(action, Instant::now() + PATIENCE).await {
             Ok(_) => {
-                self.replicas.again().remove(&shard);
-                self.replicas.explain(shard, "it leaves the shard, which is given another");
+                self.replicas.leaves(shard);
                 true
             }
             Err(error) => !matches!(
@@ -402,6 +407,24 @@ mod tests {
         assert!(!can(&catalog));
         tell(&mut catalog, Action::Heartbeat { node: silent, incarnation: 100 + silent.0 });
         assert!(can(&catalog));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_damaged_each_time_leaves_later_and_later() {
+        let (replicas, shard) = (Replicas::default(), ShardId(1));
+        let mut left = Vec::new();
+        for second in 0..70 {
+            replicas.note(shard, Some(format!("replica {} is damaged", left.len())));
+            if replicas.may_begin_again(shard) {
+                replicas.leaves(shard);
+                assert!(replicas.troubles().borrow()[&shard].contains("it leaves"));
+                // The next one comes, and is damaged too.
+                replicas.note(shard, None);
+                left.push(second);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(left, [0, 1, 3, 7, 15, 31, 63]);
     }
 
     #[tokio::test(start_paused = true)]
