@@ -71,6 +71,13 @@ numbered! {
     }
 }
 
+impl NodeState {
+    /// Whether a node in this state is heard of.
+    pub fn is_heard_of(self) -> bool {
+        matches!(self, NodeState::Active | NodeState::Joining | NodeState::Draining)
+    }
+}
+
 /// What a node says of itself when it registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeProfile {

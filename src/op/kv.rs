@@ -246,8 +246,8 @@ pub enum Request {
         id: Option<RequestId>,
         /// Whether a refusal is remembered under the id too, so that no other copy of the request
         /// is applied after it: for one that has been sent before, or may be sent again by whoever
-        /// chose the id. Costs a write where the condition does not hold; none where the key has
-        /// another number than [`Condition::SeqIs`], since none comes back.
+        /// chose the id. Costs a write where the condition does not hold; none where the key has a
+        /// later number than [`Condition::SeqIs`], since none comes back.
         seal: bool,
     },
     /// Reads keys in order. Answer: [`Response::Page`].

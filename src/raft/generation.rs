@@ -42,9 +42,8 @@ pub(crate) struct Generations {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     current: Current,
-    /// The greatest number handed out: of a generation that counts or is received, and of a copy.
+    /// The greatest number handed out, of a generation that counts or is received.
     staged: u64,
-    copies: u64,
 }
 
 impl Generations {
@@ -72,8 +71,7 @@ impl Generations {
             current
         };
         let staged = current.generation;
-        let mut generations =
-            Generations { disk, dir: dir.to_path_buf(), current, staged, copies: 0 };
+        let mut generations = Generations { disk, dir: dir.to_path_buf(), current, staged };
         generations.clear()?;
         let folder = generations.folder();
         generations.disk.create_dir_all(&folder)?;
@@ -107,13 +105,12 @@ impl Generations {
         Ok(())
     }
 
-    /// The number of a copy to be sent, and its folder, empty.
-    pub(crate) fn outgoing(&mut self) -> Result<(u64, PathBuf)> {
-        self.copies += 1;
-        let folder = self.dir.join(format!("out-{}", self.copies));
+    /// The folder of a copy to be sent, empty.
+    pub(crate) fn outgoing(&mut self, number: u64) -> Result<PathBuf> {
+        let folder = self.dir.join(format!("out-{number}"));
         remove_dir_all(&*self.disk, &folder)?;
         self.disk.create_dir_all(&folder)?;
-        Ok((self.copies, folder))
+        Ok(folder)
     }
 
     /// Removes every folder that does not count.

@@ -125,7 +125,8 @@ impl Group {
         let (disk, work) = (shared.disk.clone(), shared.options.work.clone());
         let opened = {
             let store = store.clone();
-            let open = move || Replica::open(state, store, disk, &dir, work);
+            let copies = shared.copies.clone();
+            let open = move || Replica::open(state, store, disk, &dir, work, copies);
             shared.options.work.run(open).await
         };
         let replica = opened?;

@@ -26,7 +26,7 @@ use crate::raft::transport::{Class, NodeId, Peers, Questions};
 use crate::raft::work::Work;
 use crate::shard::Shard;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -95,11 +95,15 @@ pub(crate) struct Shared {
     /// Numbers of streams of appends.
     pub(crate) streams: AtomicU64,
     pub(crate) nonce: u64,
+    /// How many copies of replicas have been made, to be sent.
+    pub(crate) copies: Arc<AtomicU64>,
     pub(crate) sending: Semaphore,
     pub(crate) receiving: Arc<Semaphore>,
     pub(crate) rate: Rate,
     stores: Mutex<BTreeMap<GroupId, LogStore>>,
     groups: Mutex<BTreeMap<GroupId, Group>>,
+    /// Groups that had a folder at the start of which the log knew nothing.
+    orphans: Mutex<BTreeSet<GroupId>>,
     /// Held while a group is started, stopped or removed.
     changing: tokio::sync::Mutex<()>,
     /// Groups whose half of a split shard is being made here, or what is left of one seen to.
@@ -138,10 +142,12 @@ impl Host {
             log,
             questions: Questions::new(peers, first),
             streams: AtomicU64::new(first),
+            copies: Arc::default(),
             sending: Semaphore::new(at_once),
             receiving: Arc::new(Semaphore::new(at_once)),
             stores: Mutex::new(stores),
             groups: Mutex::default(),
+            orphans: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             making: Making::default(),
         };
@@ -152,6 +158,9 @@ impl Host {
             if let Some(group) = group.map(GroupId) {
                 host.shared.finish_removal(group)?;
                 clear_making(&host.shared, group)?;
+                if host.shared.has_lost_log(group) {
+                    lock(&host.shared.orphans).insert(group);
+                }
             }
         }
         Ok(host)
@@ -167,6 +176,26 @@ impl Host {
     pub fn replicas(&self) -> Vec<(GroupId, u64)> {
         let stores = lock(&self.shared.stores);
         stores.iter().filter_map(|(group, store)| Some((*group, store.replica()?))).collect()
+    }
+
+    /// Whether the log knows replicas that have taken part in their groups, and not one folder of a
+    /// group is here: what they are in, rather than each of them, has been lost.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn has_lost_all(&self) -> Result<bool> {
+        if lock(&self.shared.stores).values().all(LogStore::is_new) {
+            return Ok(false);
+        }
+        let here = self.shared.disk.list(&self.shared.options.dir)?;
+        Ok(here.iter().all(|entry| !entry.name.starts_with("group-")))
+    }
+
+    /// Groups whose folders are here, and of which the log knows nothing: no replica of them can be
+    /// started or made until they are removed.
+    pub fn orphans(&self) -> Vec<GroupId> {
+        let orphans = lock(&self.shared.orphans).clone();
+        orphans.into_iter().filter(|group| self.shared.replica_of(*group).is_none()).collect()
     }
 
     /// Whether the replica of a group that is here has neither voted nor been told anything.
@@ -403,7 +432,7 @@ impl Shared {
                 Err(Error::new(ErrorKind::AlreadyExists, message))
             }
             Some(_) => Ok(()),
-            None if has_current(&*self.disk, &self.dir_of(group)) => Err(lost_log(group)),
+            None if self.has_lost_log(group) => Err(lost_log(group)),
             None => {
                 let store = LogStore::new(self.log.clone(), group, Recovered::default());
                 // The log first: a replica that it knows and that has done nothing needs no folder.
@@ -419,7 +448,7 @@ impl Shared {
         let _turn = self.making.try_take(group)?;
         clear_making(self, group)?;
         match self.replica_of(group) {
-            None if has_current(&*self.disk, &self.dir_of(group)) => Err(lost_log(group)),
+            None if self.has_lost_log(group) => Err(lost_log(group)),
             _ => Ok(()),
         }
     }
@@ -445,7 +474,14 @@ impl Shared {
         }
         self.remove_store(group)?;
         remove_all_but(disk, &dir, "REMOVED")?;
-        remove_dir_all(disk, &dir)
+        remove_dir_all(disk, &dir)?;
+        lock(&self.orphans).remove(&group);
+        Ok(())
+    }
+
+    /// Whether a group has a folder that counts, of which the log knows nothing.
+    fn has_lost_log(&self, group: GroupId) -> bool {
+        self.replica_of(group).is_none() && has_current(&*self.disk, &self.dir_of(group))
     }
 
     pub(crate) fn store_of(&self, group: GroupId) -> Option<LogStore> {

@@ -38,6 +38,9 @@ pub(crate) struct Replica {
     copy: tokio::sync::Mutex<Option<Kept>>,
     /// By number, what each copy that is being made or sent holds at least.
     copies: Mutex<BTreeMap<u64, LogIndex>>,
+    /// How many copies this node has made, of all replicas since its process began: one of a replica
+    /// that was begun again must not have the number of one before.
+    made: Arc<AtomicU64>,
     /// The index up to which the log is to be cut next.
     to_hold: AtomicU64,
 }
@@ -48,13 +51,14 @@ struct Kept {
 }
 
 impl Replica {
-    /// Opens the state in the group's folder `dir`.
+    /// Opens the state in the group's folder `dir`. Copies of it are numbered by `made`.
     pub(crate) fn open(
         state: Box<dyn StateMachine>,
         store: LogStore,
         disk: Arc<dyn Disk>,
         dir: &Path,
         work: Work,
+        made: Arc<AtomicU64>,
     ) -> Result<Arc<Replica>> {
         let generations = Generations::open(disk.clone(), dir)?;
         state.open(&generations.folder())?;
@@ -73,6 +77,7 @@ impl Replica {
             members: Mutex::new(members),
             copy: tokio::sync::Mutex::default(),
             copies: Mutex::default(),
+            made,
             to_hold: AtomicU64::new(0),
         };
         replica.point()?;
@@ -230,7 +235,8 @@ impl Replica {
     }
 
     fn make_copy(self: Arc<Self>) -> Result<Copy> {
-        let (number, dir) = lock(&self.generations).outgoing()?;
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let dir = lock(&self.generations).outgoing(number)?;
         lock(&self.copies).insert(number, self.state.held());
         let (meta, files) = (SnapshotMeta::default(), Vec::new());
         let mut copy = Copy { replica: self, number, dir, meta, files };
@@ -291,7 +297,7 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    /// Names the copy among all of this replica since it was opened.
+    /// Names the copy among all that this node has made since its process began.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }

@@ -172,8 +172,11 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
     };
     if !holds || before.is_some() {
         // A number that another has taken the place of does not come back; what has expired may, for
-        // a leader whose clock is behind.
-        let comes_back = !matches!(put.condition, Condition::SeqIs(_)) || current.is_none();
+        // a leader whose clock is behind, and one that is still to be given may come.
+        let comes_back = match put.condition {
+            Condition::SeqIs(seq) => current.as_ref().is_none_or(|held| held.seq < seq),
+            _ => true,
+        };
         let current = current.map(|held| entry(put.key, held));
         let response = Response::Conditional { applied: false, seq: Seq(0), current };
         let rests_on = match put.id {

@@ -5,10 +5,11 @@ use crate::world::{
 };
 use arqondb::ErrorKind;
 use arqondb::catalog::plan::{
-    Figures, Move, Plan, ShardFigures, Step, drain, next_step, rebalance, repair,
+    Figures, MemberStep, Members, Move, Plan, ShardFigures, Step, drain, member_step, next_step,
+    rebalance, repair,
 };
-use arqondb::catalog::records::{JobKind, NodeState, ReplicaState, Shard};
-use arqondb::catalog::{Action, Catalog, NodeId, Outcome, ShardChange, ShardId};
+use arqondb::catalog::records::{JobKind, NodeState, Replica, ReplicaState, Shard};
+use arqondb::catalog::{Action, Catalog, NodeId, Outcome, ReplicaId, ShardChange, ShardId};
 use arqondb::env::Rng;
 use std::collections::BTreeMap;
 
@@ -386,4 +387,36 @@ fn shards_need_as_many_nodes_as_replicas() {
     assert_eq!(apply(&mut catalog, create(&[1, 2, 1])).unwrap_err().kind(), ErrorKind::Refused);
     done(&mut catalog, create(&[1, 2, 4]));
     assert_eq!(catalog.view().shards_on(NodeId(3)).count(), 0, "only the nodes that were named");
+}
+
+/// While such a change is not agreed on nothing else is, and nothing is written: who is silent must be
+/// in the old voters and in the new.
+#[test]
+fn voters_are_not_changed_to_a_set_whose_majority_is_silent() {
+    let mut catalog = with_shards(&["a", "b", "c"], 1, 3);
+    let [own, leaving, silent] =
+        [0, 1, 2].map(|n| catalog.view().shards().next().unwrap().replicas[n].id);
+    let shard = change_shard(&mut catalog, ShardId(1), ShardChange::Leave(leaving));
+    let mut members = Members {
+        own,
+        voters: vec![[own, leaving, silent].into()],
+        learners: [].into(),
+        caught_up: vec![own, leaving],
+    };
+    assert_eq!(member_step(&shard, &members), None);
+    let goal = MemberStep::SetVoters([own, silent].into());
+    members.caught_up.push(silent);
+    assert_eq!(member_step(&shard, &members), Some(goal.clone()));
+    // Half done already, it is finished: there is no way back.
+    members.voters.push([own, silent].into());
+    members.caught_up = vec![own, leaving];
+    assert_eq!(member_step(&shard, &members), Some(goal));
+    // One that is silent among three is no hindrance.
+    let shard = catalog.view().shard(ShardId(1)).unwrap().clone();
+    members.voters = vec![[own, leaving, silent, ReplicaId(99)].into()];
+    let mut wider = shard.clone();
+    wider.replicas.push(Replica { id: ReplicaId(99), node: NodeId(9), ..shard.replicas[0] });
+    members.caught_up = vec![own, ReplicaId(99)];
+    let goal = [own, silent, ReplicaId(99)].into();
+    assert_eq!(member_step(&wider, &members), Some(MemberStep::SetVoters(goal)));
 }

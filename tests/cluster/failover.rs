@@ -1,15 +1,20 @@
 //! Leaders that go and come.
 
-use crate::world::{World, soon};
+use crate::world::{Ways, World, soon};
 use crate::writer::Writers;
-use arqondb::CfId;
-use arqondb::catalog::{NodeId, ReplicaId, ShardId, View};
+use arqondb::catalog::plan::Move;
+use arqondb::catalog::records::{JobKind, Replica, Shard};
+use arqondb::catalog::{Action, NodeId, ReplicaId, ShardId, View};
 use arqondb::gateway::{Gateway, GatewayOptions, RemoteShards};
+use arqondb::meta::jobs::Order;
 use arqondb::node::cluster::Troubles;
 use arqondb::op::kv::{Expiry, Write};
 use arqondb::op::{KvOps, Request, Response};
+use arqondb::{CfId, ErrorKind};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
 
 fn put(key: &str, value: &str) -> Request {
     let write = Write::Put {
@@ -118,6 +123,75 @@ async fn a_damaged_replica_is_replaced_while_clients_write_and_counts_again() {
     world.stop_node(1).await;
     writers.more(100).await;
     writers.end(&door).await;
+}
+
+/// The folder of the groups is a mount that was forgotten: no replica leaves for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_any_group_folder_is_refused() {
+    let mut world = World::cluster(1, 3, 2, 3).await;
+    let door = world.gateway();
+    door.call(put("key", "value")).await.unwrap();
+    world.stop_node(2).await;
+    let (groups, aside) = (world.folder(2).join("groups"), world.folder(2).join("aside"));
+    std::fs::rename(&groups, &aside).unwrap();
+    for empty in [false, true] {
+        if empty {
+            std::fs::create_dir_all(&groups).unwrap();
+        }
+        let refused = world.try_start_node(2).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+        assert!(refused.message().contains("groups holds none"), "{refused}");
+    }
+    std::fs::remove_dir_all(&groups).unwrap();
+    std::fs::rename(&aside, &groups).unwrap();
+    world.start_node(2).await;
+    assert_eq!(get(&*door, "key").await.as_deref(), Some("value"));
+    let view = world.client().wait_for(soon(), |view| view.shards().count() == 2).await.unwrap();
+    let stay = |shard: &Shard| {
+        shard.replicas.len() == 3 && shard.replicas.iter().all(Replica::is_live_voter)
+    };
+    assert!(view.shards().all(stay), "none has left");
+}
+
+/// A folder that the log does not know, left of a time when its group was elsewhere, is in the way of
+/// a new replica: that leaves, the folder goes, and the next one can be made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_whose_log_is_gone_goes_once_its_replica_has_left() {
+    let (suspect_after, dead_after) = (Duration::from_secs(600), Duration::from_secs(1_200));
+    let ways = Ways { suspect_after, dead_after, ..Ways::default() };
+    let mut world = World::cluster_with(1, 4, 1, 3, ways).await;
+    let (door, client) = (world.gateway(), world.client());
+    door.call(put("key", "value")).await.unwrap();
+    let view = client.wait_for(soon(), |view| view.shards().count() == 1).await.unwrap();
+    let shard = view.shards().next().unwrap().clone();
+    let to = (1..=4).map(NodeId).find(|node| shard.replica_on(*node).is_none()).unwrap();
+    let moved = Move::Replica { shard: shard.id, from: Some(shard.replicas[2].id), to: Some(to) };
+    let job = || Action::CreateJob {
+        kind: JobKind::MoveReplica,
+        shard: Some(shard.id),
+        node: None,
+        steps: Order::of_move(&moved, None).encode(),
+    };
+    let there = |view: &View| view.shard(shard.id)?.replica_on(to).copied();
+    world.stop_node(to.0 as usize).await;
+    let folder = world.folder(to.0 as usize).join("groups").join(format!("group-{}", shard.id));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("CURRENT"), b"left behind").unwrap();
+    client.propose(job(), soon()).await.unwrap();
+    client.wait_for(soon(), |view| there(view).is_some()).await.unwrap();
+    world.start_node(to.0 as usize).await;
+    let is_over =
+        |view: &View| there(view).is_none() && view.jobs().all(|job| !job.state.is_active());
+    client.wait_for(soon(), is_over).await.unwrap();
+    let until = soon();
+    while folder.exists() {
+        assert!(Instant::now() < until, "the folder stays");
+        tokio::task::yield_now().await;
+    }
+    client.propose(job(), soon()).await.unwrap();
+    let votes = |view: &View| there(view).is_some_and(|replica| replica.is_live_voter());
+    client.wait_for(soon(), votes).await.unwrap();
+    assert_eq!(get(&*door, "key").await.as_deref(), Some("value"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -234,15 +234,21 @@ impl World {
 
     /// Starts a node in its folder, where it was before.
     pub(crate) async fn start_node(&mut self, node: usize) {
+        self.try_start_node(node).await.unwrap();
+    }
+
+    /// As [`World::start_node`] of one that may not be able to.
+    pub(crate) async fn try_start_node(&mut self, node: usize) -> Result<()> {
         let address = self.addresses.get(&node).cloned().unwrap_or("127.0.0.1:0".into());
         let listener = bind(&address).await;
         let address = listener.local_addr().unwrap().to_string();
         let mut options = options(&self.folder(node), self.meta_addresses(), &address, &self.ways);
         (self.ways.change)(&mut options);
-        let member = Member::open(options).await.unwrap();
+        let member = Member::open(options).await?;
         let link = serve(listener, member.clone());
         self.addresses.insert(node, address);
         self.nodes.insert(node, Node { member, link });
+        Ok(())
     }
 
     /// Stops a node: what it leads is handed over.

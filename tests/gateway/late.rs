@@ -3,7 +3,7 @@
 
 use crate::steps::{Shards, options};
 use crate::words::{put, redis, reply};
-use arqondb::base::{CfId, Error, ErrorKind, Result};
+use arqondb::base::{CfId, Error, ErrorKind, Result, Seq};
 use arqondb::gateway::{
     CallFailure, Called, Gateway, GatewayOptions, LocalShards, ShardCalls, ShardInfo, Target,
 };
@@ -163,4 +163,41 @@ async fn a_condition_that_did_not_hold_does_not_hold_for_a_late_copy() {
         let answer = gateway.call(request()).await;
         assert!(matches!(answer, Ok(Response::Conditional { applied: true, .. })), "{answer:?}");
     }
+}
+
+/// A number that the key has not come to may be given to it yet, in between.
+#[tokio::test]
+async fn a_number_that_was_still_to_come_does_not_hold_for_a_late_copy() {
+    let mut met = 0;
+    for ahead in 1..=4 {
+        let shards = Shards::new(8);
+        let other = shards.gateway();
+        let write = async |value| match other.call(put("k", value)).await {
+            Ok(Response::Committed { seq }) => seq,
+            answer => panic!("{answer:?}"),
+        };
+        let wanted = Seq(write("before").await.0 + ahead);
+        let gateway = Gateway::new(Late::new(&shards, Meets::Shard), options(2));
+        let request = Request::PutIf {
+            cf: CfId::DEFAULT,
+            key: "k".into(),
+            value: Some("after".into()),
+            expiry: Expiry::Never,
+            condition: Condition::SeqIs(wanted),
+            id: None,
+            seal: false,
+        };
+        let answer = gateway.call(request).await;
+        assert!(matches!(answer, Ok(Response::Conditional { applied: false, .. })), "{answer:?}");
+        let mut seq = write("there").await;
+        while seq < wanted {
+            seq = write("there").await;
+        }
+        met += u32::from(seq == wanted);
+        let called = gateway.calls().arrive().await;
+        let told = matches!(called.answers[..], [Ok(Response::Conditional { applied: false, .. })]);
+        assert!(told, "{ahead}: {called:?}");
+        assert_eq!(reply(other.call(redis("GET k")).await), Reply::bulk("there"));
+    }
+    assert!(met > 0, "no write got the number");
 }

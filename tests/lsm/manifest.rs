@@ -148,3 +148,34 @@ fn random_bytes_and_random_edits_never_panic() {
         }
     }
 }
+
+/// A program that was put back to an older version must not take for damage, and give up, what a newer
+/// one has written.
+#[test]
+fn a_newer_manifest_is_unsupported_and_not_damage() {
+    let unsupported = |bytes: Vec<u8>| {
+        let error = read(bytes).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.damage().is_none() && error.message().contains("MANIFEST-000009"), "{error}");
+    };
+    let mut newer = image();
+    newer[8] = 2;
+    let crc = crc32c::crc32c(&newer[..20]);
+    newer[20..24].copy_from_slice(&crc.to_le_bytes());
+    unsupported(newer);
+    // Without the checksum it is damage.
+    let mut damaged = image();
+    damaged[8] = 2;
+    assert_eq!(read(damaged).unwrap_err().kind(), ErrorKind::Corruption);
+    // A kind of field, a flag of a file, and a version of a family's options, that are not known.
+    for payload in [&[13, 0][..], &[8, 1, 0, 8], &[5, 1, 1, b'a', 2, 2, 0]] {
+        let mut bytes = image();
+        let record = edits().len() as u64 + 1;
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&9u64.to_le_bytes()), &record.to_le_bytes());
+        bytes.extend((payload.len() as u32).to_le_bytes());
+        bytes.extend(crc32c::crc32c_append(crc, payload).to_le_bytes());
+        bytes.extend(record.to_le_bytes());
+        bytes.extend(payload);
+        unsupported(bytes);
+    }
+}

@@ -221,6 +221,16 @@ impl Cluster {
         Ok(Node { disk, log, host, group, shard, first, _timer: timer })
     }
 
+    /// Stops a node's replica and begins it again in the same process.
+    pub(crate) async fn begin_again(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.host.stop(GROUP).await;
+        let (open, options) = (opener(node.disk.clone(), id), self.options.clone());
+        let begun = node.host.start_shard(GROUP, replica(id), options, false, open).await;
+        (node.group, node.shard) = begun.unwrap();
+        self.spread_places();
+    }
+
     /// Starts the replica of another shard's group on a node: the one that is there, or an empty one.
     pub(crate) async fn start_other(
         &self,

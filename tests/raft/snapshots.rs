@@ -313,3 +313,45 @@ fn copies_that_were_sent_are_removed() {
         cluster.stop().await;
     });
 }
+
+/// The first copy of a replica that was begun again, in the same process, is another one than the first
+/// before: who has installed that one must not take this one for it.
+#[test]
+fn a_copy_of_a_replica_begun_again_is_not_taken_for_the_one_before() {
+    runtime().block_on(async {
+        let (seed, mut rng) = (500, Rng::new(500));
+        let mut cluster = Cluster::start_with(3, seed, little_log()).await;
+        let mut oracle = Oracle::default();
+        let leader = cluster.leader().await;
+        let lags = (1..=3).find(|id| *id != leader).unwrap();
+        let others: BTreeSet<u64> = (1..=3).filter(|id| *id != lags).collect();
+        for turn in 0..2 {
+            let before = cluster.net.snapshot_bytes();
+            others.iter().for_each(|id| cluster.net.cut_both(NodeId(*id), NodeId(lags)));
+            for _ in 0..80 {
+                oracle.write(&cluster, &others, &mut rng, 400).await;
+            }
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let now = cluster.leader_among(&others).await;
+            if now != leader {
+                let group = cluster.group(now);
+                group.transfer_leader(replica(leader), PATIENCE).await.unwrap();
+            }
+            let has = cluster.status(lags).last;
+            assert!(cluster.status(leader).purged > has, "turn {turn}: it needs no snapshot");
+            let (last, term) = (cluster.status(leader).last, cluster.status(leader).term);
+            cluster.net.heal();
+            let caught = |s: &arqondb::raft::GroupStatus| s.applied >= last;
+            let soon = cluster.group(lags).wait_until(caught, PATIENCE).await;
+            assert!(soon.is_ok(), "turn {turn}: {soon:?}");
+            assert!(cluster.net.snapshot_bytes() > before, "turn {turn}: no snapshot was sent");
+            // Openraft ends a leader that hears of entries, and then that they are not there.
+            let status = cluster.status(lags);
+            assert_eq!((status.leader, status.term), (Some(replica(leader)), term), "turn {turn}");
+            // The same replica leads again, and its copies begin anew.
+            cluster.begin_again(leader).await;
+        }
+        oracle.check(seed, &cluster.converge().await);
+        cluster.stop().await;
+    });
+}

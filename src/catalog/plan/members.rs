@@ -42,7 +42,9 @@ pub enum MemberStep {
 /// are those of an entry that is committed.
 ///
 /// A replica votes only once it has caught up, and the one that leads stays a voter until another
-/// leads. A replica is told to be gone only when no set of the members has it.
+/// leads. The voters are changed only to a set of which a majority is there: a change to another is
+/// never agreed on, and until it is, nothing else is. A replica is told to be gone only when no set
+/// of the members has it.
 pub fn member_step(shard: &Shard, members: &Members) -> Option<MemberStep> {
     let voters: BTreeSet<ReplicaId> = members.voters.iter().flatten().copied().collect();
     let is_member = |id: ReplicaId| voters.contains(&id) || members.learners.contains(&id);
@@ -65,8 +67,11 @@ pub fn member_step(shard: &Shard, members: &Members) -> Option<MemberStep> {
     let named = shard.replicas.iter().filter(stays).filter(|r| r.role == Role::Voter);
     let able = named.map(|r| r.id).filter(|id| voters.contains(id) || caught_up(*id));
     let goal: BTreeSet<ReplicaId> = able.chain([members.own]).collect();
-    if goal != voters || members.voters.len() > 1 {
-        return Some(MemberStep::SetVoters(goal));
+    let is_half_done = members.voters.len() > 1;
+    if goal != voters || is_half_done {
+        let there = goal.iter().filter(|id| **id == members.own || caught_up(**id)).count();
+        // What is half done is finished, whoever is there.
+        return (is_half_done || 2 * there > goal.len()).then_some(MemberStep::SetVoters(goal));
     }
     let named_own = shard.replica(members.own);
     if named_own.is_none_or(|own| own.state == ReplicaState::Leaving) {

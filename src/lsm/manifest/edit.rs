@@ -165,16 +165,51 @@ impl Edit {
         out
     }
 
-    /// Reads an edit; the offset within `bytes` of the field that is malformed if one is.
-    pub fn decode(bytes: &[u8]) -> Result<Edit, usize> {
+    /// Reads an edit; which field is malformed if one is.
+    pub fn decode(bytes: &[u8]) -> Result<Edit, Malformed> {
         let mut r = Reader::new(bytes);
         let mut fields = Vec::new();
         while !r.is_empty() {
             let at = bytes.len() - r.rest().len();
-            fields.push(read_field(&mut r).ok_or(at)?);
+            let field = read_field(&mut r);
+            fields.push(field.ok_or_else(|| Malformed { at, is_newer: is_newer(&bytes[at..]) })?);
         }
         Ok(Edit { fields })
     }
+}
+
+/// A field of an edit that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its offset in the edit.
+    pub at: usize,
+    /// Whether it is none that this version knows, rather than one that is cut.
+    pub is_newer: bool,
+}
+
+/// The last kind of field that this version knows, and the flags of a file.
+const LAST_TAG: u8 = 12;
+const FILE_FLAGS: u8 = 7;
+/// The version of a family's options.
+const OPTIONS_VERSION: u8 = 1;
+
+/// Whether the field that `bytes` begin with is one that a newer version wrote.
+fn is_newer(bytes: &[u8]) -> bool {
+    let mut r = Reader::new(bytes);
+    let mut read = || {
+        Some(match r.u8()? {
+            5 => {
+                _ = (read_cf(&mut r)?, r.bytes()?);
+                *r.bytes()?.first()? > OPTIONS_VERSION
+            }
+            8 => {
+                _ = (read_cf(&mut r)?, r.u8()?);
+                r.u8()? & !FILE_FLAGS != 0
+            }
+            tag => tag > LAST_TAG,
+        })
+    };
+    read().unwrap_or(false)
 }
 
 fn put_field(out: &mut Vec<u8>, field: &Field) {
@@ -204,7 +239,7 @@ fn put_field(out: &mut Vec<u8>, field: &Field) {
             out.push(5);
             put_varint(out, u64::from(cf.0));
             put_bytes(out, name.as_bytes());
-            let mut bytes = vec![1];
+            let mut bytes = vec![OPTIONS_VERSION];
             put_varint(&mut bytes, options.retain_seqs);
             put_bytes(out, &bytes);
         }
@@ -309,7 +344,7 @@ fn read_seq(r: &mut Reader<'_>) -> Option<Seq> {
 
 fn read_options(bytes: &[u8]) -> Option<CfOptions> {
     let mut r = Reader::new(bytes);
-    if r.u8()? != 1 {
+    if r.u8()? != OPTIONS_VERSION {
         return None;
     }
     let options = CfOptions { retain_seqs: r.varint()? };
@@ -318,7 +353,7 @@ fn read_options(bytes: &[u8]) -> Option<CfOptions> {
 
 fn read_file(r: &mut Reader<'_>) -> Option<FileMeta> {
     let flags = r.u8()?;
-    if flags & !7 != 0 {
+    if flags & !FILE_FLAGS != 0 {
         return None;
     }
     let file = FileMeta {
@@ -382,9 +417,10 @@ mod tests {
         let edit = sample();
         let bytes = edit.encode();
         assert_eq!(Edit::decode(&bytes), Ok(edit));
-        let last_field = bytes.len() - 2;
-        assert_eq!(Edit::decode(&bytes[..bytes.len() - 1]), Err(last_field));
-        assert_eq!(Edit::decode(&[99]), Err(0));
+        let at = bytes.len() - 2;
+        let cut = Edit::decode(&bytes[..bytes.len() - 1]);
+        assert_eq!(cut, Err(Malformed { at, is_newer: false }));
+        assert_eq!(Edit::decode(&[99]), Err(Malformed { at: 0, is_newer: true }));
     }
 
     #[test]

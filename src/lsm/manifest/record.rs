@@ -13,7 +13,7 @@
 //! does not check is a torn tail if no whole record stands anywhere behind it, else it is damage.
 
 use crate::base::codec::Reader;
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::disk::{Disk, read_exact_at};
 use crate::lsm::manifest::edit::Edit;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,8 @@ impl RecordReader {
     /// Opens a manifest and checks its header.
     ///
     /// # Errors
-    /// `Corruption` if the header is not that of a manifest; `NotFound`, `Io`.
+    /// `Corruption` if the header is not that of a manifest; `Unsupported` if a newer version wrote
+    /// it; `NotFound`, `Io`.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<RecordReader> {
         let file = disk.open(path)?;
         let len = file.len()?;
@@ -82,8 +83,17 @@ impl RecordReader {
 
     /// Reads the manifest `bytes`, called `path` in errors.
     pub fn new(path: &Path, bytes: Vec<u8>) -> Result<RecordReader> {
-        let number = read_header(&bytes)
-            .map_err(|found| Error::corruption(path, 0, "a manifest's header", found))?;
+        let damaged = |found| Error::corruption(path, 0, "a manifest's header", found);
+        let number = match read_header(&bytes).map_err(damaged)? {
+            (VERSION, number) => number,
+            (0, _) => return Err(damaged("version 0".into())),
+            (version, _) => {
+                let name = path.display();
+                let message =
+                    format!("{name} has manifest format {version}, this program reads {VERSION}");
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
+        };
         let path = path.to_path_buf();
         Ok(RecordReader {
             path,
@@ -108,7 +118,7 @@ impl RecordReader {
     /// The next record: its offset in the file, and the edit. `None` at the end or a torn tail.
     ///
     /// # Errors
-    /// `Corruption` with the record's offset.
+    /// `Corruption` with the record's offset; `Unsupported` if a newer version wrote it.
     #[expect(clippy::should_implement_trait, reason = "errors end the walk by `?`")]
     pub fn next(&mut self) -> Result<Option<(u64, Edit)>> {
         if self.at == self.bytes.len() || self.torn {
@@ -118,11 +128,11 @@ impl RecordReader {
         match self.record_at(at, Some(self.next_record)) {
             Some((payload, end)) => {
                 let edit = Edit::decode(&self.bytes[payload.clone()]).map_err(|field| {
-                    self.damage(
-                        payload.start + field,
-                        "a field of an edit",
-                        "an unknown or cut one",
-                    )
+                    let at = payload.start + field.at;
+                    match field.is_newer {
+                        true => self.newer(at),
+                        false => self.damage(at, "a field of an edit", "a malformed one"),
+                    }
                 })?;
                 self.at = end;
                 self.next_record += 1;
@@ -164,13 +174,23 @@ impl RecordReader {
         (at + 1..self.bytes.len()).any(|at| self.record_at(at, None).is_some())
     }
 
+    /// The error of a field at `at` that this version does not know.
+    fn newer(&self, at: usize) -> Error {
+        let message = format!(
+            "{} holds at offset {at} what this version does not know; upgrade the program",
+            self.path.display()
+        );
+        Error::new(ErrorKind::Unsupported, message)
+    }
+
     /// A corruption error at `at`.
     pub fn damage(&self, at: usize, expected: &str, found: &str) -> Error {
         Error::corruption(&self.path, at as u64, expected, found)
     }
 }
 
-fn read_header(bytes: &[u8]) -> std::result::Result<u64, String> {
+/// The version and the file's number.
+fn read_header(bytes: &[u8]) -> std::result::Result<(u32, u64), String> {
     let head = bytes.get(..HEADER_BYTES as usize).ok_or(format!("{} bytes", bytes.len()))?;
     if &head[..8] != MAGIC {
         return Err("another magic".into());
@@ -180,8 +200,5 @@ fn read_header(bytes: &[u8]) -> std::result::Result<u64, String> {
     if crc != Some(crc32c::crc32c(&head[..20])) {
         return Err("a checksum that does not hold".into());
     }
-    match (version, number) {
-        (Some(VERSION), Some(number)) => Ok(number),
-        (version, _) => Err(format!("version {}", version.unwrap_or(0))),
-    }
+    version.zip(number).ok_or(format!("{} bytes", bytes.len()))
 }

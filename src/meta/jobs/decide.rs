@@ -179,7 +179,7 @@ impl<'a> Turn<'a> {
             return self.finish(job, true, "the node came back before it was replaced");
         }
         let state_of = |node: NodeId| view.node(node).map(|node| node.state);
-        let is_heard = |r: &Replica| state_of(r.node).is_some_and(is_heard_of);
+        let is_heard = |r: &Replica| state_of(r.node).is_some_and(NodeState::is_heard_of);
         let change = match step {
             Step::Finished => return self.finish(job, true, ""),
             Step::AwaitLearner(_) | Step::AwaitRemoval(_) => return,
@@ -211,7 +211,7 @@ impl<'a> Turn<'a> {
         }
         // Without a leader that is heard of there is an election first.
         let leader = shard.leader_node().and_then(|node| view.node(node));
-        if let Some(leader) = leader.filter(|leader| is_heard_of(leader.state)) {
+        if let Some(leader) = leader.filter(|leader| leader.state.is_heard_of()) {
             self.deeds.push(Deed::Transfer { shard: shard.id, from: leader.id, to });
         }
     }
@@ -220,10 +220,6 @@ impl<'a> Turn<'a> {
 /// The move of one shard that a job is.
 pub(super) fn moved_by(job: &Job) -> Option<Move> {
     Order::of(job).ok()?.step_of(job.shard?)
-}
-
-fn is_heard_of(state: NodeState) -> bool {
-    matches!(state, NodeState::Active | NodeState::Joining | NodeState::Draining)
 }
 
 /// Whether the replica to be replaced is there again, and none has taken its place yet.

@@ -81,8 +81,8 @@ impl Member {
     /// runtime.
     ///
     /// # Errors
-    /// `Refused` if the folder is somebody else's or the catalog refuses the node; `Corruption`;
-    /// what the disk answers.
+    /// `Refused` if the folder is somebody else's, has lost its log or all of its replicas, or the
+    /// catalog refuses the node; `Corruption`; what the disk answers.
     pub async fn open(options: MemberOptions) -> Result<Member> {
         let disk = options.disk.clone();
         let (lock, mut identity) = identity::claim(&*disk, &options.dir, &options.seeds)?;
@@ -123,6 +123,7 @@ impl Member {
         let peers = Arc::new(LinkPeers(links.clone()));
         let copies = Copies::open(&disk, &options.dir, options.snapshot_bytes_per_second)?;
         let host = Host::new(host_options, disk, log, peers, recovered)?;
+        must_have_groups(&host, &options.dir, &identity)?;
         let inner = Arc::new(Inner {
             cache: BlockCache::new(options.memory_budget_bytes / 16 * 6),
             background: options.workers.background("arqon-bg", options.background_threads.max(1)),
@@ -242,6 +243,21 @@ fn must_have_log(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<()>
          start a new one in an empty folder",
         log.display(),
         identity.node,
+        identity.node
+    );
+    Err(Error::new(ErrorKind::Refused, message))
+}
+
+/// All replicas at once are not damaged, they are elsewhere: were they taken for lost, each would be
+/// given up and made anew, beside what may only be out of sight.
+fn must_have_groups(host: &Host, dir: &Path, identity: &Identity) -> Result<()> {
+    if !host.has_lost_all()? {
+        return Ok(());
+    }
+    let message = format!(
+        "{} holds none of the replicas that the log knows; if it is a mount, mount it; if it is lost, \
+         remove node {} from the cluster, and start a new one in an empty folder",
+        dir.join("groups").display(),
         identity.node
     );
     Err(Error::new(ErrorKind::Refused, message))

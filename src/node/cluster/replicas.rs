@@ -133,6 +133,12 @@ impl Replicas {
         true
     }
 
+    /// Takes note that a replica that is lost leaves. How long the last one was waited for stays: what
+    /// is wrong with the shard, or here, may be so with the next.
+    fn leaves(&self, shard: ShardId) {
+        self.explain(shard, "it leaves the shard, which is given another");
+    }
+
     /// The replica of a shard.
     pub(super) fn get(&self, shard: ShardId) -> Option<Running> {
         self.map().get(&shard).cloned()
@@ -202,13 +208,13 @@ impl Inner {
                 None => self.begin(record, replica.id.0).await.err(),
             };
             all_well &= trouble.is_none();
-            if trouble.as_ref().is_some_and(|error| self.is_lost(replica, error)) {
+            if trouble.as_ref().is_some_and(|error| self.is_lost(record.id, replica, error)) {
                 broken.push((record, replica.id));
             }
             self.replicas.note(record.id, trouble.map(|error| error.to_string()));
         }
         for (record, replica) in broken {
-            if !self.let_go(record, replica).await {
+            if !self.let_go(view, record, replica).await {
                 break;
             }
         }
@@ -217,7 +223,9 @@ impl Inner {
             view.shard(*shard).is_some_and(|record| record.replica_on(NodeId(own)).is_none())
         };
         // Those that do not run are among them: they were removed while this node was away.
-        let here = self.host.replicas().into_iter().map(|(group, _)| ShardId(group.0));
+        let here = self.host.replicas().into_iter().map(|(group, _)| group);
+        // And so are folders whose log is gone: they would be in the way of another replica for ever.
+        let here = here.chain(self.host.orphans()).map(|group| ShardId(group.0));
         for gone in here.filter(is_elsewhere) {
             self.replicas.map().remove(&gone);
             self.replicas.note(gone, None);
@@ -226,10 +234,12 @@ impl Inner {
         all_well
     }
 
-    /// Whether a replica that could not be begun is damaged, and will not be begun later either. The
-    /// node's own log, if it has failed, says nothing of replicas.
-    fn is_lost(&self, replica: &Replica, error: &Error) -> bool {
-        error.kind() == ErrorKind::Corruption
+    /// Whether a replica that could not be begun is damaged, or has lost its log, and will not be begun
+    /// later either. The node's own log, if it has failed, says nothing of replicas.
+    fn is_lost(&self, shard: ShardId, replica: &Replica, error: &Error) -> bool {
+        let is_orphan =
+            error.kind() == ErrorKind::Refused && self.host.orphans().contains(&shard.group());
+        (error.kind() == ErrorKind::Corruption || is_orphan)
             && replica.state != ReplicaState::Leaving
             && self.host.log_failed().is_none()
     }
@@ -237,11 +247,11 @@ impl Inner {
     /// Asks for a replica that is lost to leave its shard, which is given another then, here or
     /// elsewhere: as long as it stays, it keeps the node's log from being cut. False if nobody was
     /// there to be asked.
-    async fn let_go(&self, record: &Record, replica: ReplicaId) -> bool {
+    async fn let_go(&self, view: &View, record: &Record, replica: ReplicaId) -> bool {
         let shard = record.id;
-        if !do_without(record, replica) {
-            let why =
-                "the shard's other replicas are no majority, so none can be made in its place";
+        if !do_without(view, record, replica) {
+            let why = "the shard's other replicas that are heard of are no majority, so none can be \
+                       made in its place";
             self.replicas.explain(shard, why);
             return true;
         }
@@ -252,8 +262,7 @@ impl Inner {
         let action = Action::ChangeShard { shard, expected: record.epoch, change };
         match self.meta.propose(action, Instant::now() + PATIENCE).await {
             Ok(_) => {
-                self.replicas.again().remove(&shard);
-                self.replicas.explain(shard, "it leaves the shard, which is given another");
+                self.replicas.leaves(shard);
                 true
             }
             Err(error) => !matches!(
@@ -335,12 +344,14 @@ impl Inner {
     }
 }
 
-/// Whether the voters that are relied on beside a replica are a majority of all that its group may
-/// still count: else no change of the group can be agreed on.
-fn do_without(record: &Record, replica: ReplicaId) -> bool {
+/// Whether the voters beside a replica that are relied on, and whose nodes are heard of, are a majority
+/// of all that its group may still count: else no change of the group can be agreed on, and those that
+/// stay could agree on nothing at all.
+fn do_without(view: &View, record: &Record, replica: ReplicaId) -> bool {
+    let is_heard = |r: &Replica| view.node(r.node).is_some_and(|node| node.state.is_heard_of());
     let voters = record.replicas.iter().filter(|r| r.role == Role::Voter);
-    let others = voters.clone().filter(|r| r.id != replica && r.is_live_voter()).count();
-    2 * others > voters.count()
+    let is_able = |r: &&Replica| r.id != replica && r.is_live_voter() && is_heard(r);
+    2 * voters.clone().filter(is_able).count() > voters.count()
 }
 
 fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {
@@ -350,6 +361,71 @@ fn places(record: &Record) -> impl Iterator<Item = (u64, NodeId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::records::{NodeProfile, NodeState};
+    use crate::catalog::{Catalog, Command};
+
+    /// A catalog of one shard that has a replica on each of three nodes.
+    fn three() -> Catalog {
+        let mut catalog = Catalog::new();
+        tell(&mut catalog, Action::InitCluster { id: [7; 16], name: "test".into(), version: 1 });
+        for n in 1..=3 {
+            let profile = NodeProfile {
+                data_url: "http://10.0.0.1:7379".into(),
+                raft_addr: "10.0.0.1:7380".into(),
+                labels: BTreeMap::new(),
+                disk_bytes: 0,
+                cores: 0,
+                software: "0.1.0".into(),
+                speaks: 1,
+            };
+            let (wanted, incarnation) = (Some(NodeId(n)), 100 + n);
+            tell(&mut catalog, Action::RegisterNode { wanted, incarnation, profile });
+            tell(&mut catalog, Action::Heartbeat { node: NodeId(n), incarnation });
+        }
+        let nodes = Vec::new();
+        tell(&mut catalog, Action::CreateShards { count: 1, replicas: 3, nodes });
+        catalog
+    }
+
+    fn tell(catalog: &mut Catalog, action: Action) {
+        catalog.apply(&Command { now_ms: 1_700_000_000_000, id: None, action }).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_replica_stays_while_another_voter_is_not_heard_of() {
+        let mut catalog = three();
+        let can = |catalog: &Catalog| {
+            let record = catalog.view().shard(ShardId(1)).unwrap();
+            do_without(catalog.view(), record, record.replicas[1].id)
+        };
+        assert!(can(&catalog));
+        let silent = catalog.view().shard(ShardId(1)).unwrap().replicas[2].node;
+        let (node, expected, to) = (silent, NodeState::Active, NodeState::Suspect);
+        tell(&mut catalog, Action::SetNodeState { node, expected, to });
+        let record = catalog.view().shard(ShardId(1)).unwrap();
+        assert!(record.replicas[2].is_live_voter(), "nobody has given it up yet");
+        assert!(!can(&catalog));
+        tell(&mut catalog, Action::Heartbeat { node: silent, incarnation: 100 + silent.0 });
+        assert!(can(&catalog));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_damaged_each_time_leaves_later_and_later() {
+        let (replicas, shard) = (Replicas::default(), ShardId(1));
+        let mut left = Vec::new();
+        for second in 0..70 {
+            replicas.note(shard, Some(format!("replica {} is damaged", left.len())));
+            if replicas.may_begin_again(shard) {
+                replicas.leaves(shard);
+                assert!(replicas.troubles().borrow()[&shard].contains("it leaves"));
+                // The next one comes, and is damaged too.
+                replicas.note(shard, None);
+                left.push(second);
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(left, [0, 1, 3, 7, 15, 31, 63]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_replica_that_goes_on_stopping_is_begun_later_and_later() {

@@ -9,7 +9,7 @@
 //! slots that the replica has.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::catalog::records::{Role, Shard as Record};
+use crate::catalog::records::{ReplicaState, Role, Shard as Record};
 use crate::catalog::{Action, ShardChange, ShardId};
 use crate::node::cluster::member::Inner;
 use crate::node::cluster::replicas::Running;
@@ -142,8 +142,53 @@ fn asked(record: &Record) -> Option<Split> {
 /// Whether the group has exactly the members that the catalog names.
 fn agree(record: &Record, group: &Group) -> bool {
     let status = group.status();
-    let named = |role| record.replicas.iter().filter(move |r| r.role == role).map(|r| r.id.0);
-    let voters: BTreeSet<u64> = named(Role::Voter).collect();
-    let learners: BTreeSet<u64> = named(Role::Learner).collect();
-    status.members_are_committed && status.voters == [voters] && status.learners == learners
+    status.members_are_committed && are_members(record, &status.voters, &status.learners)
+}
+
+/// A learner that is lost may be missing: a group that has never heard of it takes it in no more, and
+/// nobody takes it off the catalog while a split is under way.
+fn are_members(record: &Record, voters: &[BTreeSet<u64>], learners: &BTreeSet<u64>) -> bool {
+    let of = |role| record.replicas.iter().filter(move |r| r.role == role);
+    let named: BTreeSet<u64> = of(Role::Voter).map(|r| r.id.0).collect();
+    let may_be: BTreeSet<u64> = of(Role::Learner).map(|r| r.id.0).collect();
+    let mut must_be = of(Role::Learner).filter(|r| r.state != ReplicaState::Lost);
+    *voters == [named]
+        && learners.is_subset(&may_be)
+        && must_be.all(|learner| learners.contains(&learner.id.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::records::{Epoch, Replica};
+    use crate::catalog::{NodeId, ReplicaId};
+    use crate::op::route::SlotRange;
+
+    #[test]
+    fn a_split_does_not_wait_for_a_lost_learner_that_its_group_never_heard_of() {
+        let replica = |n, role, state| Replica { id: ReplicaId(n), node: NodeId(n), role, state };
+        let mut record = Record {
+            id: ShardId(1),
+            slots: SlotRange { first: 0, last: 99 },
+            epoch: Epoch { config: 1, range: 1 },
+            replicas: vec![
+                replica(1, Role::Voter, ReplicaState::Ready),
+                replica(2, Role::Voter, ReplicaState::Lost),
+                replica(3, Role::Learner, ReplicaState::Lost),
+            ],
+            desired: 2,
+            leader: None,
+            split: None,
+        };
+        let agree = |record: &Record, voters: &[u64], learners: &[u64]| {
+            let set = |ids: &[u64]| ids.iter().copied().collect::<BTreeSet<u64>>();
+            are_members(record, &[set(voters)], &set(learners))
+        };
+        assert!(agree(&record, &[1, 2], &[]) && agree(&record, &[1, 2], &[3]));
+        // Nobody else is missing or too much.
+        assert!(!agree(&record, &[1], &[3]) && !agree(&record, &[1, 2], &[4]));
+        assert!(!agree(&record, &[1, 2, 3], &[]));
+        record.replicas[2].state = ReplicaState::Ready;
+        assert!(!agree(&record, &[1, 2], &[]) && agree(&record, &[1, 2], &[3]));
+    }
 }

@@ -34,34 +34,45 @@ pub(super) struct Fresh(Mutex<Known>);
 struct Known {
     /// The last moment of which it has all that was acknowledged before.
     at: Option<Instant>,
-    /// When the leader was asked in vain since then, and what came of it.
-    failed: Option<(Instant, Error)>,
+    /// When the leader was asked in vain since then, how long it had, and what came of it.
+    failed: Option<(Instant, Duration, Error)>,
 }
 
 impl Fresh {
     /// Waits until the replica is no more than `bound` behind, which takes a question to the leader
     /// if it does not know so already. One asks for all who wait, also if it asks in vain.
     async fn within(&self, bound: Duration, running: &Running, patience: Duration) -> Result<()> {
+        let ask = |patience| running.group.ready_to_read(Consistency::Linearizable, patience);
+        self.within_by(bound, patience, ask).await
+    }
+
+    /// As [`Fresh::within`], where `ask` asks the leader, within the time that it is given.
+    async fn within_by<F: Future<Output = Result<()>>>(
+        &self,
+        bound: Duration,
+        patience: Duration,
+        ask: impl FnOnce(Duration) -> F,
+    ) -> Result<()> {
         let came = Instant::now();
-        let mut known = self.0.lock().await;
+        let turn = tokio::time::timeout_at(came + patience, self.0.lock()).await;
+        let late = |_| Error::new(ErrorKind::Deadline, "the leader did not answer in time");
+        let mut known = turn.map_err(late)?;
         if known.at.is_some_and(|at| at.elapsed() <= bound) {
             return Ok(());
         }
-        if let Some((at, error)) = &known.failed
+        let now = Instant::now();
+        let left = (came + patience).saturating_duration_since(now).min(PATIENCE);
+        // One who had little time says nothing for those who have more.
+        if let Some((at, had, error)) = &known.failed
             && *at >= came
+            && *had >= left
         {
             return Err(error.clone());
         }
-        let now = Instant::now();
-        let asked =
-            running.group.ready_to_read(Consistency::Linearizable, patience.min(PATIENCE)).await;
+        let asked = ask(left).await;
         match &asked {
             Ok(()) => *known = Known { at: Some(now), failed: None },
-            // One who had little time says nothing for those who have more.
-            Err(error) if patience >= PATIENCE => {
-                known.failed = Some((Instant::now(), error.clone()));
-            }
-            Err(_) => {}
+            Err(error) => known.failed = Some((Instant::now(), left, error.clone())),
         }
         asked
     }
@@ -145,5 +156,41 @@ impl Inner {
             }
             Err(error) => stopped(Stop::NotDone(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // tidy: sleeps because time is simulated
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use tokio::time::sleep;
+
+    #[tokio::test(start_paused = true)]
+    async fn short_reads_without_a_leader_wait_once() {
+        let (fresh, asked) = (Fresh::default(), AtomicU64::new(0));
+        let ms = Duration::from_millis;
+        let read = async |patience| {
+            let came = Instant::now();
+            let ask = |patience| async move {
+                sleep(patience).await;
+                Err(Error::new(ErrorKind::Deadline, "no leader"))
+            };
+            let counted = |patience| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                ask(patience)
+            };
+            assert!(fresh.within_by(ms(10), patience, counted).await.is_err());
+            came.elapsed()
+        };
+        let waited = futures::future::join_all((0..10).map(|_| read(ms(100)))).await;
+        assert!(waited.iter().all(|waited| *waited <= ms(101)), "{waited:?}");
+        assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
+        // What came of a question is nothing to whoever comes later.
+        sleep(ms(1)).await;
+        // Who has more time asks with what is left of it, and keeps who has less no longer than that.
+        let waited = futures::future::join_all([100, 300, 2_000, 50].map(|n| read(ms(n)))).await;
+        assert!(waited[1] <= ms(301) && waited[2] <= ms(801) && waited[3] <= ms(51), "{waited:?}");
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
     }
 }

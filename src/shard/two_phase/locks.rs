@@ -111,6 +111,13 @@ impl Locks {
 
     /// Learns what an engine holds, once it holds all.
     pub(crate) fn load(&self, engine: &Engine) -> Result<()> {
+        let part = engine.part();
+        // A split has left the other half a copy of each debt, where it stays: the home's alone counts.
+        // One that cannot be read is told of by whoever comes to it.
+        let is_ours = |value: &[u8]| {
+            let debt = || state::read_debt(&Bytes::copy_from_slice(value));
+            part.is_none_or(|part| debt().map_or(true, |debt| part.slots.contains(debt.txn.home)))
+        };
         let mut keys = self.lock();
         for (kind, set) in [(LOCK, 0), (DEBT, 1)] {
             let set = if set == 0 { &mut keys.locks } else { &mut keys.debts };
@@ -119,7 +126,9 @@ impl Locks {
             let mut iter = engine.iter(CfId::TXN, options)?;
             iter.first()?;
             while iter.valid() {
-                set.insert(Bytes::copy_from_slice(iter.key()));
+                if kind == LOCK || is_ours(iter.value()) {
+                    set.insert(Bytes::copy_from_slice(iter.key()));
+                }
                 iter.next()?;
             }
         }
@@ -283,5 +292,42 @@ impl Shard {
     pub(super) fn txn_record(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let found = self.engine.get(CfId::TXN, key, &ReadOptions::default())?;
         Ok(found.map(|found| found.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::LogIndex;
+    use crate::env::{Pool, SimDisk};
+    use crate::lsm::batch::WriteBatch;
+    use crate::lsm::manifest::Part;
+    use crate::lsm::{BlockCache, EngineOptions};
+    use crate::op::kv::RequestId;
+    use crate::op::route::SlotRange;
+    use crate::shard::two_phase::state::Debt;
+
+    #[test]
+    fn debts_that_a_split_left_to_the_other_half_are_in_nobodys_way() {
+        let disk = SimDisk::new();
+        let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
+        let cache = BlockCache::new(1 << 20);
+        let engine = Engine::open(disk.shared(), Pool::manual(), cache, options).unwrap();
+        let mut batch = WriteBatch::new();
+        for (request, home) in [(1, 3), (2, 9_000), (3, 16_000)] {
+            let txn = Txn { id: RequestId { client: 1, request }, attempt: 0, home };
+            let debt = Debt { txn, since_ms: 1, slots: vec![5, 10_000], writes: Vec::new() };
+            state::put_debt(&mut batch, &debt);
+        }
+        batch.place(Seq(1), 1);
+        engine.apply(LogIndex(1), &batch.view()).unwrap();
+        let locks = Locks::default();
+        locks.load(&engine).unwrap();
+        assert_eq!(locks.some_debts(10).len(), 3);
+        let part = Part { slots: SlotRange { first: 0, last: 8_191 }, epoch: 2 };
+        engine.keep_part(part, LogIndex(2)).unwrap();
+        locks.load(&engine).unwrap();
+        let [ours] = &locks.some_debts(10)[..] else { panic!("the others' are there too") };
+        assert_eq!(ours[9..], 1u64.to_be_bytes());
     }
 }

@@ -104,8 +104,12 @@ fn parse<T>(value: &Bytes, read: impl FnOnce(&mut Cut<'_>) -> Result<T>) -> Resu
         VERSION => read(&mut cut).and_then(|parsed| cut.end().map(|()| parsed)),
         version => Err(cut.unknown(version.into())),
     };
-    parsed.map_err(|_| {
-        Error::new(ErrorKind::Corruption, "a record of a transaction over shards is malformed")
+    parsed.map_err(|error| match error.kind() {
+        // A newer version wrote it: nothing is lost.
+        ErrorKind::Unsupported => error,
+        _ => {
+            Error::new(ErrorKind::Corruption, "a record of a transaction over shards is malformed")
+        }
     })
 }
 
