@@ -358,7 +358,7 @@ mod tests {
         let store = LogStore::new(Arc::new(log.unwrap()), GROUP, found);
         disk.shared().create_dir_all(dir).unwrap();
         let state = Box::new(MemoryMachine::new(disk.shared(), Tally::default()));
-        Replica::open(state, store, disk.shared(), dir, Work::Inline).unwrap()
+        Replica::open(state, store, disk.shared(), dir, Work::Inline, Arc::default()).unwrap()
     }
 
     /// A replica whose log holds entries that were never committed, beyond what a snapshot brings, is
