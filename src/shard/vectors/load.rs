@@ -89,8 +89,12 @@ impl Vectors {
     fn load_index(&self, index: &VectorIndex, replayed: Option<&HashSet<u64>>) -> Result<()> {
         let stored = state_file::read(&**self.engine.place().0, &index.dir, index.id);
         index.rebuilt.fetch_add(u64::from(stored.is_err()), Ordering::Relaxed);
+        let is_known = stored.as_ref().map_or_else(|e| e.kind() == ErrorKind::Corruption, |_| true);
         let stored = stored.ok().flatten();
         let is_whole = self.load_files(index, stored.as_ref());
+        if is_known {
+            self.remove_unnamed(index, stored.as_ref());
+        }
         match stored.filter(|_| is_whole) {
             Some(stored) => {
                 let mut ids = stored.loose.iter().chain(replayed.into_iter().flatten()).peekable();
@@ -116,7 +120,8 @@ impl Vectors {
         // The number of a file that no state names may be taken.
         state.next_file = self.first_free(index);
         let Some(stored) = stored else { return false };
-        let mut is_whole = self.flushed_at_open <= stored.covered;
+        // One that covers nothing was written before all was taken in.
+        let mut is_whole = self.flushed_at_open <= stored.covered && stored.covered.0 > 0;
         for file in &stored.files {
             let is_fresh = stored.fresh == Some(file.number);
             if self.load_file(index, &mut state, file, is_fresh).is_err() {
@@ -125,6 +130,21 @@ impl Vectors {
             }
         }
         is_whole
+    }
+
+    /// Removes the files that no state names: of a start that was cut off before it could write down
+    /// that they are there. What cannot be removed is when the next state is written.
+    fn remove_unnamed(&self, index: &VectorIndex, stored: Option<&IndexState>) {
+        let named = stored.map_or(&[][..], |stored| &stored.files);
+        let loaded = index.read().files();
+        // Which pages belong to a file that could not be read is not known.
+        let pages = named.iter().all(|file| loaded.contains(&file.number));
+        let pages = pages.then(|| index.page_files());
+        _ = self.remove_files(&index.dir, |name| {
+            let number = |end: &str| name.strip_suffix(end).and_then(|n| n.parse::<u64>().ok());
+            number(".seg").is_some_and(|n| !named.iter().any(|file| file.number == n))
+                || pages.as_ref().zip(number(".pages")).is_some_and(|(all, n)| !all.contains(&n))
+        });
     }
 
     fn first_free(&self, index: &VectorIndex) -> u64 {
@@ -224,8 +244,9 @@ impl Vectors {
     }
 
     /// Links and seals as long as so many wait as stop writers: a shard may have more vectors than
-    /// there is memory for as they were given. What is sealed gets its form, if that is smaller and
-    /// nobody else may be about to give it: no file says so, because not all has been taken in.
+    /// there is memory for as they were given. What is sealed gets its form and a file, unless somebody
+    /// else may be about to give it, and that is written down: a start that is cut off is not made all
+    /// over again.
     fn relieve(&self, index: &VectorIndex, alone: bool) -> Result<()> {
         // Those are told to be in postings, see `take_in`.
         if takes_postings(&index.spec) {
@@ -245,9 +266,9 @@ impl Vectors {
             let sealed = state.segments.last().map(|segment| segment.number);
             index.measure(&state);
             drop(state);
-            if let Some(number) = sealed.filter(|_| alone && Form::is_smaller(&index.spec)) {
+            if let Some(number) = sealed.filter(|_| alone) {
                 // A device may be full; then the background tries again.
-                _ = self.give_form(index, number);
+                _ = self.give_form(index, number).and_then(|()| self.save_some(index));
             }
         }
     }
@@ -317,7 +338,7 @@ impl VectorIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::SimDisk;
+    use crate::env::{Disk, SimDisk};
     use crate::op::vector::{
         IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorSearch,
     };
@@ -370,11 +391,10 @@ mod tests {
                 assert!(state.tail.len() < index.stop_at(), "{}", state.tail.len());
                 assert!(state.fresh.len() < 64 + LINKED_AT_ONCE && state.segments.len() > 5);
                 let has_form = |s: &Segment| s.is_final && s.file_bytes.is_some();
-                let smaller = Form::is_smaller(&index.spec);
-                assert!(state.segments.iter().all(|s| has_form(s) == smaller));
+                assert!(state.segments.iter().all(has_form));
                 // Not all had been taken in when these files were written.
-                let told = state_file::read(&**shard.engine().place().0, &index.dir, INDEX);
-                assert_eq!(told.unwrap(), None);
+                let told = told(&shard, &index).unwrap();
+                assert_eq!((told.covered.0, told.files.len()), (0, state.segments.len()));
                 // What is in memory alone is lost.
                 disk = disk.crash(crate::env::sim_disk::Crash::Process);
             }
@@ -385,6 +405,43 @@ mod tests {
             let (_, index) = open(&disk);
             let index = index.unwrap();
             assert_eq!((index.read().len(), index.rebuilt.load(Ordering::Relaxed)), (COUNT, 0));
+        }
+    }
+
+    fn told(shard: &Shard, index: &VectorIndex) -> Option<IndexState> {
+        state_file::read(&**shard.engine().place().0, &index.dir, INDEX).unwrap()
+    }
+
+    /// Files were written that nothing named: each start wrote all of them again behind those of the
+    /// one before, until the device was full.
+    #[test]
+    fn an_opening_that_is_cut_off_goes_on_where_it_was() {
+        for (kind, quantisation) in FORMS {
+            let mut disk = filled(kind, quantisation);
+            let (mut named, mut most) = (0, 0);
+            for _ in 0..10 {
+                disk.stop_at(Some(100));
+                let (shard, index) = open(&disk);
+                drop(shard);
+                disk = disk.crash(crate::env::sim_disk::Crash::Process);
+                let dir = &index.unwrap().dir;
+                let there = disk.list(dir).unwrap();
+                let state = state_file::read(&disk, dir, INDEX).unwrap().unwrap();
+                assert!(state.files.len() > named, "{} {named}", state.files.len());
+                named = state.files.len();
+                most = there.len().saturating_sub(named).max(most);
+                if named > COUNT / 64 / 5 {
+                    break;
+                }
+            }
+            // The state, and a file that was not named yet.
+            assert!(most <= 3, "{most}");
+            let (shard, index) = open(&disk);
+            let index = index.unwrap();
+            assert!(told(&shard, &index).unwrap().files.len() > named);
+            assert_eq!((index.read().len(), index.rebuilt.load(Ordering::Relaxed)), (COUNT, 0));
+            shard.vectors.settle();
+            assert!(told(&shard, &index).unwrap().covered.0 > 0);
         }
     }
 

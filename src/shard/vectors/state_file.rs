@@ -18,6 +18,9 @@ use crate::base::codec::{Reader, put_varint};
 use crate::base::{Error, IndexId, LogIndex, Result};
 use crate::env::Disk;
 use crate::env::disk::{read_exact_at, write_atomic};
+use crate::shard::vectors::index::State;
+use crate::shard::vectors::posted::Posted;
+use crate::shard::vectors::segment::Segment;
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"ArqonVSt";
@@ -40,6 +43,30 @@ pub(super) struct IndexState {
     pub(super) fresh: Option<u64>,
     pub(super) files: Vec<FileState>,
     pub(super) loose: Vec<u64>,
+}
+
+impl State {
+    /// What is on disk of it, as of the log index that it is told to cover.
+    pub(super) fn on_disk(&self, covered: LogIndex) -> IndexState {
+        let written = self.segments.iter().filter(|segment| segment.file_bytes.is_some());
+        let file =
+            |s: &Segment| FileState { number: s.number, dead: s.dead.iter().copied().collect() };
+        let mut files: Vec<FileState> = written.map(file).collect();
+        let fresh = self.kept.as_ref().map(|(number, ..)| *number);
+        let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
+        files.extend(self.posted.as_ref().and_then(of_posted));
+        files.extend(fresh.map(|number| FileState { number, dead: self.dead_of_kept() }));
+        IndexState { covered, fresh, files, loose: self.loose() }
+    }
+
+    /// The numbers of its files.
+    pub(super) fn files(&self) -> Vec<u64> {
+        let written = self.segments.iter().filter(|segment| segment.file_bytes.is_some());
+        let posted = self.posted.as_ref().and_then(|posted| posted.file);
+        let kept = self.kept.as_ref().map(|(number, ..)| *number);
+        let others = posted.map(|(number, _)| number).into_iter().chain(kept);
+        written.map(|segment| segment.number).chain(others).collect()
+    }
 }
 
 /// Replaces the state of an index, durably.

@@ -7,10 +7,9 @@ use crate::op::vector::VectorId;
 use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
 use crate::shard::vectors::index::{VectorIndex, lock};
 use crate::shard::vectors::next::Piece;
-use crate::shard::vectors::posted::Posted;
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::sorted::SortedRows;
-use crate::shard::vectors::state_file::{self, FileState, IndexState};
+use crate::shard::vectors::state_file;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::HnswIndex;
 use std::collections::HashSet;
@@ -410,21 +409,7 @@ impl Vectors {
         if self.behind.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Unavailable, "the shard is being split"));
         }
-        let state = {
-            let state = index.read();
-            let written = state.segments.iter().filter(|s| s.file_bytes.is_some());
-            let file = |s: &Segment| FileState {
-                number: s.number,
-                dead: s.dead.iter().copied().collect(),
-            };
-            let mut files: Vec<FileState> = written.map(file).collect();
-            let fresh = state.kept.as_ref().map(|(number, ..)| *number);
-            let posted = state.posted.as_ref();
-            let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
-            files.extend(posted.and_then(of_posted));
-            files.extend(fresh.map(|number| FileState { number, dead: state.dead_of_kept() }));
-            IndexState { covered, fresh, files, loose: state.loose() }
-        };
+        let state = index.read().on_disk(covered);
         let pages = index.page_files();
         let disk = self.engine.place().0;
         if index.is_dropped() {
@@ -441,7 +426,13 @@ impl Vectors {
         })
     }
 
-    fn remove_files(&self, dir: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
+    /// Writes down which files there are while not all has been taken in: they cover nothing.
+    pub(super) fn save_some(&self, index: &VectorIndex) -> Result<()> {
+        let state = index.read().on_disk(LogIndex(0));
+        state_file::write(&**self.engine.place().0, &index.dir, index.id, &state)
+    }
+
+    pub(super) fn remove_files(&self, dir: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
         let disk = self.engine.place().0;
         for entry in disk.list(dir)?.iter().filter(|entry| !entry.is_dir && is_one(&entry.name)) {
             disk.remove(&dir.join(&entry.name))?;
