@@ -95,11 +95,28 @@ impl Shard {
         Arc::new(shard)
     }
 
-    /// Makes the shard ready for requests, after replay.
+    /// Makes the shard ready for requests, after replay. Waits until all indexes of vectors are: who
+    /// opens a database and searches it at once is answered.
+    ///
+    /// # Errors
+    /// What reading the engine gives, and a damaged record of an index.
     pub fn start(&self) -> Result<()> {
+        self.start_with(true)
+    }
+
+    /// As [`Shard::start`], without waiting for indexes of which much is still to be built: searches
+    /// of these are `Unavailable` until then. For a replica, whose keys are waited for.
+    ///
+    /// # Errors
+    /// As [`Shard::start`].
+    pub fn start_soon(&self) -> Result<()> {
+        self.start_with(false)
+    }
+
+    fn start_with(&self, with_indexes: bool) -> Result<()> {
         self.now_ms.fetch_max(self.engine.committed_ms(), Ordering::Relaxed);
         self.locks.load(&self.engine)?;
-        self.vectors.load()?;
+        self.vectors.load(with_indexes)?;
         self.vectors.kick();
         if self.options.count_keys { self.recount() } else { Ok(()) }
     }

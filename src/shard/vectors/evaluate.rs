@@ -169,7 +169,7 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
             let vectors = &shard.vectors;
             let index = vectors.get(&search.index)?;
             let search_it = || {
-                vectors.are_told()?;
+                vectors.are_told(&index)?;
                 index.search(&shard.engine, &search, &vectors.clock)
             };
             return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));

@@ -142,11 +142,6 @@ impl Form {
         matches!(spec.quantisation, Quantisation::Compact4 | Quantisation::Compact8)
     }
 
-    /// Whether what is sealed takes less memory in the form of the settings than as a graph.
-    pub(super) fn is_smaller(spec: &IndexSpec) -> bool {
-        takes_pages(spec) || spec.quantisation != Quantisation::None
-    }
-
     /// A graph in the form of the settings' quantisation.
     pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
         Ok(match spec.quantisation {

@@ -21,7 +21,7 @@
 //! - `work`: what the background does: linking, sealing, making anew, writing down; `next`: what of it
 //!   comes next; `made`: of which segments; `post`: what it does for postings.
 //! - `control`: one job at a time, and its end.
-//! - `load`: from files and records to an index.
+//! - `load`: from files to an index; `catch_up`: from records.
 //!
 //! Invariants owed to the shard:
 //! - Taking note of a batch reads nothing and cannot fail. Twice the same note is as good as one.
@@ -30,6 +30,7 @@
 //! - A file that is damaged, missing or of another time costs time and changes no answer.
 
 mod attributes;
+mod catch_up;
 mod compare;
 mod control;
 mod evaluate;
@@ -330,13 +331,19 @@ mod tests {
 
     /// The shard on a disk, in which nothing happens by itself.
     pub(super) fn shard_on(disk: &SimDisk, limits: VectorLimits) -> Arc<Shard> {
+        let shard = unstarted_on(disk, limits);
+        shard.start().unwrap();
+        shard
+    }
+
+    /// As [`shard_on`], and it is still to be started.
+    pub(super) fn unstarted_on(disk: &SimDisk, limits: VectorLimits) -> Arc<Shard> {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
         let (disk, cache) = (disk.shared(), BlockCache::new(1 << 20));
         let engine = Engine::open(disk, Pool::manual(), cache, options).unwrap();
         let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
         let shard = Shard::new(engine, Box::new(Slow), settings);
         shard.limit_vectors(limits);
-        shard.start().unwrap();
         shard
     }
 

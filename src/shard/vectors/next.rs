@@ -19,6 +19,8 @@ const GROWN_AMID_WRITES: usize = 4;
 
 /// A piece of work.
 pub(super) enum Piece {
+    /// It catches up with the records.
+    CatchUp,
     Link,
     Seal,
     /// A segment gets its form and its file.
@@ -41,6 +43,9 @@ impl Vectors {
     pub(super) fn next(&self, index: &VectorIndex) -> Option<Piece> {
         if index.is_dropped() {
             return None;
+        }
+        if index.lag.is_behind() {
+            return Some(Piece::CatchUp);
         }
         let state = index.read();
         if state.is_full(&index.spec) {

@@ -151,6 +151,8 @@ impl Vectors {
         let links = matches!(piece, Piece::Link | Piece::Seal);
         index.has_linked.store(links, Ordering::Relaxed);
         match piece {
+            // Writers are not slowed by what it takes in.
+            Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
             Piece::Link => self.link(index),
             Piece::Seal => {
                 let mut state = index.write();
@@ -406,9 +408,7 @@ impl Vectors {
         // All that was noted up to here is queued, and taken in by the next line.
         let covered = LogIndex(self.noted.load(Ordering::Acquire));
         // After that: a file that covers a split knows what went with it.
-        if self.behind.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Unavailable, "the shard is being split"));
-        }
+        self.are_told(index)?;
         let state = index.read().on_disk(covered);
         let pages = index.page_files();
         let disk = self.engine.place().0;
@@ -429,6 +429,7 @@ impl Vectors {
     /// Writes down which files there are while not all has been taken in: they cover nothing.
     pub(super) fn save_some(&self, index: &VectorIndex) -> Result<()> {
         let state = index.read().on_disk(LogIndex(0));
+        *lock(&index.saved) = LogIndex(0);
         state_file::write(&**self.engine.place().0, &index.dir, index.id, &state)
     }
 
@@ -475,10 +476,11 @@ impl Vectors {
             return;
         }
         self.engine.cache().unpin(std::mem::take(&mut *lock(&self.pinned)));
-        for index in self.all() {
-            self.write_segments(&index);
+        // What one that has not caught up has built is written down already.
+        for index in self.all().iter().filter(|index| !index.lag.is_behind()) {
+            self.write_segments(index);
             // What cannot be written down is put into postings again.
-            _ = self.close_posted(&index);
+            _ = self.close_posted(index);
             let (is_worth_it, has_files) = {
                 let state = index.read();
                 let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
@@ -487,9 +489,9 @@ impl Vectors {
                 (grown >= index.limits.kept_min() / 4, has_files)
             };
             if is_worth_it {
-                _ = self.keep(&index);
+                _ = self.keep(index);
             } else if has_files {
-                _ = self.save(&index);
+                _ = self.save(index);
             }
         }
     }
