@@ -61,6 +61,7 @@ impl VectorIndex {
     ) -> Result<VectorsFound> {
         let began = clock.monotonic_ns();
         self.searches.fetch_add(1, Ordering::Relaxed);
+        search.filter.iter().try_for_each(op::vector::Filter::check)?;
         let mut plan = self.plan(engine, search)?;
         self.index_search(engine, search)?;
         if let Some(text) = &search.text {
