@@ -389,6 +389,33 @@ mod tests {
         assert_eq!(vectors.get("b").unwrap().waiting(), 0);
     }
 
+    /// Each batch had as many linked as are linked at once, however many it wrote itself: what waited
+    /// grew with each, and every search compared with all of it.
+    #[test]
+    fn batches_of_many_vectors_leave_no_more_waiting_than_stop_writers() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        create(&shard, IndexId(3), 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let put = |id| Write::PutVector {
+            index: "v".into(),
+            id: VectorId::new(id),
+            vector: Floats::of(&[id as f32, 1.0]),
+            payload: Bytes::new(),
+        };
+        let batch = Request::Write { writes: (0..1_000).map(put).collect(), id: None };
+        for turn in 0..12 {
+            shard.wait_for_room(&batch).unwrap();
+            // Searched as well, so that little is linked at a time.
+            index.searches.fetch_add(1, Ordering::Relaxed);
+            apply(&shard, IndexId(3), 4 + turn, turn * 1_000..(turn + 1) * 1_000);
+            assert!(index.waiting() < index.stop_at() + 1_000, "{}", index.waiting());
+        }
+        let before = index.waiting();
+        shard.wait_for_room(&Request::Write { writes: vec![put(0)], id: None }).unwrap();
+        assert!(before > index.stop_at() && index.waiting() >= before - 256);
+    }
+
     /// Raft's own entries have no batches; an index that seemed to lack them was saved for ever.
     #[test]
     fn entries_without_batches_are_noted_too() {

@@ -127,22 +127,26 @@ impl Vectors {
         }
     }
 
-    /// Links some vectors on this thread, for a writer: one piece an index, so that many of them wait
-    /// about as long as each other, however much a rebuild has left to be linked.
-    pub(crate) fn wait_for_room(&self) {
+    /// Links vectors on this thread, for a writer of so many: one piece an index at least, so that
+    /// many of them wait about as long as each other, however much a rebuild has left to be linked;
+    /// and as many as it writes, so that large batches leave no more and more behind them.
+    pub(crate) fn wait_for_room(&self, vectors: usize) {
         for index in self.all() {
-            let is_full = index.waiting() >= index.stop_at() && !self.control.is_closed();
-            if !is_full {
-                continue;
-            }
-            // The background may be busy for minutes with what was sealed before.
-            let mut state = index.write();
-            if state.is_full(&index.spec) {
-                state.seal(&index.spec);
-            }
-            drop(state);
-            if self.link(&index).is_err() {
-                return;
+            let mut linked = 0;
+            while linked < vectors
+                && index.waiting() >= index.stop_at()
+                && !self.control.is_closed()
+            {
+                // The background may be busy for minutes with what was sealed before.
+                let mut state = index.write();
+                if state.is_full(&index.spec) {
+                    state.seal(&index.spec);
+                }
+                drop(state);
+                match self.link(&index) {
+                    Ok(some) if some > 0 => linked += some,
+                    _ => break,
+                }
             }
         }
     }
@@ -153,7 +157,7 @@ impl Vectors {
         match piece {
             // Writers are not slowed by what it takes in.
             Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
-            Piece::Link => self.link(index),
+            Piece::Link => self.link(index).map(drop),
             Piece::Seal => {
                 let mut state = index.write();
                 state.seal(&index.spec);
@@ -173,12 +177,12 @@ impl Vectors {
         self.limits().threads.max(1)
     }
 
-    fn link(&self, index: &VectorIndex) -> Result<()> {
+    fn link(&self, index: &VectorIndex) -> Result<usize> {
         let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
         let mut state = index.write();
         let linked = state.link(most, self.threads());
         index.measure(&state);
-        linked.map(drop)
+        linked
     }
 
     /// Gives a segment the form that the settings ask for, and a file, and writes that down.
