@@ -209,6 +209,11 @@ impl Form {
         matches!(self, Form::Packed(_) | Form::Disk(..))
     }
 
+    /// Whether it has the numbers of its vectors as they were given: else records are read for them.
+    pub(super) fn has_floats(&self) -> bool {
+        matches!(self, Form::Hnsw(_) | Form::Pq(_))
+    }
+
     /// The bytes of its graph, if it is in memory.
     pub(super) fn graph_bytes(&self) -> Option<Vec<u8>> {
         match self {
