@@ -4,8 +4,9 @@
 //! than what the walk of records tells of the same vectors, and counts.
 
 use crate::base::{Error, ErrorKind, Result};
+use crate::op::vector::IndexSpec;
 use crate::shard::vectors::Vectors;
-use crate::shard::vectors::index::{Change, VectorIndex, lock};
+use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
 use crate::shard::vectors::posted::takes_postings;
 use crate::shard::vectors::slices::{SLICE, Told};
 use crate::shard::vectors::work::LINKED_AT_ONCE;
@@ -206,6 +207,20 @@ impl Vectors {
                     break;
                 }
             }
+        }
+    }
+}
+
+impl State {
+    /// Whether a vector was changed since the walk of records began that is under way.
+    fn has_newer(&self, id: u64) -> bool {
+        self.newer.as_ref().is_some_and(|newer| newer.contains(&id))
+    }
+
+    /// As [`State::remove`], of one that a walk of records did not find.
+    fn forget_old(&mut self, id: u64, spec: &IndexSpec) {
+        if !self.has_newer(id) {
+            self.remove(id, spec);
         }
     }
 }

@@ -175,7 +175,10 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
             return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));
         }
         VectorCall::Verify { index } => {
-            VectorAnswer::Checked(shard.vectors.get(&index)?.verify(&shard.engine)?)
+            let index = shard.vectors.get(&index)?;
+            // What a split has given away is no damage.
+            shard.vectors.are_told(&index)?;
+            VectorAnswer::Checked(index.verify(&shard.engine)?)
         }
     };
     Ok(settled(answer))

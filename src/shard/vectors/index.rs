@@ -121,6 +121,8 @@ pub(super) struct VectorIndex {
     learning_bytes: AtomicU64,
     /// Up to where what is on disk goes.
     pub(super) saved: Mutex<LogIndex>,
+    /// Whether files are left of segments that are gone.
+    pub(super) has_dead_files: AtomicBool,
     /// Whether it is still to catch up with the records.
     pub(super) lag: Lag,
 }
@@ -257,18 +259,6 @@ impl State {
         self.texts.remove(id);
     }
 
-    /// Whether a vector was changed since the walk of records began that is under way.
-    pub(super) fn has_newer(&self, id: u64) -> bool {
-        self.newer.as_ref().is_some_and(|newer| newer.contains(&id))
-    }
-
-    /// As [`State::remove`], of one that a walk of records did not find.
-    pub(super) fn forget_old(&mut self, id: u64, spec: &IndexSpec) {
-        if !self.has_newer(id) {
-            self.remove(id, spec);
-        }
-    }
-
     /// Marks an id of a segment or of postings.
     fn bury(&mut self, id: u64) {
         for segment in &mut self.segments {
@@ -401,6 +391,7 @@ impl VectorIndex {
             building_bytes: AtomicU64::new(0),
             learning_bytes: AtomicU64::new(0),
             saved: Mutex::default(),
+            has_dead_files: AtomicBool::new(false),
             lag: Lag::default(),
         })
     }

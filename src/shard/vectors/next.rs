@@ -101,7 +101,8 @@ impl Vectors {
         let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
         // Else what is in tables could not be told from what is not, and all be looked at.
         let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
-        (has_files && flushed > *lock(&index.saved)).then_some(Piece::Save)
+        let is_due = has_files && flushed > *lock(&index.saved);
+        (is_due || index.has_dead_files.load(Ordering::Relaxed)).then_some(Piece::Save)
     }
 }
 

@@ -252,6 +252,8 @@ impl Vectors {
         });
         index.measure(&state);
         drop(state);
+        // Should that fail, it is known that there are files of nothing.
+        index.has_dead_files.fetch_or(has_files, Ordering::Relaxed);
         if has_files { self.save(index) } else { Ok(()) }
     }
 
@@ -423,6 +425,7 @@ impl Vectors {
         self.engine.sync_log(covered)?;
         state_file::write(&**disk, &index.dir, index.id, &state)?;
         *lock(&index.saved) = covered;
+        index.has_dead_files.store(false, Ordering::Relaxed);
         self.remove_files(&index.dir, |name| {
             let number = |end: &str| name.strip_suffix(end).and_then(|n| n.parse::<u64>().ok());
             number(".seg").is_some_and(|n| !state.files.iter().any(|file| file.number == n))
