@@ -333,7 +333,7 @@ pub(crate) fn adds(request: &Request) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::base::{CfId, LogIndex};
     use crate::env::SimDisk;
@@ -401,7 +401,7 @@ mod tests {
         }
     }
 
-    fn shard_for_tests() -> Arc<Shard> {
+    pub(in crate::node) fn shard_for_tests() -> Arc<Shard> {
         let disk = SimDisk::new();
         let options = EngineOptions::new("/shard");
         let pool = Pool::manual();
@@ -412,7 +412,7 @@ mod tests {
         shard
     }
 
-    fn put(key: String) -> Write {
+    pub(in crate::node) fn put(key: String) -> Write {
         let value = Bytes::from_static(b"v");
         Write::Put { cf: CfId::DEFAULT, key: key.into(), value, expiry: Expiry::Never }
     }

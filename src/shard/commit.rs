@@ -415,7 +415,7 @@ impl Shard {
     /// What reading the engine gives.
     pub fn note_split(&self) -> Result<()> {
         self.locks.load(&self.engine)?;
-        self.vectors.reload()?;
+        self.vectors.reload();
         self.end_fence(true);
         Ok(())
     }

@@ -95,11 +95,28 @@ impl Shard {
         Arc::new(shard)
     }
 
-    /// Makes the shard ready for requests, after replay.
+    /// Makes the shard ready for requests, after replay. Waits until all indexes of vectors are: who
+    /// opens a database and searches it at once is answered.
+    ///
+    /// # Errors
+    /// What reading the engine gives, and a damaged record of an index.
     pub fn start(&self) -> Result<()> {
+        self.start_with(true)
+    }
+
+    /// As [`Shard::start`], without waiting for indexes of which much is still to be built: searches
+    /// of these are `Unavailable` until then. For a replica, whose keys are waited for.
+    ///
+    /// # Errors
+    /// As [`Shard::start`].
+    pub fn start_soon(&self) -> Result<()> {
+        self.start_with(false)
+    }
+
+    fn start_with(&self, with_indexes: bool) -> Result<()> {
         self.now_ms.fetch_max(self.engine.committed_ms(), Ordering::Relaxed);
         self.locks.load(&self.engine)?;
-        self.vectors.load()?;
+        self.vectors.load(with_indexes)?;
         self.vectors.kick();
         if self.options.count_keys { self.recount() } else { Ok(()) }
     }
@@ -132,7 +149,7 @@ impl Shard {
     /// Whether writers are to be slowed, for a request.
     pub fn pressure(&self, request: &Request) -> crate::lsm::Pressure {
         let pressure = self.engine.pressure();
-        match writes_vectors(request) {
+        match vectors_of(request) > 0 {
             true if pressure == crate::lsm::Pressure::None => self.vectors.pressure(),
             _ => pressure,
         }
@@ -143,8 +160,9 @@ impl Shard {
     /// # Errors
     /// As [`Engine::wait_for_room`].
     pub fn wait_for_room(&self, request: &Request) -> Result<()> {
-        if writes_vectors(request) {
-            self.vectors.wait_for_room();
+        match vectors_of(request) {
+            0 => {}
+            vectors => self.vectors.wait_for_room(vectors),
         }
         self.engine.wait_for_room()
     }
@@ -312,17 +330,19 @@ fn is_quick_call(call: &VectorCall) -> bool {
     matches!(call, VectorCall::Get { ids, .. } if ids.len() <= 64)
 }
 
-/// Whether a request writes vectors.
-fn writes_vectors(request: &Request) -> bool {
-    let is_one = |write: &Write| matches!(write, Write::PutVector { .. });
+/// How many vectors a request writes.
+fn vectors_of(request: &Request) -> usize {
+    let is_one = |write: &&Write| matches!(write, Write::PutVector { .. });
     match request {
-        Request::Write { writes, .. } => writes.iter().any(is_one),
+        Request::Write { writes, .. } => writes.iter().filter(is_one).count(),
         Request::Txn(call) => match &**call {
-            TxnCall::Prepare { keys, .. } => keys.iter().any(|(cf, _)| *cf == CfId::VECTORS),
-            TxnCall::Decide { request, .. } => writes_vectors(request),
-            _ => false,
+            TxnCall::Prepare { keys, .. } => {
+                keys.iter().filter(|(cf, _)| *cf == CfId::VECTORS).count()
+            }
+            TxnCall::Decide { request, .. } => vectors_of(request),
+            _ => 0,
         },
-        _ => false,
+        _ => 0,
     }
 }
 

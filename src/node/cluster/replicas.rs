@@ -313,7 +313,7 @@ impl Inner {
                 threads: node.options.background_threads.max(1),
                 ..VectorLimits::default()
             });
-            shard.start()?;
+            shard.start_soon()?;
             Ok(shard)
         };
         let options = self.options.group.clone();

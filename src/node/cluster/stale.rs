@@ -17,7 +17,7 @@ use crate::op::kv::Stats;
 use crate::op::route::is_read;
 use crate::raft::Consistency;
 use crate::rpc::cluster::{Freshness, ShardAnswer, ShardCall, Stop};
-use crate::shard::{Shard, Ticket};
+use crate::shard::{Shard, Ticket, split_meanwhile};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -81,6 +81,8 @@ impl Fresh {
 /// A replica that is fresh enough, for one pipeline of reads.
 struct Following<'a> {
     shard: Arc<Shard>,
+    /// The version of the shard's slots that was asked for.
+    epoch: u64,
     gate: Arc<Gate>,
     slow: &'a Pool,
     clock: &'a dyn Clock,
@@ -117,7 +119,8 @@ impl Execution for Following<'_> {
     }
 
     async fn confirm(&self) -> Result<()> {
-        Ok(())
+        // What was read may be of what a split has left.
+        if self.shard.epoch() == self.epoch { Ok(()) } else { Err(split_meanwhile()) }
     }
 }
 
@@ -150,8 +153,12 @@ impl Inner {
         };
         match shard {
             Ok(shard) => {
+                // What it has come to meanwhile may have split it, or be another's copy.
+                if let Err(stop) = self.replica_of(call, &self.meta.view()) {
+                    return stopped(stop);
+                }
                 let (gate, clock) = (running.gate.clone(), &*self.options.clock);
-                let on = Following { shard, gate, slow: &self.slow, clock };
+                let on = Following { shard, epoch: call.epoch, gate, slow: &self.slow, clock };
                 Some(self.answer(&on, call.requests.clone()).await)
             }
             Err(error) => stopped(Stop::NotDone(error)),
@@ -163,6 +170,13 @@ impl Inner {
 mod tests {
     // tidy: sleeps because time is simulated
     use super::*;
+    use crate::base::{CfId, LogIndex};
+    use crate::env::RealClock;
+    use crate::lsm::manifest::Part;
+    use crate::node::pipeline::tests::{put, shard_for_tests};
+    use crate::op::kv::Scan;
+    use crate::op::route::SlotRange;
+    use crate::op::{Request, Response};
     use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::time::sleep;
 
@@ -192,5 +206,37 @@ mod tests {
         let waited = futures::future::join_all([100, 300, 2_000, 50].map(|n| read(ms(n)))).await;
         assert!(waited[1] <= ms(301) && waited[2] <= ms(801) && waited[3] <= ms(51), "{waited:?}");
         assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    /// It was answered from the half that was left: a key of the other was told to be absent.
+    #[tokio::test]
+    async fn a_stale_read_that_waited_for_a_split_is_sent_away() {
+        let (shard, clock, slow) = (shard_for_tests(), RealClock::new(), Pool::threads("slow", 1));
+        let writes = (0..100).map(|n| put(format!("k-{n}"))).collect();
+        shard.execute(Request::Write { writes, id: None }, 1).unwrap();
+        let gets = (0..100).map(|n| format!("k-{n}").into());
+        let mut reads: Vec<Request> =
+            gets.map(|key| Request::Get { cf: CfId::DEFAULT, key }).collect();
+        reads.push(Request::Scan(Scan::default()));
+        let on = |epoch| Following {
+            shard: shard.clone(),
+            epoch,
+            gate: Arc::default(),
+            slow: &slow,
+            clock: &clock,
+        };
+        let is_there = |told: &Result<Response>| matches!(told, Ok(Response::Entry(Some(_))));
+        let told = pipeline::run(&on(1), reads.clone()).await;
+        assert_eq!(told.iter().filter(|told| is_there(told)).count(), 100);
+        let part = Part { slots: SlotRange { first: 0, last: 8_191 }, epoch: 2 };
+        shard.engine().keep_part(part, LogIndex(9)).unwrap();
+        let told = pipeline::run(&on(1), reads.clone()).await;
+        let is_away = |told: &Result<Response>| {
+            told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+        };
+        assert!(told.iter().all(is_away), "{told:?}");
+        let told = pipeline::run(&on(2), reads).await;
+        let there = told.iter().filter(|told| is_there(told)).count();
+        assert!(told.iter().all(Result::is_ok) && there > 0 && there < 100, "{there}");
     }
 }

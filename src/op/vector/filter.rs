@@ -12,6 +12,14 @@ use std::cmp::Ordering;
 pub const FILTER_DEPTH_MAX: usize = 16;
 /// The most conditions and values of one filter.
 pub const FILTER_PARTS_MAX: usize = 4_096;
+/// The most conditions and values of a filter that is no text: a part of one gives three at most, and
+/// what joins them.
+pub const FILTER_NODES_MAX: usize = 4 * FILTER_PARTS_MAX;
+/// The deepest that such a filter's conditions lie: members of an object are joined, the innermost too,
+/// and what differs is one deeper.
+pub const FILTER_NODES_DEEP: usize = 2 * FILTER_DEPTH_MAX + 3;
+/// The longest text of a filter, in bytes.
+pub const FILTER_BYTES_MAX: usize = 8 << 20;
 /// The longest name of a field that may be asked for, in bytes.
 pub const FIELD_BYTES_MAX: usize = 1_024;
 
@@ -159,6 +167,45 @@ impl Filter {
         }
     }
 
+    /// Whether it is no larger than a text's may be: an embedding program makes any.
+    ///
+    /// # Errors
+    /// `InvalidArgument`.
+    pub fn check(&self) -> Result<()> {
+        let mut left = FILTER_NODES_MAX;
+        self.check_at(0, &mut left)
+    }
+
+    fn check_at(&self, depth: usize, left: &mut usize) -> Result<()> {
+        if depth > FILTER_NODES_DEEP {
+            return Err(Error::invalid(format!("the filter is nested {FILTER_NODES_DEEP} deep")));
+        }
+        let mut take = |nodes: usize| -> Result<()> {
+            *left = left.checked_sub(nodes).ok_or_else(too_large)?;
+            Ok(())
+        };
+        match self {
+            Filter::OneOf { field, values } => {
+                take(values.len().saturating_add(1))?;
+                check_field(field)
+            }
+            Filter::Range { field, .. }
+            | Filter::Prefix { field, .. }
+            | Filter::Exists { field } => {
+                take(1)?;
+                check_field(field)
+            }
+            Filter::And(all) | Filter::Or(all) => {
+                take(1)?;
+                all.iter().try_for_each(|filter| filter.check_at(depth + 1, left))
+            }
+            Filter::Not(filter) => {
+                take(1)?;
+                filter.check_at(depth + 1, left)
+            }
+        }
+    }
+
     /// Calls `visit` with every field that it looks at.
     pub fn visit_fields<'f>(&'f self, visit: &mut dyn FnMut(&'f str)) {
         match self {
@@ -172,6 +219,11 @@ impl Filter {
             Filter::Not(filter) => filter.visit_fields(visit),
         }
     }
+}
+
+/// The error of a filter with too many conditions and values.
+pub fn too_large() -> Error {
+    Error::invalid(format!("the filter has more than {FILTER_PARTS_MAX} parts"))
 }
 
 /// Whether a value lies between two ends.
@@ -210,5 +262,16 @@ fn visit_value(value: &Value, visit: &mut dyn FnMut(Scalar)) {
     match value {
         Value::Array(elements) => elements.iter().for_each(|element| visit_value(element, visit)),
         value => Scalar::of(value).into_iter().for_each(visit),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The text of the deepest filter there may be.
+    pub(crate) fn deepest() -> String {
+        let inner = r#"{"x": 1, "y": {"ne": 1, "gt": 0}}"#.to_string();
+        (0..FILTER_DEPTH_MAX).fold(inner, |filter, _| format!(r#"{{"x": 1, "not": {filter}}}"#))
     }
 }

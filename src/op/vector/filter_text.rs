@@ -14,7 +14,8 @@
 
 use crate::base::{Error, Result};
 use crate::op::vector::filter::{
-    End, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar, check_field,
+    End, FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar, check_field,
+    too_large,
 };
 use crate::op::vector::number::Number;
 use serde_json::{Map, Value};
@@ -25,6 +26,12 @@ impl Filter {
     /// # Errors
     /// `InvalidArgument` says what is wrong with it, and what could stand there.
     pub fn parse(text: &str) -> Result<Filter> {
+        // What JSON becomes takes many times its bytes.
+        if text.len() > FILTER_BYTES_MAX {
+            let bytes = text.len();
+            let message = format!("the filter has {bytes} bytes; at most {FILTER_BYTES_MAX}");
+            return Err(Error::invalid(message));
+        }
         let value: Value = serde_json::from_str(text)
             .map_err(|e| Error::invalid(format!("the filter is not JSON: {e}")))?;
         Parser { left: FILTER_PARTS_MAX }.filter(&value, 0)
@@ -89,9 +96,7 @@ struct Parser {
 
 impl Parser {
     fn count(&mut self, parts: usize) -> Result<()> {
-        self.left = self.left.checked_sub(parts).ok_or_else(|| {
-            Error::invalid(format!("the filter has more than {FILTER_PARTS_MAX} parts"))
-        })?;
+        self.left = self.left.checked_sub(parts).ok_or_else(too_large)?;
         Ok(())
     }
 
@@ -317,5 +322,28 @@ mod tests {
         ] {
             Filter::parse(&right).unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_text_may_write_is_no_larger_than_a_filter_may_be() {
+        let many = FILTER_PARTS_MAX;
+        for right in [
+            super::super::filter::tests::deepest(),
+            format!("{{\"a\": {{\"in\": [{}1]}}}}", "1,".repeat(many - 3)),
+            format!("{{\"or\": [{}{{}}]}}", "{},".repeat(many - 2)),
+            format!("{{\"or\": [{}{{}}]}}", r#"{"field": "x", "ne": 1},"#.repeat(many - 2)),
+            format!("{{\"or\": [{}{{}}]}}", r#"{"x": {"ne": 1, "gt": 2}},"#.repeat(many / 3 - 2)),
+        ] {
+            Filter::parse(&right).unwrap().check().unwrap();
+        }
+        let nested = |depth| {
+            let inner = Filter::Exists { field: "x".into() };
+            (0..depth).fold(inner, |filter, _| Filter::Not(Box::new(filter)))
+        };
+        assert!(nested(35).check().is_ok() && nested(36).check().is_err());
+        assert!(Filter::Or(vec![nested(1); 2 * many - 1]).check().is_ok());
+        assert!(Filter::Or(vec![nested(1); 2 * many]).check().is_err());
+        assert!(Filter::Exists { field: "x".repeat(2_000) }.check().is_err());
+        assert!(Filter::parse(&" ".repeat(FILTER_BYTES_MAX + 1)).is_err());
     }
 }

@@ -21,7 +21,9 @@
 
 use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{IndexId, Result};
-use crate::op::vector::filter::{End, FILTER_DEPTH_MAX, Filter, Scalar};
+use crate::op::vector::filter::{
+    End, FILTER_NODES_DEEP, FILTER_NODES_MAX, Filter, Scalar, check_field, too_large,
+};
 use crate::op::vector::number::Number;
 use crate::op::vector::search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
 use crate::op::vector::text::{TextMatch, TextQuery, TextStats};
@@ -30,6 +32,7 @@ use crate::op::vector::{
 };
 use crate::op::wire::cut::{Cut, many};
 use crate::op::wire::vector::{put_spec, read_spec};
+use std::cell::Cell;
 
 const EXACT: u8 = 1;
 const WITH_PAYLOAD: u8 = 2;
@@ -184,7 +187,7 @@ fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
         exact: flags & EXACT != 0,
         with_payload: flags & WITH_PAYLOAD != 0,
         with_vector: flags & WITH_VECTOR != 0,
-        filter: read_filter(cut, 0)?,
+        filter: read_filter(cut, 0, &Cell::new(FILTER_NODES_MAX))?,
         distance_max: read_optional(cut, read_f32)?,
         score_min: read_optional(cut, read_f32)?,
         without: read_optional(cut, Cut::u64)?,
@@ -232,27 +235,38 @@ fn put_filter(out: &mut Vec<u8>, filter: &Filter) {
     }
 }
 
-fn read_filter(cut: &mut Cut<'_>, depth: usize) -> Result<Option<Filter>> {
-    // The outermost may be one deeper than a text's: members of an object are joined.
-    if depth > 2 * FILTER_DEPTH_MAX + 2 {
+/// The next filter, of `left` conditions and values at most: in memory these take many times their
+/// bytes.
+fn read_filter(cut: &mut Cut<'_>, depth: usize, left: &Cell<usize>) -> Result<Option<Filter>> {
+    if depth > FILTER_NODES_DEEP {
         return Err(cut.malformed());
     }
-    let text = |cut: &mut Cut<'_>| cut.text().map(str::to_string);
-    let some = |cut: &mut Cut<'_>| -> Result<Filter> {
-        read_filter(cut, depth + 1)?.ok_or_else(|| cut.malformed())
+    let take = || -> Result<()> {
+        left.set(left.get().checked_sub(1).ok_or_else(too_large)?);
+        Ok(())
     };
+    let field = |cut: &mut Cut<'_>| -> Result<String> {
+        let field = cut.text()?;
+        check_field(field)?;
+        Ok(field.to_string())
+    };
+    let value = |cut: &mut Cut<'_>| take().and_then(|()| read_scalar(cut));
+    let some = |cut: &mut Cut<'_>| -> Result<Filter> {
+        read_filter(cut, depth + 1, left)?.ok_or_else(|| cut.malformed())
+    };
+    take()?;
     Ok(Some(match cut.u8()? {
         0 => return Ok(None),
-        1 => Filter::OneOf { field: text(cut)?, values: many(cut, 1, read_scalar)? },
+        1 => Filter::OneOf { field: field(cut)?, values: many(cut, 1, value)? },
         2 => {
             let end = |cut: &mut Cut<'_>| -> Result<End> {
                 Ok(End { value: read_scalar(cut)?, inclusive: cut.bool()? })
             };
-            let field = text(cut)?;
+            let field = field(cut)?;
             Filter::Range { field, from: read_optional(cut, end)?, to: read_optional(cut, end)? }
         }
-        3 => Filter::Prefix { field: text(cut)?, prefix: text(cut)? },
-        4 => Filter::Exists { field: text(cut)? },
+        3 => Filter::Prefix { field: field(cut)?, prefix: cut.text()?.to_string() },
+        4 => Filter::Exists { field: field(cut)? },
         5 => Filter::And(many(cut, 2, some)?),
         6 => Filter::Or(many(cut, 2, some)?),
         7 => Filter::Not(Box::new(some(cut)?)),
@@ -451,4 +465,51 @@ fn read_hit(cut: &mut Cut<'_>) -> Result<VectorHit> {
             Ok(TextMatch { words: cut.varint32()?, times: many(cut, 1, Cut::varint32)? })
         })?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::vector::filter::FIELD_BYTES_MAX;
+    use crate::op::vector::filter::tests::deepest;
+    use bytes::Bytes;
+
+    fn read(bytes: &[u8]) -> Result<Option<Filter>> {
+        let bytes = Bytes::copy_from_slice(bytes);
+        read_filter(&mut Cut::new(&bytes, "a filter"), 0, &Cell::new(FILTER_NODES_MAX))
+    }
+
+    /// A node refused what its gateway had parsed.
+    #[test]
+    fn the_deepest_filter_of_a_text_passes_between_nodes() {
+        let (filter, mut bytes) = (Filter::parse(&deepest()).unwrap(), Vec::new());
+        put_filter(&mut bytes, &filter);
+        assert_eq!(read(&bytes).unwrap(), Some(filter.clone()));
+        let mut deeper = vec![7];
+        deeper.extend_from_slice(&bytes);
+        assert!(read(&deeper).is_err() && Filter::Not(Box::new(filter)).check().is_err());
+    }
+
+    /// A frame of some MiB became as many conditions as it had pairs of bytes.
+    #[test]
+    fn a_filter_that_a_node_is_sent_has_bounds() {
+        let list = |kind: u8, count: usize, one: &[u8]| {
+            let mut bytes = vec![kind];
+            put_varint(&mut bytes, count as u64);
+            (0..count).for_each(|_| bytes.extend_from_slice(one));
+            bytes
+        };
+        // Conditions without a name, and values.
+        assert!(read(&list(6, FILTER_NODES_MAX - 1, &[4, 0])).is_ok());
+        let refused = read(&list(6, FILTER_NODES_MAX, &[4, 0])).unwrap_err();
+        assert!(refused.message().contains("4096 parts"), "{refused}");
+        let values = |count| [vec![1, 0], list(0, count, &[1])[1..].to_vec()].concat();
+        assert!(read(&values(FILTER_NODES_MAX - 1)).is_ok());
+        assert!(read(&values(FILTER_NODES_MAX)).is_err());
+        for (bytes, fits) in [(FIELD_BYTES_MAX, true), (FIELD_BYTES_MAX + 1, false)] {
+            let (mut out, field) = (Vec::new(), "x".repeat(bytes));
+            put_filter(&mut out, &Filter::Exists { field });
+            assert_eq!(read(&out).is_ok(), fits);
+        }
+    }
 }

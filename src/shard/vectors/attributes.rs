@@ -213,10 +213,10 @@ impl Attributes {
 
     /// The fields of a filter that are not indexed yet.
     pub(super) fn missing(&self, filter: &Filter) -> Vec<String> {
-        let mut missing = Vec::new();
+        let (mut missing, mut known) = (Vec::new(), HashSet::new());
         filter.visit_fields(&mut |field| {
             let is_there = self.fields.get(field).is_some_and(|field| field.is_whole);
-            if !is_there && !missing.iter().any(|known| known == field) {
+            if !is_there && known.insert(field) {
                 missing.push(field.to_string());
             }
         });
@@ -366,7 +366,7 @@ impl Attributes {
 
     /// Bytes of memory that it takes, about.
     pub(super) fn memory_bytes(&self) -> usize {
-        let fields: usize = self.fields.values().map(|field| field.bytes).sum();
+        let fields: usize = self.fields.iter().map(|(name, field)| name.len() + field.bytes).sum();
         // The table from ids, the ids, and which are free.
         fields + self.ids.len() * (17 * 3 / 2 + 8 + 4)
     }

@@ -169,13 +169,16 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
             let vectors = &shard.vectors;
             let index = vectors.get(&search.index)?;
             let search_it = || {
-                vectors.are_told()?;
+                vectors.are_told(&index)?;
                 index.search(&shard.engine, &search, &vectors.clock)
             };
             return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));
         }
         VectorCall::Verify { index } => {
-            VectorAnswer::Checked(shard.vectors.get(&index)?.verify(&shard.engine)?)
+            let index = shard.vectors.get(&index)?;
+            // What a split has given away is no damage.
+            shard.vectors.are_told(&index)?;
+            VectorAnswer::Checked(index.verify(&shard.engine)?)
         }
     };
     Ok(settled(answer))

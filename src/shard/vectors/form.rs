@@ -142,11 +142,6 @@ impl Form {
         matches!(spec.quantisation, Quantisation::Compact4 | Quantisation::Compact8)
     }
 
-    /// Whether what is sealed takes less memory in the form of the settings than as a graph.
-    pub(super) fn is_smaller(spec: &IndexSpec) -> bool {
-        takes_pages(spec) || spec.quantisation != Quantisation::None
-    }
-
     /// A graph in the form of the settings' quantisation.
     pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
         Ok(match spec.quantisation {
@@ -212,6 +207,11 @@ impl Form {
     /// Whether it has 16 bits of each number, and compares with these.
     pub(super) fn keeps_halves(&self) -> bool {
         matches!(self, Form::Packed(_) | Form::Disk(..))
+    }
+
+    /// Whether it has the numbers of its vectors as they were given: else records are read for them.
+    pub(super) fn has_floats(&self) -> bool {
+        matches!(self, Form::Hnsw(_) | Form::Pq(_))
     }
 
     /// The bytes of its graph, if it is in memory.

@@ -11,6 +11,7 @@
 use crate::base::{IndexId, LogIndex, Result};
 use crate::op::vector::{IndexInfo, IndexSpec};
 use crate::shard::vectors::attributes::Attributes;
+use crate::shard::vectors::catch_up::Lag;
 use crate::shard::vectors::form::{Form, graph_config, metric};
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::post::Building;
@@ -77,6 +78,8 @@ pub(super) struct State {
     pub(super) texts: Texts,
     /// The number of the next file.
     pub(super) next_file: u64,
+    /// While records are walked, vectors that were changed since.
+    pub(super) newer: Option<HashSet<u64>>,
     limits: VectorLimits,
 }
 
@@ -118,6 +121,10 @@ pub(super) struct VectorIndex {
     learning_bytes: AtomicU64,
     /// Up to where what is on disk goes.
     pub(super) saved: Mutex<LogIndex>,
+    /// Whether files are left of segments that are gone.
+    pub(super) has_dead_files: AtomicBool,
+    /// Whether it is still to catch up with the records.
+    pub(super) lag: Lag,
 }
 
 impl State {
@@ -136,6 +143,7 @@ impl State {
             attributes: Attributes::default(),
             texts: Texts::default(),
             next_file: 1,
+            newer: None,
             limits,
         })
     }
@@ -335,29 +343,6 @@ impl State {
         }
     }
 
-    /// Ids whose latest record no file holds.
-    pub(super) fn loose(&self) -> Vec<u64> {
-        let kept = self.kept.as_ref().map(|(_, rows, _)| &**rows);
-        let is_loose = |id: &u64, seq: u64| kept.and_then(|kept| kept.get(*id)) != Some(seq);
-        let mut loose: Vec<u64> =
-            self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
-        let unwritten = self.segments.iter().filter(|segment| segment.file_bytes.is_none());
-        loose.extend(unwritten.flat_map(|segment| segment.live_rows().map(|(id, _)| id)));
-        match &self.posted {
-            Some(posted) if posted.file.is_some() => loose.extend(posted.rows.loose()),
-            Some(posted) => loose.extend(posted.rows.iter().map(|(id, _)| id)),
-            None => {}
-        }
-        loose
-    }
-
-    /// Of the file that the graph was last kept in, the ids that do not count any more.
-    pub(super) fn dead_of_kept(&self) -> Vec<u64> {
-        let kept = self.kept.iter().flat_map(|(_, rows, _)| rows.iter());
-        let is_dead = |row: &Row| self.seqs.get(&row.0) != Some(&row.1);
-        kept.filter(is_dead).map(|(id, _)| id).collect()
-    }
-
     /// Bytes of memory that all of it takes, about.
     pub(super) fn memory_bytes(&self) -> u64 {
         let segments: usize = self.segments.iter().map(Segment::memory_bytes).sum();
@@ -406,6 +391,8 @@ impl VectorIndex {
             building_bytes: AtomicU64::new(0),
             learning_bytes: AtomicU64::new(0),
             saved: Mutex::default(),
+            has_dead_files: AtomicBool::new(false),
+            lag: Lag::default(),
         })
     }
 
@@ -452,6 +439,9 @@ impl VectorIndex {
         let bytes = changes.iter().map(Change::bytes).sum();
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         for change in &changes {
+            if let Some(newer) = &mut state.newer {
+                newer.insert(change.id);
+            }
             state.apply(change, &self.spec);
         }
         if !changes.is_empty() {

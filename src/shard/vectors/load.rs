@@ -3,7 +3,7 @@
 //! If the files cover all that is in tables, what is newer was told when the log was read: those
 //! vectors are looked up one by one. Otherwise, and if a file is damaged or missing, all records are
 //! walked: what a file holds of a record with the same sequence number counts, and the rest is taken
-//! in as if it had just been written.
+//! in as if it had just been written. See `catch_up`.
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
 use crate::lsm::{Engine, ReadOptions};
@@ -14,29 +14,27 @@ use crate::shard::vectors::posted::{self, Finder, Posted, takes_postings};
 use crate::shard::vectors::record;
 use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{self, Segment};
-use crate::shard::vectors::slices::{SLICE, Told};
 use crate::shard::vectors::state_file::{self, IndexState};
 use crate::shard::vectors::stored::stored_indexes;
-use crate::shard::vectors::work::LINKED_AT_ONCE;
 use crate::shard::vectors::{Registry, Vectors};
-use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 impl Vectors {
     /// Loads all indexes. What was applied before is known from the engine, what is applied from now
-    /// on is noted.
+    /// on is noted. Unless `at_once`, those of which more is to be taken in from records than may wait
+    /// to be linked catch up in the background, and answer no search until then.
     ///
     /// # Errors
     /// What reading records gives, and a record of an index that is damaged or of a newer version.
     /// Damaged files are none.
-    pub(crate) fn load(&self) -> Result<()> {
+    pub(crate) fn load(&self, at_once: bool) -> Result<()> {
         let Some(replayed) = lock(&self.replayed).take() else { return Ok(()) };
         let mut registry = Registry::default();
         for NamedIndex { id, spec } in stored_indexes(&self.engine)? {
             let index = Arc::new(VectorIndex::new(id, spec, self.dir_of(id), self.limits())?);
-            self.load_index(&index, replayed.get(&id))?;
+            self.load_index(&index, replayed.get(&id), at_once)?;
             registry.add(index);
         }
         self.remove_strangers(&registry);
@@ -50,28 +48,32 @@ impl Vectors {
         self.behind.store(true, Ordering::Release);
     }
 
-    /// Whether what the indexes say counts: not while they know vectors that a split has given away.
+    /// Whether what an index says counts: not while it knows vectors that a split has given away, nor
+    /// before it has caught up with the records.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub(crate) fn are_told(&self) -> Result<()> {
-        if self.behind.load(Ordering::Acquire) {
-            let message =
-                "the shard is being split, and its indexes are still to hear of it; try again";
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
-        Ok(())
+    pub(super) fn are_told(&self, index: &VectorIndex) -> Result<()> {
+        let message = if self.behind.load(Ordering::Acquire) {
+            "the shard is being split, and its indexes are still to hear of it; try again".into()
+        } else if index.lag.is_behind() {
+            let name = &index.spec.name;
+            format!(
+                "the index `{name}` is being brought up to date with its records; try again soon"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
-    /// Compares every index with the records anew, after records have gone without a word. Searches
-    /// are told to come again meanwhile, and hold up nobody else.
-    pub(crate) fn reload(&self) -> Result<()> {
-        for index in self.all() {
-            self.walk(&index, false)?;
-        }
+    /// Has every index compared with the records anew, after records have gone without a word.
+    /// Searches are told to come again meanwhile; nobody else is held up.
+    pub(crate) fn reload(&self) {
+        self.all().iter().for_each(|index| index.lag.begin(None));
+        // Behind that: whoever asks for both, this first, is told by one of them.
         self.behind.store(false, Ordering::Release);
         self.due.store(true, Ordering::Release);
-        Ok(())
     }
 
     /// Removes what is there of indexes that are not.
@@ -86,28 +88,27 @@ impl Vectors {
         }
     }
 
-    fn load_index(&self, index: &VectorIndex, replayed: Option<&HashSet<u64>>) -> Result<()> {
+    /// Loads an index, and has it catch up with the records: `at_once`, or if that is little to do.
+    fn load_index(
+        &self,
+        index: &VectorIndex,
+        replayed: Option<&HashSet<u64>>,
+        at_once: bool,
+    ) -> Result<()> {
         let stored = state_file::read(&**self.engine.place().0, &index.dir, index.id);
         index.rebuilt.fetch_add(u64::from(stored.is_err()), Ordering::Relaxed);
+        let is_known = stored.as_ref().map_or_else(|e| e.kind() == ErrorKind::Corruption, |_| true);
         let stored = stored.ok().flatten();
         let is_whole = self.load_files(index, stored.as_ref());
-        match stored.filter(|_| is_whole) {
-            Some(stored) => {
-                let mut ids = stored.loose.iter().chain(replayed.into_iter().flatten()).peekable();
-                while ids.peek().is_some() {
-                    let mut state = index.write();
-                    for id in ids.by_ref().take(SLICE) {
-                        index.look_up(&self.engine, &mut state, *id)?;
-                    }
-                    drop(state);
-                    self.relieve(index, true)?;
-                }
-                *lock(&index.saved) = stored.covered;
-            }
-            None => self.walk(index, true)?,
+        if is_known {
+            self.remove_unnamed(index, stored.as_ref());
         }
-        index.measure(&index.read());
-        Ok(())
+        let some = stored.filter(|_| is_whole).map(|stored| {
+            *lock(&index.saved) = stored.covered;
+            stored.loose.into_iter().chain(replayed.into_iter().flatten().copied()).collect()
+        });
+        index.lag.begin(some);
+        if at_once { self.catch_up(index, index.stop_at()) } else { self.catch_up_soon(index) }
     }
 
     /// Loads the files that there are; whether they hold all that is in tables.
@@ -116,7 +117,8 @@ impl Vectors {
         // The number of a file that no state names may be taken.
         state.next_file = self.first_free(index);
         let Some(stored) = stored else { return false };
-        let mut is_whole = self.flushed_at_open <= stored.covered;
+        // One that covers nothing was written before all was taken in.
+        let mut is_whole = self.flushed_at_open <= stored.covered && stored.covered.0 > 0;
         for file in &stored.files {
             let is_fresh = stored.fresh == Some(file.number);
             if self.load_file(index, &mut state, file, is_fresh).is_err() {
@@ -125,6 +127,21 @@ impl Vectors {
             }
         }
         is_whole
+    }
+
+    /// Removes the files that no state names: of a start that was cut off before it could write down
+    /// that they are there. What cannot be removed is when the next state is written.
+    fn remove_unnamed(&self, index: &VectorIndex, stored: Option<&IndexState>) {
+        let named = stored.map_or(&[][..], |stored| &stored.files);
+        let loaded = index.read().files();
+        // Which pages belong to a file that could not be read is not known.
+        let pages = named.iter().all(|file| loaded.contains(&file.number));
+        let pages = pages.then(|| index.page_files());
+        _ = self.remove_files(&index.dir, |name| {
+            let number = |end: &str| name.strip_suffix(end).and_then(|n| n.parse::<u64>().ok());
+            number(".seg").is_some_and(|n| !named.iter().any(|file| file.number == n))
+                || pages.as_ref().zip(number(".pages")).is_some_and(|(all, n)| !all.contains(&n))
+        });
     }
 
     fn first_free(&self, index: &VectorIndex) -> u64 {
@@ -190,67 +207,6 @@ impl Vectors {
         state.kept = Some((file.number, Arc::new(stored.rows), stored.file_bytes));
         Ok(())
     }
-
-    /// Takes in what the records say of all vectors. `alone`: nobody else knows the index yet.
-    /// REQUIRES: nothing is applied meanwhile.
-    fn walk(&self, index: &VectorIndex, alone: bool) -> Result<()> {
-        let mut known = index.read().ids();
-        known.sort_unstable();
-        let mut known = known.into_iter().peekable();
-        index.in_slices(&self.engine, |value| value, &mut |slice| {
-            let mut state = index.write();
-            for Told { id, seq, value } in slice {
-                // Ids rise: those that were passed over have no record.
-                while let Some(gone) = known.next_if(|known| *known < id) {
-                    state.remove(gone, &index.spec);
-                }
-                known.next_if_eq(&id);
-                if state.seq_of(id) != Some(seq) {
-                    state.remove(id, &index.spec);
-                    let value = Some(Bytes::from(value));
-                    state.take_in(&Change { id, seq, value }, &index.spec);
-                }
-            }
-            index.measure(&state);
-            drop(state);
-            self.relieve(index, alone)
-        })?;
-        while known.peek().is_some() {
-            let mut state = index.write();
-            known.by_ref().take(SLICE).for_each(|gone| state.remove(gone, &index.spec));
-            index.measure(&state);
-        }
-        Ok(())
-    }
-
-    /// Links and seals as long as so many wait as stop writers: a shard may have more vectors than
-    /// there is memory for as they were given. What is sealed gets its form, if that is smaller and
-    /// nobody else may be about to give it: no file says so, because not all has been taken in.
-    fn relieve(&self, index: &VectorIndex, alone: bool) -> Result<()> {
-        // Those are told to be in postings, see `take_in`.
-        if takes_postings(&index.spec) {
-            return Ok(());
-        }
-        loop {
-            let mut state = index.write();
-            if state.is_full(&index.spec) {
-                state.seal(&index.spec);
-            } else if state.tail.len() >= index.stop_at() {
-                state.link(LINKED_AT_ONCE, self.threads())?;
-                index.measure(&state);
-                continue;
-            } else {
-                return Ok(());
-            }
-            let sealed = state.segments.last().map(|segment| segment.number);
-            index.measure(&state);
-            drop(state);
-            if let Some(number) = sealed.filter(|_| alone && Form::is_smaller(&index.spec)) {
-                // A device may be full; then the background tries again.
-                _ = self.give_form(index, number);
-            }
-        }
-    }
 }
 
 impl VectorIndex {
@@ -315,9 +271,9 @@ impl VectorIndex {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::env::SimDisk;
+    use crate::env::{Disk, SimDisk};
     use crate::op::vector::{
         IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorSearch,
     };
@@ -325,9 +281,10 @@ mod tests {
     use crate::shard::Shard;
     use crate::shard::vectors::VectorLimits;
     use crate::shard::vectors::tests::{apply, create, shard_on};
+    use crate::shard::vectors::work::LINKED_AT_ONCE;
 
-    const COUNT: usize = 3_000;
-    const INDEX: IndexId = IndexId(3);
+    pub(in crate::shard::vectors) const COUNT: usize = 3_000;
+    pub(in crate::shard::vectors) const INDEX: IndexId = IndexId(3);
 
     fn open(disk: &SimDisk) -> (Arc<Shard>, Option<Arc<VectorIndex>>) {
         let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
@@ -337,7 +294,10 @@ mod tests {
     }
 
     /// A shard's records, of which no index has heard when it is opened.
-    fn filled(kind: IndexKind, quantisation: Quantisation) -> SimDisk {
+    pub(in crate::shard::vectors) fn filled(
+        kind: IndexKind,
+        quantisation: Quantisation,
+    ) -> SimDisk {
         let disk = SimDisk::new();
         let (shard, _) = open(&disk);
         let spec = IndexSpec { kind, quantisation, ..IndexSpec::new("v", 2, Metric::L2) };
@@ -370,11 +330,10 @@ mod tests {
                 assert!(state.tail.len() < index.stop_at(), "{}", state.tail.len());
                 assert!(state.fresh.len() < 64 + LINKED_AT_ONCE && state.segments.len() > 5);
                 let has_form = |s: &Segment| s.is_final && s.file_bytes.is_some();
-                let smaller = Form::is_smaller(&index.spec);
-                assert!(state.segments.iter().all(|s| has_form(s) == smaller));
+                assert!(state.segments.iter().all(has_form));
                 // Not all had been taken in when these files were written.
-                let told = state_file::read(&**shard.engine().place().0, &index.dir, INDEX);
-                assert_eq!(told.unwrap(), None);
+                let told = told(&shard, &index).unwrap();
+                assert_eq!((told.covered.0, told.files.len()), (0, state.segments.len()));
                 // What is in memory alone is lost.
                 disk = disk.crash(crate::env::sim_disk::Crash::Process);
             }
@@ -385,6 +344,48 @@ mod tests {
             let (_, index) = open(&disk);
             let index = index.unwrap();
             assert_eq!((index.read().len(), index.rebuilt.load(Ordering::Relaxed)), (COUNT, 0));
+        }
+    }
+
+    fn told(shard: &Shard, index: &VectorIndex) -> Option<IndexState> {
+        state_file::read(&**shard.engine().place().0, &index.dir, INDEX).unwrap()
+    }
+
+    /// Files were written that nothing named: each start wrote all of them again behind those of the
+    /// one before, until the device was full.
+    #[test]
+    fn an_opening_that_is_cut_off_goes_on_where_it_was() {
+        for (kind, quantisation) in FORMS {
+            let mut disk = filled(kind, quantisation);
+            let all = {
+                let disk = disk.crash(crate::env::sim_disk::Crash::Process);
+                let _open = open(&disk);
+                disk.changes()
+            };
+            let (mut named, mut most) = (0, 0);
+            for _ in 0..10 {
+                disk.stop_at(Some(all / 3));
+                let (shard, index) = open(&disk);
+                drop(shard);
+                disk = disk.crash(crate::env::sim_disk::Crash::Process);
+                let dir = &index.unwrap().dir;
+                let there = disk.list(dir).unwrap();
+                let state = state_file::read(&disk, dir, INDEX).unwrap().unwrap();
+                assert!(state.files.len() > named, "{} {named}", state.files.len());
+                named = state.files.len();
+                most = there.len().saturating_sub(named).max(most);
+                if named > COUNT / 256 / 2 {
+                    break;
+                }
+            }
+            // The state, and a file that was not named yet.
+            assert!(most <= 3, "{most}");
+            let (shard, index) = open(&disk);
+            let index = index.unwrap();
+            assert!(told(&shard, &index).unwrap().files.len() > named);
+            assert_eq!((index.read().len(), index.rebuilt.load(Ordering::Relaxed)), (COUNT, 0));
+            shard.vectors.settle();
+            assert!(told(&shard, &index).unwrap().covered.0 > 0);
         }
     }
 
@@ -440,7 +441,9 @@ mod tests {
         assert!(nearest(search()) >= 5_000);
         shard.vectors.fall_behind();
         assert_eq!(search().unwrap_err().kind(), ErrorKind::Unavailable);
-        shard.vectors.reload().unwrap();
+        shard.vectors.reload();
+        assert_eq!(search().unwrap_err().kind(), ErrorKind::Unavailable);
+        shard.vectors.settle();
         assert!(nearest(search()) < 5_000);
         let mut ids = index.read().ids();
         ids.sort_unstable();

@@ -21,7 +21,7 @@
 //! - `work`: what the background does: linking, sealing, making anew, writing down; `next`: what of it
 //!   comes next; `made`: of which segments; `post`: what it does for postings.
 //! - `control`: one job at a time, and its end.
-//! - `load`: from files and records to an index.
+//! - `load`: from files to an index; `catch_up`: from records.
 //!
 //! Invariants owed to the shard:
 //! - Taking note of a batch reads nothing and cannot fail. Twice the same note is as good as one.
@@ -30,6 +30,7 @@
 //! - A file that is damaged, missing or of another time costs time and changes no answer.
 
 mod attributes;
+mod catch_up;
 mod compare;
 mod control;
 mod evaluate;
@@ -330,13 +331,19 @@ mod tests {
 
     /// The shard on a disk, in which nothing happens by itself.
     pub(super) fn shard_on(disk: &SimDisk, limits: VectorLimits) -> Arc<Shard> {
+        let shard = unstarted_on(disk, limits);
+        shard.start().unwrap();
+        shard
+    }
+
+    /// As [`shard_on`], and it is still to be started.
+    pub(super) fn unstarted_on(disk: &SimDisk, limits: VectorLimits) -> Arc<Shard> {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
         let (disk, cache) = (disk.shared(), BlockCache::new(1 << 20));
         let engine = Engine::open(disk, Pool::manual(), cache, options).unwrap();
         let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
         let shard = Shard::new(engine, Box::new(Slow), settings);
         shard.limit_vectors(limits);
-        shard.start().unwrap();
         shard
     }
 
@@ -380,6 +387,33 @@ mod tests {
         }
         assert!(written > 2, "{written} files");
         assert_eq!(vectors.get("b").unwrap().waiting(), 0);
+    }
+
+    /// Each batch had as many linked as are linked at once, however many it wrote itself: what waited
+    /// grew with each, and every search compared with all of it.
+    #[test]
+    fn batches_of_many_vectors_leave_no_more_waiting_than_stop_writers() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        create(&shard, IndexId(3), 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let put = |id| Write::PutVector {
+            index: "v".into(),
+            id: VectorId::new(id),
+            vector: Floats::of(&[id as f32, 1.0]),
+            payload: Bytes::new(),
+        };
+        let batch = Request::Write { writes: (0..1_000).map(put).collect(), id: None };
+        for turn in 0..12 {
+            shard.wait_for_room(&batch).unwrap();
+            // Searched as well, so that little is linked at a time.
+            index.searches.fetch_add(1, Ordering::Relaxed);
+            apply(&shard, IndexId(3), 4 + turn, turn * 1_000..(turn + 1) * 1_000);
+            assert!(index.waiting() < index.stop_at() + 1_000, "{}", index.waiting());
+        }
+        let before = index.waiting();
+        shard.wait_for_room(&Request::Write { writes: vec![put(0)], id: None }).unwrap();
+        assert!(before > index.stop_at() && index.waiting() >= before - 256);
     }
 
     /// Raft's own entries have no batches; an index that seemed to lack them was saved for ever.

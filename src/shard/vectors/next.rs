@@ -19,6 +19,8 @@ const GROWN_AMID_WRITES: usize = 4;
 
 /// A piece of work.
 pub(super) enum Piece {
+    /// It catches up with the records.
+    CatchUp,
     Link,
     Seal,
     /// A segment gets its form and its file.
@@ -41,6 +43,9 @@ impl Vectors {
     pub(super) fn next(&self, index: &VectorIndex) -> Option<Piece> {
         if index.is_dropped() {
             return None;
+        }
+        if index.lag.is_behind() {
+            return Some(Piece::CatchUp);
         }
         let state = index.read();
         if state.is_full(&index.spec) {
@@ -96,7 +101,8 @@ impl Vectors {
         let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
         // Else what is in tables could not be told from what is not, and all be looked at.
         let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
-        (has_files && flushed > *lock(&index.saved)).then_some(Piece::Save)
+        let is_due = has_files && flushed > *lock(&index.saved);
+        (is_due || index.has_dead_files.load(Ordering::Relaxed)).then_some(Piece::Save)
     }
 }
 

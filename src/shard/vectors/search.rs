@@ -14,7 +14,7 @@ use crate::op::vector::{
     Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::shard::vectors::attributes::{self, Matching};
-use crate::shard::vectors::compare::compare;
+use crate::shard::vectors::compare::{Apart, compare};
 use crate::shard::vectors::form::{Form, metric};
 use crate::shard::vectors::hybrid;
 use crate::shard::vectors::index::{State, VectorIndex};
@@ -61,6 +61,7 @@ impl VectorIndex {
     ) -> Result<VectorsFound> {
         let began = clock.monotonic_ns();
         self.searches.fetch_add(1, Ordering::Relaxed);
+        search.filter.iter().try_for_each(op::vector::Filter::check)?;
         let mut plan = self.plan(engine, search)?;
         self.index_search(engine, search)?;
         if let Some(text) = &search.text {
@@ -256,10 +257,14 @@ impl VectorIndex {
         let of_which = (matching, is_few.then_some(ids.as_slice()));
         let (mut damaged, mut apart) = (Vec::new(), Vec::new());
         if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
-            self.add_posted(engine, posted, base, of_which, &mut whole)?;
+            if plan.exact || posted.is_lost() {
+                apart.push(Apart::of_posted(posted, of_which));
+            } else {
+                self.add_posted(engine, posted, base, of_which, &mut whole)?;
+            }
         }
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
-            if plan.exact && segment.form.keeps_halves() {
+            if plan.exact && !segment.form.has_floats() {
                 apart.push(Apart::of(segment, of_which));
             } else if self.add_segment(engine, segment, base, of_which, &mut whole)? {
                 damaged.push(segment.number);
@@ -344,9 +349,10 @@ impl VectorIndex {
         };
         let mut fetched = 0;
         for Apart { segment, ids } in std::mem::take(&mut looked.apart) {
-            let mut live: Box<dyn Iterator<Item = u64>> = match &ids {
-                Some(ids) => Box::new(ids.iter().copied()),
-                None => Box::new(segment.live_rows().map(|(id, _)| id)),
+            let _held = self.learning(ids.len() * size_of::<u64>());
+            let mut live: Box<dyn Iterator<Item = u64>> = match &segment {
+                Some((segment, true)) => Box::new(segment.live_rows().map(|(id, _)| id)),
+                _ => Box::new(ids.iter().copied()),
             };
             let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
                 for id in wanted {
@@ -354,7 +360,8 @@ impl VectorIndex {
                     let key = record::vector_key(self.id, VectorId::new(*id));
                     let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
                     let Some(found) = found else { continue };
-                    let is_known = segment.seq_of(*id) == Some(found.seq.0);
+                    let known = segment.as_ref().and_then(|(segment, _)| segment.seq_of(*id));
+                    let is_known = known == Some(found.seq.0);
                     let matches = |filter: &op::vector::Filter| {
                         filter.matches(&attributes::parse(record::payload(&found.value)))
                     };
@@ -447,24 +454,6 @@ fn matching<'a>(state: &'a State, search: &VectorSearch) -> Result<Option<Option
     state.attributes.matching(filter).map(|matching| Some(Some(matching)))
 }
 
-/// A segment whose vectors are compared as records have them once the index is let go.
-struct Apart {
-    segment: Segment,
-    /// Those of it that match, if there is a filter.
-    ids: Option<Vec<u64>>,
-}
-
-impl Apart {
-    fn of(segment: &Segment, (matching, few): (Option<&Matching<'_>>, Option<&[u64]>)) -> Apart {
-        let some = few.map(|few| few.iter().copied().filter(|id| segment.has(*id)).collect());
-        let passing = |matching: &Matching<'_>| {
-            segment.live_rows().map(|(id, _)| id).filter(|id| matching.has(*id)).collect()
-        };
-        let ids = some.or_else(|| matching.map(passing));
-        Apart { segment: segment.clone(), ids }
-    }
-}
-
 /// What a look at all parts gave.
 struct Looked {
     whole: Gathered,
@@ -543,7 +532,7 @@ mod tests {
     use crate::base::{IndexId, LogIndex, Seq};
     use crate::env::SimDisk;
     use crate::lsm::batch::WriteBatch;
-    use crate::op::vector::{Floats, IndexKind, IndexSpec};
+    use crate::op::vector::{Floats, IndexKind, IndexSpec, Quantisation};
     use crate::shard::vectors::VectorLimits;
     use crate::shard::vectors::tests::{apply, create, shard_on};
 
@@ -551,11 +540,16 @@ mod tests {
     #[test]
     fn an_exact_search_of_records_lets_others_write_meanwhile() {
         let filter = op::vector::Filter::parse(r#"{"not": {"gone": true}}"#).unwrap();
-        for filter in [None, Some(filter)] {
+        let kinds = [
+            (IndexKind::DiskHnsw, Quantisation::None),
+            (IndexKind::Hnsw, Quantisation::Compact4),
+            (IndexKind::Spfresh, Quantisation::None),
+        ];
+        let all = kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some(filter.clone()))]);
+        for ((kind, quantisation), filter) in all {
             let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
             let (shard, id) = (shard_on(&SimDisk::new(), limits), IndexId(3));
-            let spec =
-                IndexSpec { kind: IndexKind::DiskHnsw, ..IndexSpec::new("v", 2, Metric::L2) };
+            let spec = IndexSpec { kind, quantisation, ..IndexSpec::new("v", 2, Metric::L2) };
             create(&shard, id, 3, spec.with_defaults());
             apply(&shard, id, 4, 0..512);
             shard.vectors.settle();
@@ -568,7 +562,11 @@ mod tests {
             let state = index.read();
             let all = matching(&state, &search).unwrap().unwrap();
             let mut looked = index.run(engine, &state, &plan, all.as_ref()).unwrap();
-            let apart = looked.apart.iter().map(|apart| apart.segment.live()).sum::<usize>();
+            let count = |apart: &Apart| match &apart.segment {
+                Some((segment, true)) => segment.live(),
+                _ => apart.ids.len(),
+            };
+            let apart = looked.apart.iter().map(count).sum::<usize>();
             assert!(apart > 300, "{apart}");
             drop(all);
             drop(state);

@@ -18,6 +18,9 @@ use crate::base::codec::{Reader, put_varint};
 use crate::base::{Error, IndexId, LogIndex, Result};
 use crate::env::Disk;
 use crate::env::disk::{read_exact_at, write_atomic};
+use crate::shard::vectors::index::State;
+use crate::shard::vectors::posted::Posted;
+use crate::shard::vectors::segment::{Row, Segment};
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"ArqonVSt";
@@ -40,6 +43,53 @@ pub(super) struct IndexState {
     pub(super) fresh: Option<u64>,
     pub(super) files: Vec<FileState>,
     pub(super) loose: Vec<u64>,
+}
+
+impl State {
+    /// What is on disk of it, as of the log index that it is told to cover.
+    pub(super) fn on_disk(&self, covered: LogIndex) -> IndexState {
+        let written = self.segments.iter().filter(|segment| segment.file_bytes.is_some());
+        let file =
+            |s: &Segment| FileState { number: s.number, dead: s.dead.iter().copied().collect() };
+        let mut files: Vec<FileState> = written.map(file).collect();
+        let fresh = self.kept.as_ref().map(|(number, ..)| *number);
+        let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
+        files.extend(self.posted.as_ref().and_then(of_posted));
+        files.extend(fresh.map(|number| FileState { number, dead: self.dead_of_kept() }));
+        IndexState { covered, fresh, files, loose: self.loose() }
+    }
+
+    /// Ids whose latest record no file holds.
+    pub(super) fn loose(&self) -> Vec<u64> {
+        let kept = self.kept.as_ref().map(|(_, rows, _)| &**rows);
+        let is_loose = |id: &u64, seq: u64| kept.and_then(|kept| kept.get(*id)) != Some(seq);
+        let mut loose: Vec<u64> =
+            self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
+        let unwritten = self.segments.iter().filter(|segment| segment.file_bytes.is_none());
+        loose.extend(unwritten.flat_map(|segment| segment.live_rows().map(|(id, _)| id)));
+        match &self.posted {
+            Some(posted) if posted.file.is_some() => loose.extend(posted.rows.loose()),
+            Some(posted) => loose.extend(posted.rows.iter().map(|(id, _)| id)),
+            None => {}
+        }
+        loose
+    }
+
+    /// Of the file that the graph was last kept in, the ids that do not count any more.
+    pub(super) fn dead_of_kept(&self) -> Vec<u64> {
+        let kept = self.kept.iter().flat_map(|(_, rows, _)| rows.iter());
+        let is_dead = |row: &Row| self.seqs.get(&row.0) != Some(&row.1);
+        kept.filter(is_dead).map(|(id, _)| id).collect()
+    }
+
+    /// The numbers of its files.
+    pub(super) fn files(&self) -> Vec<u64> {
+        let written = self.segments.iter().filter(|segment| segment.file_bytes.is_some());
+        let posted = self.posted.as_ref().and_then(|posted| posted.file);
+        let kept = self.kept.as_ref().map(|(number, ..)| *number);
+        let others = posted.map(|(number, _)| number).into_iter().chain(kept);
+        written.map(|segment| segment.number).chain(others).collect()
+    }
 }
 
 /// Replaces the state of an index, durably.

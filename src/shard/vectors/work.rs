@@ -7,10 +7,9 @@ use crate::op::vector::VectorId;
 use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
 use crate::shard::vectors::index::{VectorIndex, lock};
 use crate::shard::vectors::next::Piece;
-use crate::shard::vectors::posted::Posted;
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::sorted::SortedRows;
-use crate::shard::vectors::state_file::{self, FileState, IndexState};
+use crate::shard::vectors::state_file;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::HnswIndex;
 use std::collections::HashSet;
@@ -128,22 +127,26 @@ impl Vectors {
         }
     }
 
-    /// Links some vectors on this thread, for a writer: one piece an index, so that many of them wait
-    /// about as long as each other, however much a rebuild has left to be linked.
-    pub(crate) fn wait_for_room(&self) {
+    /// Links vectors on this thread, for a writer of so many: one piece an index at least, so that
+    /// many of them wait about as long as each other, however much a rebuild has left to be linked;
+    /// and as many as it writes, so that large batches leave no more and more behind them.
+    pub(crate) fn wait_for_room(&self, vectors: usize) {
         for index in self.all() {
-            let is_full = index.waiting() >= index.stop_at() && !self.control.is_closed();
-            if !is_full {
-                continue;
-            }
-            // The background may be busy for minutes with what was sealed before.
-            let mut state = index.write();
-            if state.is_full(&index.spec) {
-                state.seal(&index.spec);
-            }
-            drop(state);
-            if self.link(&index).is_err() {
-                return;
+            let mut linked = 0;
+            while linked < vectors
+                && index.waiting() >= index.stop_at()
+                && !self.control.is_closed()
+            {
+                // The background may be busy for minutes with what was sealed before.
+                let mut state = index.write();
+                if state.is_full(&index.spec) {
+                    state.seal(&index.spec);
+                }
+                drop(state);
+                match self.link(&index) {
+                    Ok(some) if some > 0 => linked += some,
+                    _ => break,
+                }
             }
         }
     }
@@ -152,7 +155,9 @@ impl Vectors {
         let links = matches!(piece, Piece::Link | Piece::Seal);
         index.has_linked.store(links, Ordering::Relaxed);
         match piece {
-            Piece::Link => self.link(index),
+            // Writers are not slowed by what it takes in.
+            Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
+            Piece::Link => self.link(index).map(drop),
             Piece::Seal => {
                 let mut state = index.write();
                 state.seal(&index.spec);
@@ -172,12 +177,12 @@ impl Vectors {
         self.limits().threads.max(1)
     }
 
-    fn link(&self, index: &VectorIndex) -> Result<()> {
+    fn link(&self, index: &VectorIndex) -> Result<usize> {
         let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
         let mut state = index.write();
         let linked = state.link(most, self.threads());
         index.measure(&state);
-        linked.map(drop)
+        linked
     }
 
     /// Gives a segment the form that the settings ask for, and a file, and writes that down.
@@ -247,6 +252,8 @@ impl Vectors {
         });
         index.measure(&state);
         drop(state);
+        // Should that fail, it is known that there are files of nothing.
+        index.has_dead_files.fetch_or(has_files, Ordering::Relaxed);
         if has_files { self.save(index) } else { Ok(()) }
     }
 
@@ -407,24 +414,8 @@ impl Vectors {
         // All that was noted up to here is queued, and taken in by the next line.
         let covered = LogIndex(self.noted.load(Ordering::Acquire));
         // After that: a file that covers a split knows what went with it.
-        if self.behind.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Unavailable, "the shard is being split"));
-        }
-        let state = {
-            let state = index.read();
-            let written = state.segments.iter().filter(|s| s.file_bytes.is_some());
-            let file = |s: &Segment| FileState {
-                number: s.number,
-                dead: s.dead.iter().copied().collect(),
-            };
-            let mut files: Vec<FileState> = written.map(file).collect();
-            let fresh = state.kept.as_ref().map(|(number, ..)| *number);
-            let posted = state.posted.as_ref();
-            let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
-            files.extend(posted.and_then(of_posted));
-            files.extend(fresh.map(|number| FileState { number, dead: state.dead_of_kept() }));
-            IndexState { covered, fresh, files, loose: state.loose() }
-        };
+        self.are_told(index)?;
+        let state = index.read().on_disk(covered);
         let pages = index.page_files();
         let disk = self.engine.place().0;
         if index.is_dropped() {
@@ -434,6 +425,7 @@ impl Vectors {
         self.engine.sync_log(covered)?;
         state_file::write(&**disk, &index.dir, index.id, &state)?;
         *lock(&index.saved) = covered;
+        index.has_dead_files.store(false, Ordering::Relaxed);
         self.remove_files(&index.dir, |name| {
             let number = |end: &str| name.strip_suffix(end).and_then(|n| n.parse::<u64>().ok());
             number(".seg").is_some_and(|n| !state.files.iter().any(|file| file.number == n))
@@ -441,7 +433,14 @@ impl Vectors {
         })
     }
 
-    fn remove_files(&self, dir: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
+    /// Writes down which files there are while not all has been taken in: they cover nothing.
+    pub(super) fn save_some(&self, index: &VectorIndex) -> Result<()> {
+        let state = index.read().on_disk(LogIndex(0));
+        *lock(&index.saved) = LogIndex(0);
+        state_file::write(&**self.engine.place().0, &index.dir, index.id, &state)
+    }
+
+    pub(super) fn remove_files(&self, dir: &Path, is_one: impl Fn(&str) -> bool) -> Result<()> {
         let disk = self.engine.place().0;
         for entry in disk.list(dir)?.iter().filter(|entry| !entry.is_dir && is_one(&entry.name)) {
             disk.remove(&dir.join(&entry.name))?;
@@ -484,10 +483,11 @@ impl Vectors {
             return;
         }
         self.engine.cache().unpin(std::mem::take(&mut *lock(&self.pinned)));
-        for index in self.all() {
-            self.write_segments(&index);
+        // What one that has not caught up has built is written down already.
+        for index in self.all().iter().filter(|index| !index.lag.is_behind()) {
+            self.write_segments(index);
             // What cannot be written down is put into postings again.
-            _ = self.close_posted(&index);
+            _ = self.close_posted(index);
             let (is_worth_it, has_files) = {
                 let state = index.read();
                 let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
@@ -496,9 +496,9 @@ impl Vectors {
                 (grown >= index.limits.kept_min() / 4, has_files)
             };
             if is_worth_it {
-                _ = self.keep(&index);
+                _ = self.keep(index);
             } else if has_files {
-                _ = self.save(&index);
+                _ = self.save(index);
             }
         }
     }
