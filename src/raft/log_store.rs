@@ -47,8 +47,6 @@ pub struct Recovered {
     first: u64,
     vote: Option<Vote>,
     committed: Option<LogId>,
-    /// Whether the log is still to be told of `committed`.
-    is_commit_news: bool,
     purged: Option<LogId>,
     members: Vec<StoredMembership>,
     replica: Option<u64>,
@@ -364,21 +362,18 @@ impl LogStore {
     }
 
     fn append_state(&self, slot: u64, payload: &[u8]) -> Result<Position> {
-        self.shared.log.append(&[self.state_record(slot, payload)])
-    }
-
-    fn state_record<'a>(&self, slot: u64, payload: &'a [u8]) -> RecordRef<'a> {
-        RecordRef {
+        let record = RecordRef {
             group: self.shared.group,
             kind: RecordKind::State,
             index: LogIndex(slot),
             payload,
-        }
+        };
+        self.shared.log.append(&[record])
     }
 
     fn append_entries(&self, entries: &[Entry]) -> Result<Position> {
         let payloads: Vec<Vec<u8>> = entries.iter().map(wire::encode_entry).collect();
-        let mut records: Vec<RecordRef<'_>> = entries
+        let records: Vec<RecordRef<'_>> = entries
             .iter()
             .zip(&payloads)
             .map(|(entry, payload)| RecordRef {
@@ -389,10 +384,6 @@ impl LogStore {
             })
             .collect();
         let mut state = self.state();
-        let committed = wire::encode_log_id(state.committed.as_ref());
-        if state.is_commit_news && !entries.is_empty() {
-            records.insert(0, self.state_record(SLOT_COMMITTED, &committed));
-        }
         if let Some(first) = entries.first() {
             if state.entries.is_empty() {
                 state.first = first.log_id.index;
@@ -406,10 +397,7 @@ impl LogStore {
         }
         let mut positions = Vec::with_capacity(records.len());
         let end = self.shared.log.append_each(&records, &mut positions)?;
-        let ahead = records.len() - entries.len();
-        state.is_commit_news &= ahead == 0;
-        let placed = positions.into_iter().skip(ahead);
-        for ((entry, position), payload) in entries.iter().zip(placed).zip(&payloads) {
+        for ((entry, position), payload) in entries.iter().zip(positions).zip(&payloads) {
             let bytes = payload.len() as u64;
             state.push(Placed { position, term: term(&entry.log_id), bytes });
             state.remember(entry.clone());
@@ -510,13 +498,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         durable(&self.shared.log, position).await
     }
 
-    /// The log is told with the next entries: a restart may know of one commit less, and hears of it
-    /// from whoever leads.
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let mut state = self.state();
-        state.committed = committed;
-        state.is_commit_news = true;
-        Ok(())
+        let save = || -> Result<()> {
+            let mut state = self.state();
+            self.append_state(SLOT_COMMITTED, &wire::encode_log_id(committed.as_ref()))?;
+            state.committed = committed;
+            Ok(())
+        };
+        self.with_room(save).await.map_err(io_error)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

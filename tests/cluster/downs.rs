@@ -9,6 +9,7 @@ use arqondb::gateway::{Node, RemoteShards};
 use arqondb::op::KvOps;
 use arqondb::raft::GroupOptions;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -106,7 +107,12 @@ async fn a_lead_that_is_handed_over_is_hardly_noticed() {
         let address = client.view().node(leader).unwrap().profile.raft_addr.as_str().into();
         let from = Node { id: leader, address, redis: None };
         let patience = Duration::from_secs(10);
-        let transfer = shards.transfer(&from, shard.id.0, to.id.0, patience);
+        let failed = AtomicBool::new(false);
+        let transfer = async {
+            let outcome = shards.transfer(&from, shard.id.0, to.id.0, patience).await;
+            failed.store(outcome.is_err(), Ordering::Relaxed);
+            outcome
+        };
         let write = async {
             // Some before, and on until the catalog knows of the other.
             let (mut last, mut gap) = (Instant::now(), Duration::ZERO);
@@ -115,7 +121,8 @@ async fn a_lead_that_is_handed_over_is_hardly_noticed() {
                 gap = gap.max(last.elapsed());
                 last = Instant::now();
                 let knows = |s: &Shard| s.leader_node() == Some(NodeId(to.node.0));
-                if n > 20 && client.view().shards().all(knows) {
+                let is_over = client.view().shards().all(knows) || failed.load(Ordering::Relaxed);
+                if n > 20 && is_over {
                     break;
                 }
             }
