@@ -353,7 +353,10 @@ fn searches_beside_writers_see_what_each_was_told() {
                         assert!(found.iter().all(|(found, _)| *found != id));
                     }
                 }
-                assert!(missed <= 15, "{missed} of 1500 searches missed what had just been written");
+                assert!(
+                    missed <= 15,
+                    "{missed} of 1500 searches missed what had just been written"
+                );
             });
         }
     });
