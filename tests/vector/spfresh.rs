@@ -546,3 +546,27 @@ fn equal_vectors_are_found_and_steps_come_to_an_end() {
         assert!(hits.len() == K && hits.iter().all(|hit| hit.distance == 0.0), "{hits:?}");
     }
 }
+
+/// Far from the mean of all, beside others that are near it, and of kinds that codes were not learnt
+/// from: no code tells much of such vectors.
+#[test]
+fn a_vector_just_inserted_is_found_by_itself() {
+    let vector = |n: u64| {
+        let mut vector = vec![if n.is_multiple_of(2) { 0.0 } else { 1e4 }, n as f32];
+        vector.extend([0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        if n > 800 && n.is_multiple_of(3) {
+            vector[2 + n as usize % 4] = n as f32 / 10.0;
+        }
+        vector
+    };
+    let config = SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(8, DistanceMetric::L2) };
+    let mut world = World::new(config, (0..400).map(|n| (n, vector(n))));
+    for n in 400..1_600 {
+        world.insert(n, vector(n));
+        let answer = world.answer(&SearchRequest::new(&vector(n), 1));
+        assert_eq!((answer.hits[0].id, answer.hits[0].distance), (n, 0.0));
+        if n.is_multiple_of(5) {
+            world.steps(1);
+        }
+    }
+}

@@ -166,7 +166,8 @@ impl Walk {
             (false, Some(_)) if self.front.len() < FRONT => f32::INFINITY,
             (false, Some(max)) => self.front[FRONT - 1].distance.max(max),
         };
-        farthest + goal.deviations() * of.header.error * self.codes.length
+        let margin = goal.deviations() * of.header.error * self.codes.length;
+        farthest + margin.max(self.codes.rounding)
     }
 
     /// Reads the blocks of the nodes nearest by their codes, from near ones on. False if it gave

@@ -202,7 +202,10 @@ impl Search<'_> {
             None if is_filtered => FILTER_DEVIATIONS,
             None => DEVIATIONS,
         };
-        let margin = deviations * self.index.error_now() * self.codes.length;
+        // A vector that is the query itself is among those fetched, however little codes tell.
+        let margin = (deviations * self.index.error_now() * self.codes.length)
+            .max(self.codes.rounding)
+            .max(self.old_codes.rounding);
         let mut wanted = Vec::new();
         loop {
             nearest(&mut self.hits, k);
