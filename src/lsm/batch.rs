@@ -365,6 +365,12 @@ impl<'a> BatchView<'a> {
         r.is_empty().then_some(view)
     }
 
+    /// The same batch, read from a copy of its bytes. REQUIRES: `copy` is one.
+    pub(crate) fn within<'c>(&self, copy: &'c [u8]) -> BatchView<'c> {
+        // The operations come last.
+        BatchView { ops: &copy[copy.len() - self.ops.len()..], ..*self }
+    }
+
     /// Operations in the batch.
     pub fn len(&self) -> usize {
         self.count as usize

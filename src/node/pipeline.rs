@@ -65,6 +65,20 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
             answers.add(execute(on, request, &mut slowed).await);
             continue;
         }
+        let writes: Vec<_> =
+            requests.as_slice().iter().map_while(Shard::may_write_together).collect();
+        if writes.len() > 1 {
+            let inside = on.gate().pass().await;
+            let together = match hold(on.shard(), on.epoch()) {
+                Ok(_held) => on.shard().write_together(&writes, on.now_ms()),
+                Err(error) => writes.iter().map(|_| Err(error.clone())).collect(),
+            };
+            drop(inside);
+            let n = together.len();
+            together.into_iter().for_each(|answer| answers.add(answer));
+            requests.by_ref().take(n).for_each(drop);
+            continue;
+        }
         let sharing = requests.as_slice().iter().map_while(Shard::may_share);
         let n = sharing.take(Shard::TOGETHER_MAX).count();
         if n > 1 {

@@ -2,22 +2,27 @@
 //!
 //! A round of a group costs about the same whatever it carries: messages, syncs, wake-ups. Clients
 //! that have just been answered come back soon, so right after an entry has been committed few
-//! batches wait and more are on their way; an entry made at once would leave them to the next one,
+//! requests wait and more are on their way; an entry made at once would leave them to the next one,
 //! and each entry would carry half of what it could. So a leader waits until as many have come as
 //! stood in the last entry and behind it, but not for longer than [`LINGER`], and less and less
 //! often where it waits in vain: writers that do not wait for their answers are not held up.
 
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// How long an entry may wait for batches that are expected.
+/// How long an entry may wait for requests that are expected.
 pub(crate) const LINGER: Duration = Duration::from_millis(1);
 /// Entries that do not wait after one that has waited in vain, at most.
 const AT_ONCE_MAX: u32 = 256;
 
-/// What a leader has seen of its writers.
+/// Turns of the runtime in which batches may join an entry that is about to be made. A runtime with
+/// little to do takes some microseconds for them, a busy one as long as makes up for it.
+const TURNS: usize = 8;
+
+/// What a leader has seen of its writers, or its readers.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Batches that are worth waiting for.
+    /// Requests that are worth waiting for.
     expected: usize,
     /// Whether the next entry waits for them.
     waits: bool,
@@ -33,7 +38,7 @@ impl Pace {
         Pace { expected: 1, waits: false, at_once: 0, penalty: 1 }
     }
 
-    /// An entry with `carried` batches is done, and `waiting` more have come meanwhile: gives how
+    /// An entry with `carried` requests is done, and `waiting` more have come meanwhile: gives how
     /// many must be there before the next is made, 1 at least.
     pub(crate) fn after(&mut self, carried: usize, waiting: usize, at_most: usize) -> usize {
         self.expected = (carried + waiting).min(at_most);
@@ -45,7 +50,7 @@ impl Pace {
         self.expected.max(1)
     }
 
-    /// An entry of `carried` batches is made: all there were when its time had come, or as many as
+    /// An entry of `carried` requests is made: all there were when its time had come, or as many as
     /// it waited for.
     pub(crate) fn goes(&mut self, late: bool, carried: usize) {
         if !self.waits {
@@ -57,6 +62,24 @@ impl Pace {
             self.penalty = (self.penalty * 2).min(AT_ONCE_MAX);
         } else {
             self.penalty = 1;
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace::new()
+    }
+}
+
+/// Lets what is ready run, so that what it places is in the entry too; not for longer than one may
+/// wait.
+pub(crate) async fn some_turns() {
+    let begun = Instant::now();
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        if begun.elapsed() >= LINGER {
+            return;
         }
     }
 }

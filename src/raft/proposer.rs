@@ -16,7 +16,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::raft::hibernate::Hibernation;
 use crate::raft::machine::Machine;
-use crate::raft::pace::{LINGER, Pace};
+use crate::raft::pace::{LINGER, Pace, some_turns};
 use crate::raft::shard_machine::ShardHandle;
 use crate::raft::vocabulary::{Proposal, TypeConfig};
 use crate::shard::commit::too_large;
@@ -44,10 +44,6 @@ const ENTRY_BYTES: usize = 1 << 20;
 /// elected is refused until a majority has answered it, which takes it a sync and a message.
 const REOPEN_FIRST: Duration = Duration::from_millis(1);
 const REOPEN_MAX: Duration = Duration::from_millis(50);
-/// Turns of the runtime in which batches may join an entry that is about to be made. A runtime with
-/// little to do takes some microseconds for them, a busy one as long as makes up for it.
-const TURNS: usize = 8;
-
 /// Bits of a session's number below its term.
 const COUNT_BITS: u32 = 24;
 
@@ -85,8 +81,10 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     batches: VecDeque<Queued>,
+    /// Requests of the batches, and bytes.
+    requests: usize,
     bytes: usize,
-    /// How many are enough; nobody waits for them if 0.
+    /// How many requests are enough; nobody waits for them if 0.
     wanted: usize,
     is_closed: bool,
 }
@@ -94,6 +92,7 @@ struct Waiting {
 struct Queued {
     session: u64,
     batch: Bytes,
+    requests: usize,
 }
 
 /// The two ends of a queue of proposals.
@@ -120,6 +119,7 @@ impl Queue {
             ));
         }
         waiting.bytes += queued.batch.len();
+        waiting.requests += queued.requests;
         waiting.batches.push_back(queued);
         if waiting.wanted > 0 && waiting.holds(waiting.wanted) {
             waiting.wanted = 0;
@@ -128,7 +128,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until so many wait, or as much as fits an entry, or until `time` if one does: then, that
+    /// Waits until so many requests wait, or as much as fits an entry, or until `time` if one does: then, that
     /// is true.
     async fn holds(&self, wanted: usize, time: Instant) -> bool {
         loop {
@@ -154,12 +154,16 @@ impl Queue {
 
 impl Waiting {
     fn holds(&self, wanted: usize) -> bool {
-        self.batches.len() >= wanted || self.bytes >= ENTRY_BYTES
+        self.requests >= wanted || self.bytes >= ENTRY_BYTES
     }
 }
 
 impl Log for RaftLog {
     fn place(&self, batch: &[u8]) -> Result<Placed> {
+        self.place_for(batch, 1)
+    }
+
+    fn place_for(&self, batch: &[u8], requests: usize) -> Result<Placed> {
         let session = *self.session.borrow();
         if session == 0 {
             return Err(Error::new(
@@ -170,7 +174,8 @@ impl Log for RaftLog {
         if batch.len() > BATCH_BYTES_MAX {
             return Err(too_large(batch.len(), BATCH_BYTES_MAX));
         }
-        self.queue.put(Queued { session, batch: Bytes::copy_from_slice(batch) })?;
+        let batch = Bytes::copy_from_slice(batch);
+        self.queue.put(Queued { session, batch, requests })?;
         Ok(Placed::Pending(None))
     }
 
@@ -203,7 +208,7 @@ impl Proposer {
         let mut open: Option<Open> = None;
         let mut in_flight = FuturesUnordered::new();
         let mut pace = Pace::new();
-        // What was proposed last, how many batches must be there before more is, and until when.
+        // What was proposed last, how many requests must be there before more is, and until when.
         let (mut carried, mut wanted, mut until) = (0, 1, Instant::now());
         let mut reopen_after = REOPEN_FIRST;
         loop {
@@ -252,8 +257,8 @@ impl Proposer {
                 late = self.queue.holds(wanted, until), if in_flight.is_empty() => {
                     some_turns().await;
                     let session = open.as_ref().map_or(0, |open| open.session);
-                    let batches = self.gather(session, at_once);
-                    carried = batches.len();
+                    let (batches, requests) = self.gather(session, at_once);
+                    carried = requests;
                     pace.goes(late, carried);
                     let Some(open) = open.as_ref().filter(|_| carried > 0) else { continue };
                     hibernation.wake();
@@ -272,7 +277,7 @@ impl Proposer {
                         open = None;
                         self.close(&shard);
                     }
-                    wanted = pace.after(carried, self.queue.waiting().batches.len(), at_once);
+                    wanted = pace.after(carried, self.queue.waiting().requests, at_once);
                     until = Instant::now() + LINGER;
                 }
                 () = tokio::time::sleep(reopen_after), if reopen => {
@@ -290,21 +295,24 @@ impl Proposer {
         self.close(&shard);
     }
 
-    /// What waits, as far as it is of the open session, for one entry.
-    fn gather(&self, session: u64, at_once: usize) -> Vec<Bytes> {
+    /// What waits, as far as it is of the open session, for one entry; and of how many requests
+    /// it is.
+    fn gather(&self, session: u64, at_once: usize) -> (Vec<Bytes>, usize) {
         let mut waiting = self.queue.waiting();
-        let (mut batches, mut bytes) = (Vec::new(), 0);
+        let (mut batches, mut bytes, mut requests) = (Vec::new(), 0, 0);
         while bytes < ENTRY_BYTES
             && batches.len() < at_once
             && let Some(queued) = waiting.batches.pop_front()
         {
             waiting.bytes -= queued.batch.len();
+            waiting.requests -= queued.requests;
             if queued.session == session {
+                requests += queued.requests;
                 bytes += queued.batch.len();
                 batches.push(queued.batch);
             }
         }
-        batches
+        (batches, requests)
     }
 
     /// Ends the session: what is pending is unknown.
@@ -313,18 +321,6 @@ impl Proposer {
         if let Ok(shard) = shard.get() {
             let lost = Error::new(ErrorKind::Unavailable, "this node no longer leads the shard");
             shard.fail_pending(&lost, false);
-        }
-    }
-}
-
-/// Lets what is ready run, so that what it places is in the entry too; not for longer than one may
-/// wait.
-async fn some_turns() {
-    let begun = Instant::now();
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-        if begun.elapsed() >= LINGER {
-            return;
         }
     }
 }

@@ -78,7 +78,7 @@ impl Shard {
             write(&mut txn, &op)?;
         }
         let mut evaluated = WriteBatch::new();
-        let read = txn.fill(&mut evaluated, None)?;
+        let read = txn.fill(&mut evaluated)?;
         Ok(self.place(&mut evaluated, now_ms, began)?.and(read))
     }
 

@@ -13,6 +13,7 @@ use crate::base::{Error, ErrorKind, LogIndex, Result, Seq};
 use crate::env::{Spin, SpinGuard};
 use crate::lsm::batch::{BatchView, WriteBatch};
 use crate::shard::Shard;
+use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,15 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// If it was not taken; nothing of it will then ever be committed.
     fn place(&self, batch: &[u8]) -> Result<Placed>;
+
+    /// The same of a batch of so many requests, for a log that waits for as many as come back.
+    ///
+    /// # Errors
+    /// As [`Log::place`].
+    fn place_for(&self, batch: &[u8], requests: usize) -> Result<Placed> {
+        _ = requests;
+        self.place(batch)
+    }
 
     /// The most bytes of one batch; more is refused.
     fn batch_bytes_max(&self) -> usize {
@@ -155,7 +165,7 @@ impl State {
 
 struct PendingBatch {
     index: Option<LogIndex>,
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
 }
 
 impl Commits {
@@ -224,6 +234,17 @@ impl Shard {
         now_ms: u64,
         began: Epoch,
     ) -> Result<Ticket> {
+        self.place_for(batch, now_ms, began, 1)
+    }
+
+    /// As [`Shard::place`], of a batch of so many requests.
+    pub(crate) fn place_for(
+        &self,
+        batch: &mut WriteBatch,
+        now_ms: u64,
+        began: Epoch,
+        requests: usize,
+    ) -> Result<Ticket> {
         if batch.is_empty() {
             return Ok(Ticket::default());
         }
@@ -244,7 +265,7 @@ impl Shard {
         batch.place(Seq(state.placed.0 + 1), now_ms);
         let (bytes, view) = (batch.bytes(), batch.view());
         let last = view.last_seq();
-        match self.log.place(bytes)? {
+        match self.log.place_for(bytes, requests)? {
             Placed::Committed(index) => {
                 state.placed = last;
                 if let Err(error) = self.engine.apply(index, &view) {
@@ -259,9 +280,10 @@ impl Shard {
                 self.commits.set_applied(&mut state, last);
             }
             Placed::Pending(index) => {
-                self.overlay.add(&view);
+                let bytes = Bytes::copy_from_slice(bytes);
+                self.overlay.add(&view.within(&bytes), &bytes);
                 state.placed = last;
-                state.pending.push_back(PendingBatch { index, bytes: bytes.into() });
+                state.pending.push_back(PendingBatch { index, bytes });
             }
         }
         let ticket = Ticket { epoch: state.epoch, seq: last, wrote: true };

@@ -60,7 +60,7 @@ impl Shard {
         }
         let began = txn.began();
         let mut batch = WriteBatch::new();
-        txn.fill(&mut batch, None)?;
+        txn.fill(&mut batch)?;
         for entry in stale {
             batch.delete_with(CfId::EXPIRY, entry, Counts::Unknown);
         }

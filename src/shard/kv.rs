@@ -56,7 +56,7 @@ fn get(shard: &Arc<Shard>, cf: CfId, key: Bytes, now_ms: u64) -> Result<Answer> 
     Ok(Answer { response: Response::Entry(held.map(|h| entry(key, h))), rests_on })
 }
 
-fn write(
+pub(super) fn write(
     shard: &Arc<Shard>,
     writes: &[Write],
     id: Option<RequestId>,
@@ -110,7 +110,11 @@ pub(crate) fn evaluate(
     apply(txn, writes, vectors)
 }
 
-fn apply(txn: &mut Transaction<'_>, writes: &[Write], vectors: &[Resolved]) -> Result<()> {
+pub(super) fn apply(
+    txn: &mut Transaction<'_>,
+    writes: &[Write],
+    vectors: &[Resolved],
+) -> Result<()> {
     let mut vectors = vectors.iter();
     for write in writes {
         match write {
@@ -181,9 +185,10 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
         let response = Response::Conditional { applied: false, seq: Seq(0), current };
         let rests_on = match put.id {
             Some(id) if put.seal && comes_back && before.is_none() => {
-                let mut batch = WriteBatch::new();
-                dedup::refuse(&mut batch, id, now_ms);
-                shard.place(&mut batch, now_ms, txn.began())?.and(txn.rests_on())
+                dedup::refuse(&mut txn, id)?;
+                let (mut batch, began) = (WriteBatch::new(), txn.began());
+                let read = txn.fill(&mut batch)?;
+                shard.place(&mut batch, now_ms, began)?.and(read)
             }
             _ => txn.rests_on(),
         };
@@ -205,13 +210,16 @@ fn put_if(shard: &Arc<Shard>, put: PutIf, now_ms: u64) -> Result<Answer> {
 /// last key written, and what the answer rests on.
 fn finish(
     shard: &Arc<Shard>,
-    txn: Transaction<'_>,
+    mut txn: Transaction<'_>,
     id: Option<RequestId>,
     now_ms: u64,
 ) -> Result<(Seq, Ticket)> {
+    if let Some(id) = id {
+        dedup::record(&mut txn, id, 0)?;
+    }
     let began = txn.began();
     let mut batch = WriteBatch::new();
-    let read = txn.fill(&mut batch, id)?;
+    let read = txn.fill(&mut batch)?;
     let placed = shard.place(&mut batch, now_ms, began)?;
     Ok((placed.seq, placed.and(read)))
 }

@@ -13,9 +13,11 @@
 //! - [`commit`]: the [`Log`] seam, placing, the one apply, and waiting for a commit.
 //! - [`latch`]: striped key latches.
 //! - [`overlay`]: pending writes by key.
+//! - [`touched`]: the keys of one evaluation, in order.
 //! - [`transaction`]: reads and writes of one evaluation, and the batch they become.
 //! - [`keyspace`]: a transaction as Redis commands see it.
-//! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands.
+//! - [`kv`], [`redis_calls`]: evaluation of key-value requests and of Redis commands; [`writes`]: of
+//!   several writes as one batch.
 //! - [`two_phase`]: this shard's part in transactions over several shards.
 //! - [`batches`]: batches that an embedding program built itself.
 //! - [`vectors`]: vectors, and the indexes that find them.
@@ -44,9 +46,11 @@ mod redis_calls;
 #[expect(clippy::module_inception, reason = "the folder is named after what this file defines")]
 mod shard;
 mod slots;
+mod touched;
 mod transaction;
 mod two_phase;
 mod vectors;
+mod writes;
 
 pub use commit::{Log, Placed, Ticket};
 pub use shard::{Answer, Shard, ShardOptions};

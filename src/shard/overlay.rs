@@ -10,6 +10,7 @@ use crate::lsm::batch::BatchView;
 use crate::lsm::key::{Kind, Meta, split_value};
 use crate::shard::two_phase::locks::concerns;
 use bytes::Bytes;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,14 @@ pub(crate) enum Pending {
     Merge(Bytes),
 }
 
-type Keys = HashMap<(CfId, Bytes), VecDeque<(Seq, Pending)>>;
+/// The pending writes of a key; mostly one.
+struct Writes {
+    oldest: (Seq, Pending),
+    newer: VecDeque<(Seq, Pending)>,
+}
+
+/// The keys of each family that have some.
+type Keys = Vec<(CfId, HashMap<Bytes, Writes>)>;
 
 /// Pending writes by key, oldest first.
 #[derive(Default)]
@@ -48,8 +56,8 @@ impl Overlay {
         self.locking.load(Ordering::Acquire) != 0
     }
 
-    /// Adds a placed batch.
-    pub(crate) fn add(&self, batch: &BatchView<'_>) {
+    /// Adds a placed batch, which is a part of `bytes`: these are kept as long as it is pending.
+    pub(crate) fn add(&self, batch: &BatchView<'_>, bytes: &Bytes) {
         let mut keys = self.lock();
         self.batches.fetch_add(1, Ordering::Release);
         if concerns(batch) {
@@ -58,16 +66,23 @@ impl Overlay {
         for op in batch.ops() {
             let pending = match op.kind {
                 Kind::Put | Kind::PutMeta => match split_value(op.kind, op.value) {
-                    Some((meta, value)) => Pending::Put(Bytes::copy_from_slice(value), meta),
+                    Some((meta, value)) => Pending::Put(bytes.slice_ref(value), meta),
                     // A batch is checked whole when it is read.
                     None => continue,
                 },
                 Kind::Delete => Pending::Delete,
-                Kind::Merge => Pending::Merge(Bytes::copy_from_slice(op.value)),
+                Kind::Merge => Pending::Merge(bytes.slice_ref(op.value)),
                 Kind::RangeDelete => continue,
             };
-            let key = (op.cf, Bytes::copy_from_slice(op.key));
-            keys.entry(key).or_default().push_back((op.seq, pending));
+            match of_family(&mut keys, op.cf).entry(bytes.slice_ref(op.key)) {
+                Entry::Vacant(vacant) => {
+                    let newer = VecDeque::new();
+                    vacant.insert(Writes { oldest: (op.seq, pending), newer });
+                }
+                Entry::Occupied(mut writes) => {
+                    writes.get_mut().newer.push_back((op.seq, pending));
+                }
+            }
         }
     }
 
@@ -75,16 +90,15 @@ impl Overlay {
     pub(crate) fn remove(&self, batch: &BatchView<'_>) {
         let mut keys = self.lock();
         for op in batch.ops() {
-            let key = (op.cf, Bytes::copy_from_slice(op.key));
-            if let Some(writes) = keys.get_mut(&key) {
-                // They go in the order in which they came, but for those that never are applied.
-                match writes.front() {
-                    Some((seq, _)) if *seq == op.seq => _ = writes.pop_front(),
-                    _ => writes.retain(|(seq, _)| *seq != op.seq),
-                }
-                if writes.is_empty() {
-                    keys.remove(&key);
-                }
+            let family = of_family(&mut keys, op.cf);
+            let Some(writes) = family.get_mut(op.key) else { continue };
+            // They go in the order in which they came, but for those that never are applied.
+            if writes.oldest.0 != op.seq {
+                writes.newer.retain(|(seq, _)| *seq != op.seq);
+            } else if let Some(next) = writes.newer.pop_front() {
+                writes.oldest = next;
+            } else {
+                family.remove(op.key);
             }
         }
         self.batches.fetch_sub(1, Ordering::Release);
@@ -100,20 +114,31 @@ impl Overlay {
             return Vec::new();
         }
         let keys = self.lock();
-        let Some(writes) = keys.get(&(cf, Bytes::copy_from_slice(key))) else { return Vec::new() };
-        let merges =
-            writes.iter().rev().take_while(|(_, w)| matches!(w, Pending::Merge(_))).count();
-        writes.iter().rev().take(merges + 1).cloned().collect()
+        let Some(writes) = find(&keys, cf, key) else { return Vec::new() };
+        let all = || writes.newer.iter().rev().chain([&writes.oldest]);
+        let merges = all().take_while(|(_, w)| matches!(w, Pending::Merge(_))).count();
+        all().take(merges + 1).cloned().collect()
     }
 
     /// The oldest pending write of a key.
     pub(crate) fn oldest_of(&self, cf: CfId, key: &[u8]) -> Option<Seq> {
-        let keys = self.lock();
-        let writes = keys.get(&(cf, Bytes::copy_from_slice(key)))?;
-        writes.front().map(|(seq, _)| *seq)
+        find(&self.lock(), cf, key).map(|writes| writes.oldest.0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The keys of a family; there are few families.
+fn of_family(keys: &mut Keys, cf: CfId) -> &mut HashMap<Bytes, Writes> {
+    let at = keys.iter().position(|(family, _)| *family == cf).unwrap_or_else(|| {
+        keys.push((cf, HashMap::new()));
+        keys.len() - 1
+    });
+    &mut keys[at].1
+}
+
+fn find<'k>(keys: &'k Keys, cf: CfId, key: &[u8]) -> Option<&'k Writes> {
+    keys.iter().find(|(family, _)| *family == cf)?.1.get(key)
 }

@@ -98,8 +98,8 @@ fn first_together(
             break;
         }
     }
-    let (mut batch, read) = txn.into_batch(None).ok()?;
-    let placed = match shard.place(&mut batch, now_ms, began) {
+    let (mut batch, read) = txn.into_batch().ok()?;
+    let placed = match shard.place_for(&mut batch, now_ms, began, replies.len()) {
         Err(e) if matches!(e.kind(), ErrorKind::InvalidArgument | ErrorKind::OutOfSpace) => {
             return None;
         }
@@ -247,7 +247,7 @@ fn finish(shard: &Arc<Shard>, txn: Transaction<'_>, exclusive: bool) -> Result<T
     }
     let began = txn.began();
     let (now_ms, clears) = (txn.now_ms, exclusive && txn.is_cleared());
-    let (mut batch, read) = txn.into_batch(None)?;
+    let (mut batch, read) = txn.into_batch()?;
     let ticket = shard.place(&mut batch, now_ms, began)?;
     if clears && ticket.seq > Seq(0) {
         shard.wait_committed(ticket)?;

@@ -3,7 +3,7 @@
 use crate::base::{CfId, Error, Result};
 use crate::env::Rng;
 use crate::lsm::Engine;
-use crate::op::kv::{RedisCall, Write};
+use crate::op::kv::{RedisCall, RequestId, Write};
 use crate::op::txn::TxnCall;
 use crate::op::vector::VectorCall;
 use crate::op::{Request, Response};
@@ -14,7 +14,7 @@ use crate::shard::overlay::Overlay;
 use crate::shard::slots::Slots;
 use crate::shard::two_phase::locks::Locks;
 use crate::shard::vectors::{VectorLimits, Vectors};
-use crate::shard::{kv, redis_calls, two_phase, vectors};
+use crate::shard::{kv, redis_calls, two_phase, vectors, writes};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -251,6 +251,23 @@ impl Shard {
             Request::Redis(call) if redis_calls::may_share(call) => Some(call),
             _ => None,
         }
+    }
+
+    /// Executes the first of some writes of which each [`Shard::may_write_together`], in order and
+    /// each as if alone, as few batches: one request at least. Others follow a request that met a
+    /// lock only once it is gone.
+    pub(crate) fn write_together(
+        self: &Arc<Self>,
+        writes: &[(&[Write], Option<RequestId>)],
+        clock_ms: u64,
+    ) -> Vec<Result<Answer>> {
+        writes::together(self, writes, self.advance_now(clock_ms))
+    }
+
+    /// The writes that gain from [`Shard::write_together`], if the request is such: few keys without
+    /// vectors.
+    pub(crate) fn may_write_together(request: &Request) -> Option<(&[Write], Option<RequestId>)> {
+        writes::may_share(request)
     }
 
     /// Whether a request touches few keys, so that it may run where waiting is unwelcome. The

@@ -12,19 +12,17 @@ use crate::base::{CfId, Error, Result, Seq};
 use crate::lsm::batch::{Counts, WriteBatch};
 use crate::lsm::key::Meta;
 use crate::lsm::{ReadOptions, merge};
-use crate::op::kv::{BATCH_OPS_MAX, KEY_BYTES_MAX, MergeOp, RequestId, VALUE_BYTES_MAX};
+use crate::op::kv::{BATCH_OPS_MAX, KEY_BYTES_MAX, MergeOp, VALUE_BYTES_MAX};
 use crate::op::txn::{TxnValue, TxnWrite};
 use crate::shard::Shard;
 use crate::shard::commit::{Epoch, Ticket};
-use crate::shard::dedup;
+use crate::shard::dedup::Requests;
 use crate::shard::overlay::Pending;
+use crate::shard::touched::{Effect, Plan, Touched, TouchedKeys};
 use crate::shard::two_phase::locks::Standing;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Above this many keys a transaction finds them by hash.
-const LINEAR_MAX: usize = 16;
 
 /// What a key holds physically: an expired value is still held until it is collected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,68 +32,14 @@ pub(crate) struct Held {
     pub(crate) seq: Seq,
 }
 
-/// What the transaction makes of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Read only.
-    None,
-    Put(Bytes, Meta),
-    Delete,
-    Merge(MergeOp, Bytes),
-}
-
-struct Touched {
-    cf: CfId,
-    key: Bytes,
-    /// What the key held before; `None` if nobody has looked.
-    base: Option<Option<Held>>,
-    effect: Effect,
-    plan: Option<Plan>,
-}
-
-impl Touched {
-    /// What its write takes in a batch at most, without the expiry index.
-    fn bytes(&self) -> usize {
-        const HEAD: usize = 32;
-        match &self.effect {
-            Effect::None => 0,
-            Effect::Delete => HEAD + self.key.len(),
-            Effect::Put(value, _) | Effect::Merge(_, value) => HEAD + self.key.len() + value.len(),
-        }
-    }
-}
-
-/// What writing a key entails beside the key itself.
-#[derive(Clone, Copy)]
-struct Plan {
-    counts: Counts,
-    old_expiry: Option<u64>,
-    new_expiry: Option<u64>,
-}
-
-impl Plan {
-    /// Moves the key's entry in the expiry index.
-    fn fill_index(&self, touched: &Touched, batch: &mut WriteBatch) {
-        if self.old_expiry == self.new_expiry {
-            return;
-        }
-        let entry = |at| expiry_key(at, touched.cf, &touched.key);
-        if let Some(at) = self.old_expiry {
-            batch.delete_with(CfId::EXPIRY, &entry(at), Counts::Unknown);
-        }
-        if let Some(at) = self.new_expiry {
-            batch.put_with(CfId::EXPIRY, &entry(at), b"", Meta::default(), Counts::Unknown);
-        }
-    }
-}
-
 /// One evaluation. REQUIRES, for writing: the latches of every key written, held until it is
 /// placed.
 pub(crate) struct Transaction<'a> {
     pub(crate) shard: &'a Arc<Shard>,
     pub(crate) now_ms: u64,
-    touched: Vec<Touched>,
-    by_key: HashMap<(CfId, Bytes), usize>,
+    touched: TouchedKeys,
+    /// Requests that it has looked for, and those that it executes.
+    pub(crate) requests: Requests,
     /// The range that was cleared before the effects, with the counts it held.
     cleared: Option<Cleared>,
     /// What the reads rest on.
@@ -129,8 +73,8 @@ impl<'a> Transaction<'a> {
         Transaction {
             shard,
             now_ms,
-            touched: Vec::with_capacity(keys),
-            by_key: HashMap::new(),
+            touched: TouchedKeys::with_capacity(keys),
+            requests: Requests::default(),
             cleared: None,
             rests_on: Ticket::default(),
             written_bytes: 0,
@@ -261,7 +205,6 @@ impl<'a> Transaction<'a> {
     /// without `end`, `keys` of them, `expires` with an expiry. REQUIRES: every latch, and nothing pending.
     pub(crate) fn clear(&mut self, first: Bytes, end: Bytes, keys: u64, expires: u64) {
         self.touched.retain(|t| t.cf != CfId::DEFAULT);
-        self.reindex();
         self.cleared = Some(Cleared { first, end, keys, expires });
     }
 
@@ -307,21 +250,46 @@ impl<'a> Transaction<'a> {
         self.rests_on
     }
 
+    /// How many keys it has touched.
+    pub(crate) fn touched(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// Whether it has touched a key.
+    pub(crate) fn has_touched(&self, cf: CfId, key: &[u8]) -> bool {
+        self.touched.find(cf, key).is_some()
+    }
+
+    /// Forgets the keys touched since there were `touched`, none of which a request before touched.
+    pub(crate) fn go_back(&mut self, touched: usize) {
+        self.touched.truncate(touched);
+    }
+
     /// The writes as a batch of their own; see [`Transaction::fill`].
-    pub(crate) fn into_batch(self, id: Option<RequestId>) -> Result<(WriteBatch, Ticket)> {
+    pub(crate) fn into_batch(self) -> Result<(WriteBatch, Ticket)> {
         let mut batch = WriteBatch::with_capacity(self.touched.iter().map(Touched::bytes).sum());
-        let read = self.fill(&mut batch, id)?;
+        let read = self.fill(&mut batch)?;
         Ok((batch, read))
     }
 
     /// Adds the writes to `batch`: first what the shard keeps beside the keys, then the keys, so
     /// that the batch's last sequence number is that of the last key written. Gives what all reads
     /// rest on, those made here among them.
-    pub(crate) fn fill(mut self, batch: &mut WriteBatch, id: Option<RequestId>) -> Result<Ticket> {
+    pub(crate) fn fill(mut self, batch: &mut WriteBatch) -> Result<Ticket> {
+        self.fill_all(batch)?;
+        Ok(self.rests_on)
+    }
+
+    /// As [`Transaction::fill`], and gives how many of the first `n` keys touched are written, for
+    /// each `n`.
+    pub(crate) fn fill_all(&mut self, batch: &mut WriteBatch) -> Result<Vec<usize>> {
+        let mut through = Vec::with_capacity(self.touched.len() + 1);
         let mut writes = 0;
+        through.push(0);
         for at in 0..self.touched.len() {
             self.plan(at)?;
             writes += usize::from(self.touched[at].plan.is_some());
+            through.push(writes);
         }
         if writes > BATCH_OPS_MAX {
             return Err(Error::invalid(format!(
@@ -338,9 +306,7 @@ impl<'a> Transaction<'a> {
         for (touched, plan) in planned() {
             plan.fill_index(touched, batch);
         }
-        if let Some(id) = id {
-            dedup::record(batch, id, self.now_ms, writes as u64);
-        }
+        self.requests.fill(batch, self.now_ms, &|keys| through[keys]);
         for (t, plan) in planned() {
             match &t.effect {
                 Effect::None => {}
@@ -353,7 +319,7 @@ impl<'a> Transaction<'a> {
                 }
             }
         }
-        Ok(self.rests_on)
+        Ok(through)
     }
 
     /// Decides what writing a touched key entails.
@@ -405,12 +371,12 @@ impl<'a> Transaction<'a> {
     }
 
     fn set(&mut self, cf: CfId, key: &[u8], effect: Effect) -> Result<()> {
-        let at = match self.find(cf, key) {
+        let at = match self.touched.find(cf, key) {
             Some(at) => at,
             None => {
                 self.pass(cf, key)?;
                 let (base, key) = (self.is_gone(cf).then_some(None), Bytes::copy_from_slice(key));
-                self.push(Touched { cf, key, base, effect: Effect::None, plan: None })
+                self.touched.push(Touched { cf, key, base, effect: Effect::None, plan: None })
             }
         };
         self.note_write(at, effect);
@@ -430,12 +396,12 @@ impl<'a> Transaction<'a> {
 
     /// The place of a key whose base is known.
     fn look(&mut self, cf: CfId, key: &[u8]) -> Result<usize> {
-        let at = match self.find(cf, key) {
+        let at = match self.touched.find(cf, key) {
             Some(at) => at,
             None => {
                 self.pass(cf, key)?;
                 let key = Bytes::copy_from_slice(key);
-                self.push(Touched { cf, key, base: None, effect: Effect::None, plan: None })
+                self.touched.push(Touched { cf, key, base: None, effect: Effect::None, plan: None })
             }
         };
         if self.touched[at].base.is_none() {
@@ -443,36 +409,6 @@ impl<'a> Transaction<'a> {
             self.touched[at].base = Some(base);
         }
         Ok(at)
-    }
-
-    fn find(&self, cf: CfId, key: &[u8]) -> Option<usize> {
-        if self.touched.len() <= LINEAR_MAX {
-            // What is written has mostly just been read.
-            return self.touched.iter().rposition(|t| t.cf == cf && t.key == key);
-        }
-        self.by_key.get(&(cf, Bytes::copy_from_slice(key))).copied()
-    }
-
-    fn push(&mut self, touched: Touched) -> usize {
-        let at = self.touched.len();
-        if at == LINEAR_MAX {
-            self.touched.push(touched);
-            self.reindex();
-        } else {
-            if at > LINEAR_MAX {
-                self.by_key.insert((touched.cf, touched.key.clone()), at);
-            }
-            self.touched.push(touched);
-        }
-        at
-    }
-
-    fn reindex(&mut self) {
-        self.by_key.clear();
-        if self.touched.len() > LINEAR_MAX {
-            let keys = self.touched.iter().enumerate();
-            self.by_key = keys.map(|(i, t)| ((t.cf, t.key.clone()), i)).collect();
-        }
     }
 
     /// Reads what a key holds in the overlay and the engine, expired or not, locked or not.

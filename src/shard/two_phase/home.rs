@@ -123,7 +123,7 @@ fn evaluate(
 
 fn commit(
     shard: &Arc<Shard>,
-    all: Transaction<'_>,
+    mut all: Transaction<'_>,
     txn: Txn,
     how: How,
     mut committed: TxnCommitted,
@@ -142,8 +142,10 @@ fn commit(
         let (slots, writes) = (committed.slots.clone(), committed.writes.clone());
         state::put_debt(&mut batch, &Debt { txn, since_ms: now_ms, slots, writes });
     }
-    let id = matches!(ending.how, How::Wrote).then_some(txn.id);
-    let read = all.fill(&mut batch, id)?;
+    if matches!(ending.how, How::Wrote) {
+        dedup::record(&mut all, txn.id, 0)?;
+    }
+    let read = all.fill(&mut batch)?;
     let placed = shard.place(&mut batch, now_ms, began)?;
     committed.answer = Some(match ending.how {
         How::Replied(reply) => Response::Redis(reply),

@@ -176,7 +176,7 @@ fn unlock(
     let mut batch = WriteBatch::new();
     state::put_stake(&mut batch, &Stake { txn, locked: None }, now_ms);
     keys.iter().for_each(|(cf, key)| state::delete_lock(&mut batch, *cf, key));
-    let read = all.fill(&mut batch, None)?;
+    let read = all.fill(&mut batch)?;
     Ok(shard.place(&mut batch, now_ms, began)?.and(read))
 }
 
