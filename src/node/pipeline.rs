@@ -41,12 +41,12 @@ pub(super) trait Execution: Sync {
     /// Waits until what the ticket names is committed or has failed.
     fn commit(&self, ticket: Ticket) -> impl Future<Output = ()> + Send;
 
-    /// Makes sure that what was committed elsewhere was seen by evaluations that ended before
-    /// the call.
+    /// Makes sure that what was committed elsewhere was seen by so many evaluations that ended
+    /// before the call.
     ///
     /// # Errors
     /// If that is not so: their answers may be old.
-    fn confirm(&self) -> impl Future<Output = Result<()>> + Send;
+    fn confirm(&self, evaluations: usize) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// Executes requests in order, and gives as many answers.
@@ -290,7 +290,7 @@ impl<E: Execution> Answers<'_, E> {
         // What was written is known by its commit, and is never told as not done. What was only read
         // may be old, even if it rests on a batch that has committed: another may have led since.
         if self.writers.is_any_read()
-            && let Err(error) = self.on.confirm().await
+            && let Err(error) = self.on.confirm(self.responses.len()).await
         {
             for (response, is_read) in self.responses.iter_mut().zip(self.writers.are_reads()) {
                 if is_read && response.is_ok() {
@@ -410,7 +410,7 @@ pub(super) mod tests {
 
         async fn commit(&self, _: Ticket) {}
 
-        async fn confirm(&self) -> Result<()> {
+        async fn confirm(&self, _: usize) -> Result<()> {
             Err(Error::new(ErrorKind::Unavailable, "this node lost the lead of the shard"))
         }
     }

@@ -89,7 +89,7 @@ impl Execution for Standalone {
         self.core.commit(ticket).await;
     }
 
-    async fn confirm(&self) -> Result<()> {
+    async fn confirm(&self, _: usize) -> Result<()> {
         // Nobody else can have written.
         Ok(())
     }

@@ -295,7 +295,7 @@ impl Group {
 
     /// Makes sure that this replica has led throughout a session: that it still does at a moment
     /// behind the call. What was evaluated in the session before the call then saw every write that
-    /// was acknowledged before it. Never asks whoever leads instead.
+    /// was acknowledged before it. Never asks whoever leads instead. So many `readers` wait for it.
     ///
     /// # Errors
     /// `Unavailable` if another leads, may lead or has led; `Deadline`.
@@ -304,9 +304,12 @@ impl Group {
         session: u64,
         consistency: Consistency,
         patience: Duration,
+        readers: usize,
     ) -> Result<()> {
         let led = match consistency {
-            Consistency::Linearizable => self.led_together(Instant::now() + patience).await?,
+            Consistency::Linearizable => {
+                self.led_together(Instant::now() + patience, readers).await?
+            }
             Consistency::Lease => self.led_in_term(consistency, patience).await?,
         };
         if led == term_of(session) {
@@ -331,14 +334,16 @@ impl Group {
     }
 
     /// As [`Group::led_in_term`], with all who wait at the time.
-    async fn led_together(&self, deadline: Instant) -> Result<u64> {
-        let (answer, asks) = self.inner.barrier.wait(deadline);
+    async fn led_together(&self, deadline: Instant, readers: usize) -> Result<u64> {
+        let (answer, asks) = self.inner.barrier.wait(deadline, readers);
         if asks {
             let group = self.clone();
             tokio::spawn(async move {
                 while let Some(asking) = group.inner.barrier.next() {
+                    let served = asking.readers;
                     let left = asking.deadline.saturating_duration_since(Instant::now());
                     asking.tell(&group.led_in_term(Consistency::Linearizable, left).await);
+                    group.inner.barrier.gather(served).await;
                 }
             });
         }

@@ -424,7 +424,9 @@ impl Cluster {
     ) -> Result<Response> {
         let group = &self.nodes[&id].group;
         let response = self.execute_on(id, request).await?;
-        group.confirm_session(session, Consistency::Linearizable, Duration::from_secs(2)).await?;
+        group
+            .confirm_session(session, Consistency::Linearizable, Duration::from_secs(2), 1)
+            .await?;
         Ok(response)
     }
 

@@ -71,13 +71,15 @@ impl Execution for Leading<'_> {
         _ = tokio::time::timeout(self.patience, receive).await;
     }
 
-    async fn confirm(&self) -> Result<()> {
+    async fn confirm(&self, evaluations: usize) -> Result<()> {
         let group = &self.running.group;
-        let mut leads = group.confirm_session(self.session, self.consistency, self.patience).await;
+        let confirm = |consistency| {
+            group.confirm_session(self.session, consistency, self.patience, evaluations)
+        };
+        let mut leads = confirm(self.consistency).await;
         if leads.is_err() && self.consistency == Consistency::Lease {
             // It has run out: a majority says whether this is still the leader.
-            let consistency = Consistency::Linearizable;
-            leads = group.confirm_session(self.session, consistency, self.patience).await;
+            leads = confirm(Consistency::Linearizable).await;
         }
         // Whoever asked may ask another replica.
         leads.map_err(|e| Error::new(ErrorKind::Unavailable, e.message().to_string()))?;

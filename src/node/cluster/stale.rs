@@ -118,7 +118,7 @@ impl Execution for Following<'_> {
         // Nothing is written; what had pended when it led, and was read, is unknown.
     }
 
-    async fn confirm(&self) -> Result<()> {
+    async fn confirm(&self, _: usize) -> Result<()> {
         // What was read may be of what a split has left.
         if self.shard.epoch() == self.epoch { Ok(()) } else { Err(split_meanwhile()) }
     }
