@@ -26,6 +26,10 @@ pub(super) struct SyncState {
     /// A segment was filled and ends here: sync it soon, if it is still there.
     filled: Option<Position>,
     waiting: Vec<(Position, DurableFn)>,
+    /// Whether the syncer sleeps, and how many threads wait for a sync to end: waking nobody would
+    /// still be a system call.
+    idle: bool,
+    sleepers: usize,
 }
 
 impl std::fmt::Debug for SyncState {
@@ -60,7 +64,9 @@ impl Inner {
             }
             self.check_poison()?;
             if state.leading {
+                state.sleepers += 1;
                 state = self.synced.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.sleepers -= 1;
             } else {
                 state = self.lead(state, &target)?;
             }
@@ -93,11 +99,19 @@ impl Inner {
         };
         let mut state = lock(&self.sync);
         state.leading = false;
-        self.synced.notify_all();
+        if state.sleepers > 0 {
+            self.synced.notify_all();
+        }
         if !state.waiting.is_empty() {
-            self.wake.notify_one();
+            self.wake_syncer(&mut state);
         }
         outcome.map(|()| state)
+    }
+
+    fn wake_syncer(&self, state: &mut SyncState) {
+        if std::mem::take(&mut state.idle) {
+            self.wake.notify_one();
+        }
     }
 
     /// Slow ones count at once, and are forgotten by and by.
@@ -121,7 +135,7 @@ impl Inner {
             return f(self.sync_to(position));
         }
         state.waiting.push((position, f));
-        self.wake.notify_one();
+        self.wake_syncer(&mut state);
         drop(state);
         if let Some(syncs) = by_hand {
             let inner = self.clone();
@@ -149,8 +163,9 @@ impl Inner {
     /// anew.
     pub(super) fn segment_was_filled(self: &Arc<Self>, end: Position) {
         if self.options.threads && self.options.sync == SyncLevel::Os && self.start_syncer() {
-            lock(&self.sync).filled = Some(end);
-            self.wake.notify_one();
+            let mut state = lock(&self.sync);
+            state.filled = Some(end);
+            self.wake_syncer(&mut state);
         }
     }
 
@@ -191,11 +206,13 @@ impl Inner {
             if state.closed {
                 return;
             }
+            state.idle = true;
             match interval {
                 Some(interval) => {
                     let waited = self.wake.wait_timeout(state, interval);
                     let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                     state = guard;
+                    state.idle = false;
                     if timeout.timed_out() && !state.closed && self.check_poison().is_ok() {
                         drop(state);
                         _ = self.sync_to(self.written());
@@ -204,6 +221,7 @@ impl Inner {
                 }
                 None => state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
+            state.idle = false;
         }
     }
 
