@@ -65,8 +65,8 @@ pub(super) async fn run<E: Execution>(on: &E, requests: Vec<Request>) -> Vec<Res
             answers.add(execute(on, request, &mut slowed).await);
             continue;
         }
-        let writes: Vec<_> =
-            requests.as_slice().iter().map_while(Shard::may_write_together).collect();
+        let writes = requests.as_slice().iter().map_while(Shard::may_write_together);
+        let writes: Vec<_> = writes.take(Shard::WRITES_MAX).collect();
         if writes.len() > 1 {
             let inside = on.gate().pass().await;
             let together = match hold(on.shard(), on.epoch()) {
@@ -248,6 +248,11 @@ impl Writers {
         self.first == Some(false) || !self.changes.is_empty()
     }
 
+    /// Of how many of so many answers nothing was written for.
+    fn reads(&self, answers: usize) -> usize {
+        self.are_reads().take(answers).filter(|is_read| *is_read).count()
+    }
+
     /// For each answer, in order, whether nothing was written for it.
     fn are_reads(&self) -> impl Iterator<Item = bool> {
         let mut changes = self.changes.iter().peekable();
@@ -290,7 +295,7 @@ impl<E: Execution> Answers<'_, E> {
         // What was written is known by its commit, and is never told as not done. What was only read
         // may be old, even if it rests on a batch that has committed: another may have led since.
         if self.writers.is_any_read()
-            && let Err(error) = self.on.confirm(self.responses.len()).await
+            && let Err(error) = self.on.confirm(self.writers.reads(self.responses.len())).await
         {
             for (response, is_read) in self.responses.iter_mut().zip(self.writers.are_reads()) {
                 if is_read && response.is_ok() {

@@ -25,6 +25,8 @@ pub(crate) struct Barrier {
 struct State {
     is_asking: bool,
     waiting: Vec<Waiting>,
+    /// How many readers they speak for.
+    readers: usize,
     /// How many readers are enough; nobody waits for them if 0.
     wanted: usize,
     pace: Pace,
@@ -58,7 +60,8 @@ impl Barrier {
         let (answer, receive) = oneshot::channel();
         let mut state = self.state();
         state.waiting.push(Waiting { readers, deadline, answer });
-        if state.wanted > 0 && state.readers() >= state.wanted {
+        state.readers += readers;
+        if state.wanted > 0 && state.readers >= state.wanted {
             state.wanted = 0;
             self.enough.notify_one();
         }
@@ -70,40 +73,48 @@ impl Barrier {
     pub(crate) fn next(&self) -> Option<Asking> {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
+        state.readers = 0;
         let Some(deadline) = state.waiting.iter().map(|waiting| waiting.deadline).max() else {
             state.is_asking = false;
             return None;
         };
-        let readers = state.readers();
-        Some(Asking { waiting: std::mem::take(&mut state.waiting), readers, deadline })
+        let waiting = std::mem::take(&mut state.waiting);
+        let readers = waiting.iter().map(|waiting| waiting.readers).sum();
+        Some(Asking { waiting, readers, deadline })
     }
 
-    /// Waits, after a question that served `served`, for as many as are expected to come, but not
-    /// for long.
+    /// Waits, after a question that served `served` readers, for as many as are expected to come,
+    /// but not for long; not at all if one is enough.
     pub(crate) async fn gather(&self, served: usize) {
-        let until = Instant::now() + LINGER;
-        let is_late = {
+        let wanted = {
             let mut state = self.state();
-            let waiting = state.readers();
-            let wanted = state.pace.after(served, waiting, TOGETHER_MAX);
-            state.wanted = if waiting < wanted { wanted } else { 0 };
-            state.wanted > 0
-        } && tokio::time::timeout_at(until, self.enough.notified()).await.is_err();
+            let waiting = state.readers;
+            state.pace.after(served, waiting, TOGETHER_MAX)
+        };
+        if wanted == 1 {
+            return;
+        }
+        let until = Instant::now() + LINGER;
+        let mut is_late = false;
+        loop {
+            {
+                let mut state = self.state();
+                if is_late || state.readers >= wanted {
+                    state.wanted = 0;
+                    break;
+                }
+                state.wanted = wanted;
+            }
+            is_late = tokio::time::timeout_at(until, self.enough.notified()).await.is_err();
+        }
         some_turns().await;
         let mut state = self.state();
-        state.wanted = 0;
-        let waiting = state.readers();
+        let waiting = state.readers;
         state.pace.goes(is_late, waiting);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn readers(&self) -> usize {
-        self.waiting.iter().map(|waiting| waiting.readers).sum()
     }
 }
 
@@ -148,5 +159,39 @@ mod tests {
         assert!(asks, "nobody asks any more");
         drop(gone);
         assert!(barrier.next().is_none(), "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_that_come_back_are_waited_for_and_others_not_for_long() {
+        let barrier = std::sync::Arc::new(Barrier::default());
+        let begun = Instant::now();
+        let soon = begun + std::time::Duration::from_secs(1);
+        barrier.gather(1).await;
+        assert_eq!(begun.elapsed(), std::time::Duration::ZERO, "nobody waits where one is enough");
+        // Five were served and three wait: eight in all, and these are asked for as soon as they are
+        // there.
+        let mut answers: Vec<_> = (0..3).map(|_| barrier.wait(soon, 1).0).collect();
+        let gathers = barrier.clone();
+        let gathering = tokio::spawn(async move { gathers.gather(5).await });
+        tokio::task::yield_now().await;
+        answers.push(barrier.wait(soon, 4).0);
+        tokio::task::yield_now().await;
+        assert!(!gathering.is_finished());
+        answers.push(barrier.wait(soon, 1).0);
+        gathering.await.unwrap();
+        assert!(begun.elapsed() < LINGER);
+        let asking = barrier.next().unwrap();
+        assert_eq!(asking.readers, 8);
+        asking.tell(&Ok(1));
+        // Now nobody comes back: less and less often they are waited for.
+        let (mut waited, all) = (0, 100);
+        for _ in 0..all {
+            let before = Instant::now();
+            answers.push(barrier.wait(soon, 1).0);
+            barrier.gather(8).await;
+            waited += u32::from(before.elapsed() >= LINGER);
+            barrier.next().unwrap().tell(&Ok(1));
+        }
+        assert!((1..=8).contains(&waited), "{waited} of {all}");
     }
 }

@@ -33,8 +33,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Batches placed and not yet handed to the group.
+/// Batches placed and not yet handed to the group, and bytes of more than one.
 const QUEUE_MAX: usize = 4096;
+const QUEUE_BYTES_MAX: usize = 128 << 20;
 /// Bytes of one batch at most. What a message carries has room for an entry of two such, and a
 /// follower that lacks it has time to take it.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -112,10 +113,11 @@ impl Queue {
         if waiting.is_closed {
             return Err(Error::new(ErrorKind::Unavailable, "the group has stopped"));
         }
-        if waiting.batches.len() >= QUEUE_MAX {
+        let (count, bytes) = (waiting.batches.len(), waiting.bytes);
+        if count >= QUEUE_MAX || count > 0 && bytes + queued.batch.len() > QUEUE_BYTES_MAX {
             return Err(Error::new(
                 ErrorKind::Busy,
-                format!("{QUEUE_MAX} batches wait to be replicated; try again soon"),
+                format!("{count} batches of {bytes} bytes wait to be replicated; try again soon"),
             ));
         }
         waiting.bytes += queued.batch.len();
@@ -175,7 +177,7 @@ impl Log for RaftLog {
             return Err(too_large(batch.len(), BATCH_BYTES_MAX));
         }
         let batch = Bytes::copy_from_slice(batch);
-        self.queue.put(Queued { session, batch, requests })?;
+        self.queue.put(Queued { session, batch, requests: requests.max(1) })?;
         Ok(Placed::Pending(None))
     }
 

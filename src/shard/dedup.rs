@@ -27,6 +27,8 @@ use crate::shard::transaction::Transaction;
 pub(crate) const KEEP_MS: u64 = 10 * 60 * 1000;
 
 const VERSION: u8 = 3;
+/// Records of one request, as before there were blocks: of which, their keys do not say any more.
+const ONE_REQUEST: [u8; 2] = [1, 2];
 /// Requests of a block.
 const BLOCK: u64 = 64;
 const NUMBER: u8 = BLOCK as u8 - 1;
@@ -81,7 +83,8 @@ pub(crate) fn stripe(id: RequestId) -> Stripe {
     latch::stripe(CfId::DEDUP, &key(id))
 }
 
-/// What became of the request, if it is remembered.
+/// What became of the request, if it is remembered. As much as its block says rests on what is
+/// pending of it, other requests of the block included.
 pub(crate) fn fate(txn: &mut Transaction<'_>, id: RequestId) -> Result<Option<Fate>> {
     let block = block(txn, id)?;
     Ok(block.told.iter().find(|told| told.0 == number(id)).map(|told| told.1))
@@ -207,6 +210,9 @@ impl Block {
 
 /// Reads a record that has sequence number `at`.
 fn read(value: &[u8], at: Seq) -> Result<Vec<(u8, Fate)>> {
+    if value.first().is_some_and(|version| ONE_REQUEST.contains(version)) {
+        return Ok(Vec::new());
+    }
     let mut r = Reader::new(value);
     let fates = (|| {
         let base = (r.u8()? == VERSION).then(|| r.u64())??;
@@ -224,4 +230,12 @@ fn read(value: &[u8], at: Seq) -> Result<Vec<(u8, Fate)>> {
     })();
     let malformed = "a record of requests that were applied is malformed";
     fates.ok_or_else(|| Error::new(ErrorKind::Corruption, malformed))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    /// How many requests a record tells of.
+    pub(in crate::shard) fn read(value: &[u8]) -> crate::base::Result<usize> {
+        super::read(value, crate::base::Seq(100)).map(|fates| fates.len())
+    }
 }

@@ -26,6 +26,9 @@ pub(crate) enum Pending {
     Merge(Bytes),
 }
 
+/// Bytes of batches that may be kept for a key that is cut from them.
+const KEPT_MAX: usize = 64 << 10;
+
 /// The pending writes of a key; mostly one.
 struct Writes {
     oldest: (Seq, Pending),
@@ -56,7 +59,8 @@ impl Overlay {
         self.locking.load(Ordering::Acquire) != 0
     }
 
-    /// Adds a placed batch, which is a part of `bytes`: these are kept as long as it is pending.
+    /// Adds a placed batch, which is a part of `bytes`: these are kept as long as it is pending, and
+    /// small ones as long as any write of their keys is.
     pub(crate) fn add(&self, batch: &BatchView<'_>, bytes: &Bytes) {
         let mut keys = self.lock();
         self.batches.fetch_add(1, Ordering::Release);
@@ -74,7 +78,11 @@ impl Overlay {
                 Kind::Merge => Pending::Merge(bytes.slice_ref(op.value)),
                 Kind::RangeDelete => continue,
             };
-            match of_family(&mut keys, op.cf).entry(bytes.slice_ref(op.key)) {
+            let key = match bytes.len() > KEPT_MAX {
+                true => Bytes::copy_from_slice(op.key),
+                false => bytes.slice_ref(op.key),
+            };
+            match of_family(&mut keys, op.cf).entry(key) {
                 Entry::Vacant(vacant) => {
                     let newer = VecDeque::new();
                     vacant.insert(Writes { oldest: (op.seq, pending), newer });

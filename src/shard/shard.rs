@@ -71,6 +71,8 @@ pub struct Shard {
 impl Shard {
     /// See [`Shard::may_share`].
     pub const TOGETHER_MAX: usize = redis_calls::TOGETHER_MAX;
+    /// See [`Shard::may_write_together`].
+    pub(crate) const WRITES_MAX: usize = writes::TOGETHER_MAX;
 
     /// A shard on an engine and the log its batches go to. What the log holds beyond the engine
     /// is replayed by [`Shard::apply`]; then [`Shard::start`] makes it ready.
@@ -254,8 +256,8 @@ impl Shard {
     }
 
     /// Executes the first of some writes of which each [`Shard::may_write_together`], in order and
-    /// each as if alone, as few batches: one request at least. Others follow a request that met a
-    /// lock only once it is gone.
+    /// each as if alone, as few batches: one request at least. It ends with one that meets a lock,
+    /// which those behind must not overtake.
     pub(crate) fn write_together(
         self: &Arc<Self>,
         writes: &[(&[Write], Option<RequestId>)],
@@ -265,7 +267,7 @@ impl Shard {
     }
 
     /// The writes that gain from [`Shard::write_together`], if the request is such: few keys without
-    /// vectors.
+    /// vectors. More than [`Shard::WRITES_MAX`] gain nothing more.
     pub(crate) fn may_write_together(request: &Request) -> Option<(&[Write], Option<RequestId>)> {
         writes::may_share(request)
     }

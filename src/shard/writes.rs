@@ -4,7 +4,7 @@
 //! Each is executed as if alone and takes effect with the others: what one writes another does not
 //! touch, so none is undone by the next, and each has the sequence number of its own last write.
 
-use crate::base::{Result, Seq};
+use crate::base::{Error, ErrorKind, Result, Seq};
 use crate::lsm::batch::WriteBatch;
 use crate::op::kv::{RequestId, Write};
 use crate::op::{Request, Response};
@@ -16,12 +16,12 @@ use crate::shard::shard::{Answer, Shard};
 use crate::shard::transaction::Transaction;
 use std::sync::Arc;
 
-/// The most requests that are placed together: others wait for their latches no longer than for
-/// as many keys of one.
+/// The most requests that are placed together, and keys of theirs: as long others may wait for
+/// their latches.
 pub(crate) const TOGETHER_MAX: usize = 256;
 /// Keys that a request writes at most for it to go with others.
 const KEYS_MAX: usize = 16;
-/// Bytes of writes after which no further request joins those that are placed together.
+/// Bytes of keys and values that are placed together at most, but for a request by itself.
 const TOGETHER_BYTES: usize = 1 << 20;
 
 /// The writes of a request that may be placed together with its neighbours: few keys, and no
@@ -46,16 +46,18 @@ pub(crate) fn together(
     let mut answers = Vec::with_capacity(requests.len());
     let requests = &requests[..requests.len().min(TOGETHER_MAX)];
     let mut stripes = Vec::with_capacity(3 * requests.len());
-    let families = requests.iter().take_while(|(writes, id)| {
+    let mut room = TOGETHER_MAX;
+    let fitting = requests.iter().take_while(|(writes, id)| {
         let keys = || writes.iter().filter_map(target);
-        let are_there = keys().all(|(cf, _)| check_family(shard, cf).is_ok());
-        if are_there {
+        let fits = writes.len() <= room && keys().all(|(cf, _)| check_family(shard, cf).is_ok());
+        if fits {
+            room -= writes.len();
             stripes.extend(keys().map(|(cf, key)| latch::stripe(cf, key)));
             stripes.extend(id.map(dedup::stripe));
         }
-        are_there
+        fits
     });
-    let count = families.count();
+    let count = fitting.count();
     if count > 1 {
         let _held = shard.latches.many(stripes);
         loop {
@@ -94,7 +96,8 @@ fn batch(
         let mut keys = writes.iter().filter_map(target);
         if keys.any(|(cf, key)| txn.has_touched(cf, key))
             || id.is_some_and(|id| txn.requests.executes(id))
-            || txn.written_bytes() > TOGETHER_BYTES
+            || !told.is_empty()
+                && txn.written_bytes() + writes.iter().map(bytes).sum::<usize>() > TOGETHER_BYTES
         {
             break;
         }
@@ -112,7 +115,37 @@ fn batch(
     }
     match place(shard, txn, &told, now_ms) {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) => told.iter().map(|_| Err(error.clone())).collect(),
+        // What may be the fault of one is tried again without the others.
+        Err(error) if told.len() > 1 && !concerns_all(&error) => {
+            batch(shard, &requests[..1], now_ms)
+        }
+        Err(error) => told.iter().map(|told| told.without(&error)).collect(),
+    }
+}
+
+/// Whether nothing would be placed, or nothing is known.
+fn concerns_all(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy | ErrorKind::Unknown)
+}
+
+fn bytes(write: &Write) -> usize {
+    match write {
+        Write::Put { key, value, .. } => key.len() + value.len(),
+        Write::Merge { key, operand, .. } => key.len() + operand.len(),
+        Write::Delete { key, .. } => key.len(),
+        Write::PutVector { .. } | Write::DeleteVector { .. } => 0,
+    }
+}
+
+impl Told {
+    /// The answer where nothing was placed.
+    fn without(&self, error: &Error) -> Result<Answer> {
+        match *self {
+            Told::Before(seq, rests_on) => {
+                Ok(Answer { response: Response::Committed { seq }, rests_on })
+            }
+            Told::Now { .. } => Err(error.clone()),
+        }
     }
 }
 

@@ -1,19 +1,24 @@
 use super::*;
 use crate::base::{CfId, LogIndex};
 use crate::env::{Pool, Rng, SimDisk};
-use crate::lsm::{BlockCache, Engine, EngineOptions};
+use crate::lsm::{BlockCache, Engine, EngineOptions, IterOptions};
 use crate::op::kv::{Entry, Expiry, MergeOp};
 use crate::shard::{Log, Placed, ShardOptions};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
 
-/// A log that commits when it is told to.
+/// A log that commits when it is told to, and refuses batches of more bytes than it may take.
 #[derive(Clone, Default)]
-struct Later(Arc<Mutex<VecDeque<Vec<u8>>>>);
+struct Later(Arc<Mutex<VecDeque<Vec<u8>>>>, Arc<Mutex<Option<(usize, ErrorKind)>>>);
 
 impl Log for Later {
     fn place(&self, batch: &[u8]) -> Result<Placed> {
+        if let Some((bytes, kind)) = *self.1.lock().unwrap()
+            && batch.len() > bytes
+        {
+            return Err(Error::new(kind, "refused"));
+        }
         self.0.lock().unwrap().push_back(batch.to_vec());
         Ok(Placed::Pending(None))
     }
@@ -48,6 +53,32 @@ impl World {
         };
         self.applied += 1;
         self.shard.apply_entry(LogIndex(self.applied), &some).unwrap();
+    }
+
+    fn write(&self, requests: &[(Vec<Write>, Option<RequestId>)]) -> Vec<Result<Answer>> {
+        let shared: Vec<(&[Write], Option<RequestId>)> =
+            requests.iter().map(|(writes, id)| (&writes[..], *id)).collect();
+        let mut answers = Vec::new();
+        while answers.len() < shared.len() {
+            let some = self.shard.write_together(&shared[answers.len()..], 5);
+            assert!(!some.is_empty());
+            answers.extend(some);
+        }
+        assert_eq!(answers.len(), shared.len());
+        answers
+    }
+
+    /// What is kept beside the keys: counts, and when they expire.
+    fn beside(&self) -> (i64, i64, Vec<Vec<u8>>) {
+        let counts = self.shard.engine.counts(CfId::DEFAULT).unwrap();
+        let mut iter = self.shard.engine.iter(CfId::EXPIRY, IterOptions::default()).unwrap();
+        iter.first().unwrap();
+        let mut expiries = Vec::new();
+        while iter.valid() {
+            expiries.push(iter.key().to_vec());
+            iter.next().unwrap();
+        }
+        (counts.keys as i64, counts.expires as i64, expiries)
     }
 
     fn get(&self, key: &Bytes) -> Option<Entry> {
@@ -126,14 +157,7 @@ fn together_is_as_if_each_were_alone() {
             let requests = requests(&mut rng, &mut sent);
             let mut last: BTreeMap<Bytes, Seq> = BTreeMap::new();
             let pending = together.log.0.lock().unwrap().len();
-            let shared: Vec<(&[Write], Option<RequestId>)> =
-                requests.iter().map(|(writes, id)| (&writes[..], *id)).collect();
-            let mut answers = Vec::new();
-            while answers.len() < shared.len() {
-                let some = together.shard.write_together(&shared[answers.len()..], 5);
-                assert!(!some.is_empty());
-                answers.extend(some);
-            }
+            let answers = together.write(&requests);
             batches += together.log.0.lock().unwrap().len() - pending;
             executed += requests.len();
             for ((writes, id), answer) in requests.iter().zip(&answers) {
@@ -174,6 +198,9 @@ fn together_is_as_if_each_were_alone() {
                 world.commit(rng.below(20) as usize);
             }
         }
+        alone.commit(usize::MAX);
+        together.commit(usize::MAX);
+        assert_eq!(together.beside(), alone.beside(), "seed {seed}");
         assert!(batches * 2 < executed, "seed {seed}: {batches} batches of {executed} requests");
     }
 }
@@ -208,4 +235,68 @@ fn a_request_is_known_among_all_of_its_block() {
     let late =
         world.shard.execute(Request::Write { writes: put(3), id: id(3) }, 5 + dedup::KEEP_MS);
     assert_ne!(seq_of(&late), seqs[3], "it is forgotten after its time");
+}
+
+fn put(key: &str, bytes: usize) -> Vec<Write> {
+    let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), vec![b'v'; bytes].into());
+    vec![Write::Put { cf: CfId::DEFAULT, key, value, expiry: Expiry::Never }]
+}
+
+#[test]
+fn what_the_log_refuses_takes_no_other_with_it() {
+    let mut world = World::new(false);
+    let id = |request| Some(RequestId { client: 1, request });
+    let first = seq_of(&world.write(&[(put("a", 1), id(1))])[0]);
+    world.commit(1);
+    let kinds = |answers: &[Result<Answer>]| -> Vec<Option<ErrorKind>> {
+        answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect()
+    };
+    let requests =
+        [(put("a", 1), id(1)), (put("b", 1), id(2)), (put("c", 900), id(3)), (put("d", 1), id(4))];
+    *world.log.1.lock().unwrap() = Some((500, ErrorKind::InvalidArgument));
+    let answers = world.write(&requests);
+    assert_eq!(kinds(&answers), [None, None, Some(ErrorKind::InvalidArgument), None]);
+    assert_eq!(seq_of(&answers[0]), first);
+    // Where none could be placed, what was applied before is still told as it was.
+    *world.log.1.lock().unwrap() = Some((0, ErrorKind::Busy));
+    let answers = world.write(&[(put("a", 1), id(1)), (put("e", 1), id(5)), (put("f", 1), None)]);
+    assert_eq!(kinds(&answers), [None, Some(ErrorKind::Busy), Some(ErrorKind::Busy)]);
+    assert_eq!(seq_of(&answers[0]), first);
+    assert_eq!(world.get(&Bytes::from_static(b"e")), None);
+}
+
+#[test]
+fn what_is_lost_before_it_commits_is_executed_again() {
+    let mut world = World::new(true);
+    let requests: Vec<_> = (0..20)
+        .map(|n| (put(&format!("k{n}"), 3), Some(RequestId { client: 1, request: n })))
+        .collect();
+    let kept: Vec<_> = world.write(&requests[..10]).iter().map(seq_of).collect();
+    world.commit(usize::MAX);
+    world.write(&requests);
+    let lost = Error::new(ErrorKind::Unavailable, "another leads");
+    world.shard.fail_pending(&lost, false);
+    world.log.0.lock().unwrap().clear();
+    assert_eq!(world.get(&Bytes::from_static(b"k15")), None);
+    let again: Vec<_> = world.write(&requests).iter().map(seq_of).collect();
+    assert_eq!(again[..10], kept);
+    world.commit(usize::MAX);
+    let answers: Vec<_> = world.write(&requests).iter().map(seq_of).collect();
+    assert_eq!(answers, again);
+    assert!(world.get(&Bytes::from_static(b"k15")).is_some());
+    assert_eq!(world.beside().0, 20);
+}
+
+#[test]
+fn a_record_of_one_request_is_none_of_a_block() {
+    assert_eq!(dedup::tests::read(&[1, 4, 0, 0, 0, 0, 0, 0, 0]).unwrap(), 0);
+    assert_eq!(dedup::tests::read(&[2]).unwrap(), 0);
+    let one = [3, 9, 0, 0, 0, 0, 0, 0, 0, 5, 2, 64 + 63, 1, 128 + 7];
+    assert_eq!(dedup::tests::read(&one).unwrap(), 3);
+    for cut in 0..one.len() {
+        if ![9, 11, 13].contains(&cut) {
+            assert!(dedup::tests::read(&one[..cut]).is_err(), "{cut}");
+        }
+    }
+    assert!(dedup::tests::read(&[3, 0, 0, 0, 0, 0, 0, 0, 0, 192]).is_err());
 }
