@@ -514,3 +514,47 @@ fn lost_log(group: GroupId) -> Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SimDisk;
+    use crate::log::{LogOptions, SyncLevel};
+    use crate::raft::message::{Body, Empty, Envelope};
+    use crate::raft::transport::tests::Kept;
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    /// The numbers of the first questions and streams of a node that begins.
+    fn numbers(disk: &SimDisk, nonce: u64) -> BTreeSet<u64> {
+        let options = LogOptions {
+            sync: SyncLevel::Always,
+            segment_bytes: 64 << 10,
+            threads: false,
+            ..LogOptions::default()
+        };
+        let log = Log::open(disk.shared(), Path::new("/log"), options, &mut |_, _| Ok(())).unwrap();
+        let options = HostOptions::new("/groups", Work::Inline, nonce);
+        let (kept, none) = (Arc::new(Kept::default()), Recoveries::default());
+        let host = Host::new(options, disk.shared(), Arc::new(log), kept.clone(), none).unwrap();
+        for _ in 0..1_000 {
+            let body = Some(Body::Probe(Empty {}));
+            let envelope = Envelope { group: 1, from: 1, to: 2, id: 0, body };
+            let questions = &host.shared.questions;
+            questions.ask(NodeId(2), Class::Control, envelope, Duration::from_secs(1)).unwrap();
+        }
+        let sent = std::mem::take(&mut *kept.0.lock().unwrap());
+        let asked = sent.into_iter().map(|sent| Envelope::decode_bytes(sent).unwrap().id);
+        let streams = (0..1_000).map(|_| host.shared.streams.fetch_add(1, Ordering::Relaxed));
+        asked.chain(streams).collect()
+    }
+
+    #[tokio::test]
+    async fn a_node_that_begins_again_gives_none_of_its_numbers_again() {
+        let disk = SimDisk::new();
+        let before = numbers(&disk, 0x1234_5678_9abc_def0);
+        let now = numbers(&disk, 0x8765_4321_0fed_cba9);
+        assert!(before.is_disjoint(&now));
+        assert!(before.len() >= 1_000 && !before.contains(&0));
+    }
+}

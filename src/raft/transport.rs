@@ -144,13 +144,13 @@ fn unreachable(node: NodeId) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::raft) mod tests {
     use super::*;
     use crate::raft::message::Empty;
 
     /// Keeps what is sent.
     #[derive(Default)]
-    struct Kept(Mutex<Vec<Bytes>>);
+    pub(in crate::raft) struct Kept(pub(in crate::raft) Mutex<Vec<Bytes>>);
 
     impl Peers for Kept {
         fn send(&self, _: NodeId, _: Class, message: Bytes) -> Result<()> {
