@@ -2,7 +2,7 @@
 //!
 //! Calls that may go together share a *lane*: the same node, shard, epoch and freshness, and reads
 //! apart from writes, which wait for a commit. Whoever finds nobody gathering in its lane gathers:
-//! it lets the runtime take one turn, in which others join, and sends what is there. While
+//! it lets the runtime take a few turns, in which others join, and sends what is there. While
 //! [`AT_ONCE`] of a lane are on the way, the next gathers until one comes back: the more there is to
 //! do, the more of it shares what a call costs.
 
@@ -22,6 +22,9 @@ use tokio::time::Instant;
 /// Calls of one lane that are on the way at a time. Fewer would hold writes back that the shard's
 /// leader waits for, to have them in the entry it is making.
 const AT_ONCE: usize = 8;
+/// Turns of the runtime in which others may join: of clients that are answered together, some are
+/// heard of a turn or two after the first.
+const TURNS: usize = 4;
 /// Requests that go together, about.
 const REQUESTS_MAX: usize = 512;
 /// Requests of a call, and bytes of theirs, above which it goes alone.
@@ -128,7 +131,9 @@ impl Queue {
 /// Sends what waits in a lane, and again as long as more has come meanwhile.
 async fn gather<S: Send>(lanes: Lanes, by: S, lane: Lane, target: Target) {
     loop {
-        tokio::task::yield_now().await;
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
         let (taken, more) = {
             let mut open = lanes.open();
             let queue = open.entry(lane).or_default();
