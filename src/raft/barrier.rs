@@ -50,8 +50,9 @@ pub(crate) struct Asking {
 }
 
 impl Barrier {
-    /// Waits for a question that begins after this call, for no longer than `deadline`, on behalf of
-    /// so many readers. True if the caller has to ask: it then calls [`Barrier::next`] until that gives none.
+    /// Waits for a question that begins after this call, for no longer than `deadline`, on behalf
+    /// of so many readers. True if the caller has to ask: it then calls [`Barrier::next`] until that
+    /// gives none.
     pub(crate) fn wait(
         &self,
         deadline: Instant,

@@ -45,6 +45,7 @@ const ENTRY_BYTES: usize = 1 << 20;
 /// elected is refused until a majority has answered it, which takes it a sync and a message.
 const REOPEN_FIRST: Duration = Duration::from_millis(1);
 const REOPEN_MAX: Duration = Duration::from_millis(50);
+
 /// Bits of a session's number below its term.
 const COUNT_BITS: u32 = 24;
 
@@ -130,8 +131,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until so many requests wait, or as much as fits an entry, or until `time` if one does: then, that
-    /// is true.
+    /// Waits until so many requests wait, or as much as fits an entry, or until `time` if one does:
+    /// then, that is true.
     async fn holds(&self, wanted: usize, time: Instant) -> bool {
         loop {
             let is_late = Instant::now() >= time;

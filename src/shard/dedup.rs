@@ -2,7 +2,7 @@
 //! copy that comes late is refused too.
 //!
 //! ```text
-//! family DEDUP:  [client u64 BE][block u64 BE] -> [3 u8][base u64] then, for each request of the block,
+//! family DEDUP:  [client u64 BE][block u64 BE] -> [3 u8][base u64] then, for each request,
 //!                [0 + number u8][seq - base: varint]     applied, answered with this sequence number
 //!                [64 + number u8][ahead: varint]         applied by the batch of this record
 //!                [128 + number u8]                       refused
@@ -83,8 +83,8 @@ pub(crate) fn stripe(id: RequestId) -> Stripe {
     latch::stripe(CfId::DEDUP, &key(id))
 }
 
-/// What became of the request, if it is remembered. As much as its block says rests on what is
-/// pending of it, other requests of the block included.
+/// What became of the request, if it is remembered. The answer rests on what is pending of its block,
+/// other requests of it included.
 pub(crate) fn fate(txn: &mut Transaction<'_>, id: RequestId) -> Result<Option<Fate>> {
     let block = block(txn, id)?;
     Ok(block.told.iter().find(|told| told.0 == number(id)).map(|told| told.1))

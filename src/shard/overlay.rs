@@ -26,6 +26,8 @@ pub(crate) enum Pending {
     Merge(Bytes),
 }
 
+/// Families that are kept though nothing of them is pending: families come and go.
+const FAMILIES_KEPT: usize = 16;
 /// Bytes of batches that may be kept for a key that is cut from them.
 const KEPT_MAX: usize = 64 << 10;
 
@@ -109,6 +111,9 @@ impl Overlay {
                 family.remove(op.key);
             }
         }
+        if keys.len() > FAMILIES_KEPT {
+            keys.retain(|(_, writes)| !writes.is_empty());
+        }
         self.batches.fetch_sub(1, Ordering::Release);
         if concerns(batch) {
             self.locking.fetch_sub(1, Ordering::Release);
@@ -149,4 +154,65 @@ fn of_family(keys: &mut Keys, cf: CfId) -> &mut HashMap<Bytes, Writes> {
 
 fn find<'k>(keys: &'k Keys, cf: CfId, key: &[u8]) -> Option<&'k Writes> {
     keys.iter().find(|(family, _)| *family == cf)?.1.get(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsm::batch::WriteBatch;
+    use crate::op::kv::MergeOp;
+
+    /// A batch of one put, or of one merge, of key `k` of a family, placed.
+    fn batch(cf: u32, seq: u64, merges: bool) -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        match merges {
+            true => batch.merge_with(
+                CfId(cf),
+                b"k",
+                MergeOp::Append,
+                b"+",
+                crate::lsm::batch::Counts::Unknown,
+            ),
+            false => batch.put_cf(CfId(cf), b"k", &seq.to_le_bytes()),
+        }
+        batch.place(Seq(seq), 1);
+        batch
+    }
+
+    fn add(overlay: &Overlay, batch: &WriteBatch) {
+        let bytes = Bytes::copy_from_slice(batch.bytes());
+        overlay.add(&batch.view().within(&bytes), &bytes);
+    }
+
+    fn seqs(overlay: &Overlay) -> Vec<u64> {
+        overlay.of(CfId(0), b"k").iter().map(|(seq, _)| seq.0).collect()
+    }
+
+    #[test]
+    fn pending_writes_of_a_key_go_in_any_order() {
+        let overlay = Overlay::default();
+        let all: Vec<WriteBatch> = (1..=4).map(|seq| batch(0, seq, seq != 2)).collect();
+        all.iter().for_each(|batch| add(&overlay, batch));
+        assert_eq!(seqs(&overlay), [4, 3, 2], "merges down to the first that is none");
+        assert_eq!(overlay.oldest_of(CfId(0), b"k"), Some(Seq(1)));
+        overlay.remove(&all[2].view());
+        assert_eq!(seqs(&overlay), [4, 2]);
+        overlay.remove(&all[0].view());
+        assert_eq!(overlay.oldest_of(CfId(0), b"k"), Some(Seq(2)));
+        overlay.remove(&all[1].view());
+        assert_eq!(seqs(&overlay), [4]);
+        overlay.remove(&all[3].view());
+        assert!(seqs(&overlay).is_empty() && overlay.is_empty());
+    }
+
+    #[test]
+    fn families_that_come_and_go_leave_nothing() {
+        let overlay = Overlay::default();
+        for cf in 0..100 {
+            let one = batch(cf, u64::from(cf) + 1, false);
+            add(&overlay, &one);
+            overlay.remove(&one.view());
+        }
+        assert!(overlay.lock().len() <= FAMILIES_KEPT);
+    }
 }
