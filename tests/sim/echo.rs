@@ -2,10 +2,12 @@
 //! first up, and nobody hears the answer. Only such come twice as may be repeated, and were done.
 // tidy: sleeps because time is simulated
 
-use arqondb::base::Result;
+use arqondb::base::{Error, ErrorKind, Result, Seq};
 use arqondb::env::Rng;
-use arqondb::gateway::{Called, RemoteShards, ShardCalls, ShardInfo, Target};
-use arqondb::op::Request;
+use arqondb::gateway::{CallFailure, Called, RemoteShards, ShardCalls, ShardInfo, Target};
+use arqondb::op::kv::RequestId;
+use arqondb::op::txn::{Lock, Txn};
+use arqondb::op::{Request, Response};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -40,12 +42,19 @@ impl EchoingShards {
     }
 }
 
+/// Whether all of a call took place. What was said to have failed must not happen later, nor what
+/// met a lock: its caller may give up, and tell that it did not happen.
+fn was_done(called: &Called) -> bool {
+    let done = |answer: &Result<Response>| !matches!(answer, Err(_) | Ok(Response::Locked(_)));
+    called.stopped.is_none() && called.answers.iter().all(done)
+}
+
 impl ShardCalls for EchoingShards {
     async fn call(&self, to: &Target, requests: &[Request], deadline: Instant) -> Called {
         let called = self.shards.call(to, requests, deadline).await;
-        // What was said to have failed must not happen later.
-        let is_done = called.stopped.is_none() && called.answers.iter().all(Result::is_ok);
-        if is_done && let Some(late) = self.echoes(requests) {
+        if was_done(&called)
+            && let Some(late) = self.echoes(requests)
+        {
             let (shards, to, requests) = (self.shards.clone(), to.clone(), requests.to_vec());
             tokio::spawn(async move {
                 sleep(late).await;
@@ -63,4 +72,18 @@ impl ShardCalls for EchoingShards {
     async fn shards(&self) -> Result<Vec<ShardInfo>> {
         self.shards.shards().await
     }
+}
+
+/// A copy of what met a lock took place after its writer was told that the time had run out: seed
+/// 2000180, in the tenth minute of a calm hour.
+#[test]
+fn only_what_took_place_comes_twice() {
+    let id = RequestId { client: 1, request: 1 };
+    let lock = Lock { txn: Txn { id, attempt: 0, home: 0 }, slot: 0 };
+    let done = Response::Committed { seq: Seq(1) };
+    assert!(was_done(&Called::all(vec![Ok(done.clone())])));
+    assert!(!was_done(&Called::all(vec![Ok(done.clone()), Ok(Response::Locked(lock))])));
+    let failed = Error::new(ErrorKind::Unavailable, "not now");
+    assert!(!was_done(&Called::all(vec![Ok(done), Err(failed)])));
+    assert!(!was_done(&Called::failed(CallFailure::NotLeader { leader: None })));
 }
