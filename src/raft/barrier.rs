@@ -41,18 +41,17 @@ struct Waiting {
 
 /// Those whom a question serves.
 #[derive(Debug)]
-pub(crate) struct Asking {
+struct Asking {
     waiting: Vec<Waiting>,
     /// How many readers they speak for.
-    pub(crate) readers: usize,
+    readers: usize,
     /// When the last of them gives up.
-    pub(crate) deadline: Instant,
+    deadline: Instant,
 }
 
 impl Barrier {
     /// Waits for a question that begins after this call, for no longer than `deadline`, on behalf
-    /// of so many readers. True if the caller has to ask: it then calls [`Barrier::next`] until that
-    /// gives none.
+    /// of so many readers. True if the caller has to see to it that [`Barrier::serve`] is called.
     pub(crate) fn wait(
         &self,
         deadline: Instant,
@@ -70,8 +69,21 @@ impl Barrier {
         (receive, asks)
     }
 
+    /// Puts one question after the other, each until the time it is given, until nobody waits.
+    pub(crate) async fn serve<F>(&self, ask: impl Fn(Instant) -> F)
+    where
+        F: Future<Output = Result<u64>>,
+    {
+        while let Some(asking) = self.next() {
+            let served = asking.readers;
+            let answer = ask(asking.deadline).await;
+            asking.tell(&answer);
+            self.gather(served).await;
+        }
+    }
+
     /// Those whom the next question serves; none if nobody waits.
-    pub(crate) fn next(&self) -> Option<Asking> {
+    fn next(&self) -> Option<Asking> {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
         state.readers = 0;
@@ -86,7 +98,7 @@ impl Barrier {
 
     /// Waits, after a question that served `served` readers, for as many as are expected to come,
     /// but not for long; not at all if one is enough.
-    pub(crate) async fn gather(&self, served: usize) {
+    async fn gather(&self, served: usize) {
         let wanted = {
             let mut state = self.state();
             let waiting = state.readers;
@@ -121,7 +133,7 @@ impl Barrier {
 
 impl Asking {
     /// Tells everybody what the answer was.
-    pub(crate) fn tell(self, answer: &Result<u64>) {
+    fn tell(self, answer: &Result<u64>) {
         for waiting in self.waiting {
             // Whoever asked may be gone.
             _ = waiting.answer.send(answer.clone());
@@ -160,6 +172,37 @@ mod tests {
         assert!(asks, "nobody asks any more");
         drop(gone);
         assert!(barrier.next().is_none(), "nobody waits");
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_question_is_on_its_way_is_served_by_the_next() {
+        let barrier = std::sync::Arc::new(Barrier::default());
+        let later = Instant::now() + std::time::Duration::from_secs(60);
+        let (first, asks) = barrier.wait(later, 1);
+        assert!(asks);
+        // Each question is answered when the test says so, with its own number.
+        let (put, mut questions) = tokio::sync::mpsc::unbounded_channel();
+        let serving = {
+            let barrier = barrier.clone();
+            tokio::spawn(async move {
+                barrier
+                    .serve(|_| {
+                        let (answer, answered) = oneshot::channel();
+                        put.send(answer).unwrap();
+                        async move { answered.await.unwrap() }
+                    })
+                    .await;
+            })
+        };
+        let question = questions.recv().await.unwrap();
+        let (late, asks) = barrier.wait(later, 1);
+        assert!(!asks, "somebody asks already");
+        question.send(Ok(1)).unwrap();
+        assert_eq!(heard(first).await.unwrap(), 1);
+        questions.recv().await.unwrap().send(Ok(2)).unwrap();
+        assert_eq!(heard(late).await.unwrap(), 2, "answered by a question that was put before");
+        serving.await.unwrap();
+        assert!(barrier.wait(later, 1).1, "nobody asks any more");
     }
 
     #[tokio::test(start_paused = true)]

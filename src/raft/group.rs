@@ -339,12 +339,11 @@ impl Group {
         if asks {
             let group = self.clone();
             tokio::spawn(async move {
-                while let Some(asking) = group.inner.barrier.next() {
-                    let served = asking.readers;
-                    let left = asking.deadline.saturating_duration_since(Instant::now());
-                    asking.tell(&group.led_in_term(Consistency::Linearizable, left).await);
-                    group.inner.barrier.gather(served).await;
-                }
+                let ask = |deadline: Instant| {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    group.led_in_term(Consistency::Linearizable, left)
+                };
+                group.inner.barrier.serve(ask).await;
             });
         }
         match tokio::time::timeout_at(deadline, barrier::heard(answer)).await {
