@@ -99,6 +99,7 @@ impl<C: ShardCalls> Gateway<C> {
                             continue;
                         }
                         After::AskInstead(_) => no_leader(shard),
+                        After::Partly => continue,
                         After::Locked(lock) => {
                             course.search = None;
                             let abort = patience.is_over_for(&lock);
@@ -164,7 +165,9 @@ impl<C: ShardCalls> Gateway<C> {
         if !answers.is_empty() && !is_stale && shard.leader != Some(asked) {
             self.map.note_leader(shard, Some(&target.node), asked);
         }
+        let open = group.requests.len();
         let again = group.absorb(answers);
+        let goes_on = again && group.requests.len() < open;
         // What took all the time there was says nothing of the node.
         if let Some(CallFailure::Unreachable(_) | CallFailure::Unknown(_)) = &stopped
             && begun + took < deadline
@@ -177,6 +180,7 @@ impl<C: ShardCalls> Gateway<C> {
             None if group.lock.is_some() => {
                 group.lock.take().map_or(After::Answered, After::Locked)
             }
+            None if goes_on => After::Partly,
             None if again => After::Failed(Error::new(
                 ErrorKind::Unavailable,
                 format!("shard {} cannot execute it now", shard.id),
@@ -321,6 +325,8 @@ impl<C: ShardCalls> Gateway<C> {
 enum After {
     /// Nothing is open.
     Answered,
+    /// Some are answered, and there was no room for more.
+    Partly,
     /// Another node leads.
     AskInstead(Node),
     /// A key is locked.

@@ -169,24 +169,25 @@ fn gather_boxed<S: Send>(
 }
 
 /// Sends calls as one, and gives each what became of its part. A shard executes nothing behind a
-/// request that met a lock; that is the concern of the call it belongs to, and the others are sent
-/// again without it.
+/// request that met a lock, and gives no more answers of reads than fit a message; that is the
+/// concern of the calls they belong to, and the others are sent again without them.
 async fn send<S: Send>(by: &S, to: &Target, mut calls: Vec<Waiting>) {
     while let Some(deadline) = calls.iter().map(|call| call.deadline).max() {
         let requests = calls.iter().flat_map(|call| &call.requests).cloned().collect();
         let Called { answers, stopped } = by.send(to, requests, deadline).await;
         let mut answers = answers.into_iter();
-        let mut is_locked = false;
+        // Whether a call before was answered, or met a lock: then it stood in the way of others.
+        let mut is_passed = false;
         for call in std::mem::take(&mut calls) {
             let count = call.requests.len();
             let answers: Vec<_> = answers.by_ref().take(count).collect();
-            if is_locked && answers.len() == count && answers.iter().all(had_no_effect) {
+            if is_passed && answers.len() == count && answers.iter().all(had_no_effect) {
                 if !call.answer.is_closed() {
                     calls.push(call);
                 }
                 continue;
             }
-            is_locked |= answers.iter().any(|a| matches!(a, Ok(Response::Locked(_))));
+            is_passed |= answers.iter().any(Result::is_ok);
             let stopped = if answers.len() < count { stopped.clone() } else { None };
             // Whoever asked may be gone.
             _ = call.answer.send(Called { answers, stopped });
@@ -393,6 +394,31 @@ mod tests {
         assert!(locked(&answers[1][0]) && had_no_effect(&answers[1][1]), "in its order");
         assert!(free(&answers[3][0]) && locked(&answers[3][1]));
         assert_eq!(*shard.0.lock().unwrap(), [7, 4, 1]);
+    }
+
+    /// A shard whose message has room for two answers.
+    #[derive(Clone, Default)]
+    struct Narrow(Arc<Mutex<Vec<usize>>>);
+
+    impl Send for Narrow {
+        async fn send(&self, _: &Target, requests: Vec<Request>, _: Instant) -> Called {
+            self.0.lock().unwrap().push(requests.len());
+            let full = || Err(Error::new(ErrorKind::Unavailable, "the message is full"));
+            let answer = |at| if at < 2 { Ok(Response::Entry(None)) } else { full() };
+            Called::all((0..requests.len()).map(answer).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_did_not_fit_a_message_is_asked_for_again_at_once() {
+        let (lanes, shard) = (Lanes::default(), Narrow::default());
+        let calls = ["a", "b", "c", "d", "e"].map(|key| {
+            let (lanes, shard) = (&lanes, &shard);
+            async move { lanes.call(shard, &target(), &[get(key)], soon()).await.answers }
+        });
+        let answers = futures::future::join_all(calls).await;
+        assert!(answers.iter().flatten().all(Result::is_ok), "{answers:?}");
+        assert_eq!(*shard.0.lock().unwrap(), [5, 3, 1]);
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! newer map, in the same order.
 
 use crate::base::Result;
-use crate::gateway::absorb::{Group, Outcome};
+use crate::gateway::absorb::{Group, Outcome, in_doubt};
 use crate::gateway::calls::ShardCalls;
 use crate::gateway::gateway::{Gateway, no_shard, unfitting};
 use crate::gateway::map::{ShardInfo, ShardMap};
 use crate::gateway::redis_cluster;
 use crate::gateway::split::{Join, split};
-use crate::gateway::together::spans;
+use crate::gateway::together::{refusal_of_every_shard, spans};
 use crate::op::route::Route;
 use crate::op::{Request, Response};
 use futures::future::{BoxFuture, join_all};
@@ -146,6 +146,11 @@ impl<C: ShardCalls> Gateway<C> {
                 let parts = split.parts.into_iter();
                 let parts = parts.map(|(slot, part)| plan.add(slot, part, maybe)).collect();
                 return Source::Parts(parts, split.join);
+            }
+            // One with a command for every shard was let through because there was one shard.
+            Route::EveryShard if plan.map.shards().len() > 1 => {
+                let grown = || in_doubt(&unfitting("the one shard there was"));
+                return Source::Ready(if maybe { Err(grown()) } else { refusal_of_every_shard() });
             }
             // Any shard will do: the first.
             Route::Anywhere | Route::EveryShard | Route::Catalog => 0,

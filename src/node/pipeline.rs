@@ -277,6 +277,10 @@ impl<E: Execution> Answers<'_, E> {
 
     fn add(&mut self, answer: Result<Answer>) {
         self.is_locked |= matches!(&answer, Ok(answer) if answer.is_locked());
+        // A refusal tells of what was read: of a family that is not there, say.
+        if answer.as_ref().is_err_and(tells_of_state) {
+            self.writers.add(self.responses.len(), false);
+        }
         self.responses.push(answer.map(|Answer { response, rests_on }| {
             if !self.on.shard().is_committed(rests_on) {
                 self.pending.push((self.responses.len(), rests_on));
@@ -298,7 +302,8 @@ impl<E: Execution> Answers<'_, E> {
             && let Err(error) = self.on.confirm(self.writers.reads(self.responses.len())).await
         {
             for (response, is_read) in self.responses.iter_mut().zip(self.writers.are_reads()) {
-                if is_read && response.is_ok() {
+                let is_told = response.as_ref().map_or_else(tells_of_state, |_| true);
+                if is_read && is_told {
                     *response = Err(error.clone());
                 }
             }
@@ -312,6 +317,12 @@ impl<E: Execution> Answers<'_, E> {
         }
         self.responses
     }
+}
+
+/// Whether an error is a word for good, which another leader might not have spoken.
+fn tells_of_state(error: &Error) -> bool {
+    !error.kind().is_retryable()
+        && !matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Deadline | ErrorKind::Internal)
 }
 
 /// Whether a request may write anything.
@@ -494,6 +505,23 @@ pub(super) mod tests {
         assert!(matches!(gone.unwrap().response, Response::Entry(None)), "it was done");
         let kind = told[0].as_ref().map(|_| ()).map_err(Error::kind);
         assert_ne!(kind, Err(ErrorKind::Unavailable), "which says that nothing was done");
+    }
+
+    /// One that was paused while a family was created elsewhere said that there is none.
+    #[tokio::test]
+    async fn a_leader_that_is_none_any_more_refuses_nothing_for_good() {
+        let shard = shard_for_tests();
+        let on = Deposed(shard.clone(), Pool::threads("slow", 1), Arc::default(), None);
+        let get = Request::Get { cf: CfId(7), key: Bytes::from_static(b"k") };
+        let kind = |told: &Result<Response>| told.as_ref().map(drop).map_err(Error::kind);
+        let told = run(&on, vec![get.clone()]).await;
+        assert_eq!(kind(&told[0]), Err(ErrorKind::Unavailable));
+        // Beside a write, which stands.
+        let write = Request::Write { writes: vec![put("k".into())], id: None };
+        let told = run(&on, vec![write, get.clone(), get]).await;
+        let kinds: Vec<_> = told.iter().map(kind).collect();
+        let unavailable = Err(ErrorKind::Unavailable);
+        assert_eq!(kinds, [Ok(()), unavailable, unavailable]);
     }
 
     /// Each vector of a stream waited 2 ms: 450 a second, however fast they were linked.

@@ -77,6 +77,8 @@ fn transport_kind(status: &Status, write: bool) -> ErrorKind {
         | Code::Unavailable
         | Code::Unknown
         | Code::Internal
+        // Also what a transport says that ends a connection under load.
+        | Code::ResourceExhausted
             if write =>
         {
             ErrorKind::Unknown
@@ -146,6 +148,7 @@ mod tests {
             Code::Unavailable,
             Code::Unknown,
             Code::Internal,
+            Code::ResourceExhausted,
         ] {
             assert_eq!(to_error(&Status::new(code, ""), true).kind(), ErrorKind::Unknown);
             assert_ne!(to_error(&Status::new(code, ""), false).kind(), ErrorKind::Unknown);

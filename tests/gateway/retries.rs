@@ -2,7 +2,7 @@
 
 // tidy: sleeps because time is paused and moves only by being slept through
 
-use crate::words::{append, get, kind, put, redis, reply};
+use crate::words::{append, call, get, kind, put, redis, reply};
 use crate::world::{Fault, World};
 use arqondb::base::{CfId, ErrorKind};
 use arqondb::gateway::{Gateway, GatewayOptions, NodeId, RetryOptions};
@@ -158,6 +158,23 @@ async fn a_wrong_epoch_is_learned_from_and_the_run_divided_anew() {
         assert!(values.iter().all(|value| *value == want), "{values:?}");
     }
     assert_eq!(gateway.map().shards().len(), 16);
+}
+
+/// It went on in the lower of two shards, and wrote what is in the other there.
+#[tokio::test(start_paused = true)]
+async fn a_transaction_for_every_shard_does_not_go_on_in_one_of_two() {
+    let gateway = World::new(1, 3).gateway(GatewayOptions::default());
+    gateway.refresh().await.unwrap();
+    gateway.calls().state().split(0);
+    let calls = ["FLUSHALL", "SET bar 1"].map(|line| call(&line.split(' ').collect::<Vec<_>>()));
+    let exec = Request::RedisTransaction {
+        watched: Vec::new(),
+        calls: calls.to_vec(),
+        reply_bytes_max: 1_000,
+    };
+    let Reply::Error(text) = reply(gateway.call(exec).await) else { panic!() };
+    assert!(text.starts_with("CROSSSLOT "), "{text}");
+    assert!(!gateway.calls().state().calls.is_empty(), "it was tried where there was one shard");
 }
 
 #[tokio::test(start_paused = true)]

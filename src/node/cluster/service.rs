@@ -3,6 +3,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::ShardId;
 use crate::node::cluster::Member;
+use crate::op::route::is_read;
 use crate::rpc::cluster::method;
 use crate::rpc::cluster::shard_call::{decode_call, encode_answer};
 use crate::rpc::cluster::{ShardAnswer, ShardCall};
@@ -43,7 +44,8 @@ impl LinkService for Member {
         match method {
             method::SHARD => {
                 let call = decode_call(&body)?;
-                Ok(encode_answer(&self.call_shard(call, patience).await))
+                let only_reads = call.requests.iter().all(is_read);
+                Ok(encode_answer(&self.call_shard(call, patience).await, only_reads))
             }
             method::TRANSFER => {
                 let ids = body.split_first_chunk::<8>();

@@ -210,13 +210,11 @@ impl MetaClient {
             let answer = self.inner.ask(method::PROPOSE, command.clone(), TURN, deadline).await;
             match answer {
                 Ok(body) => return decode_answer(&body)?.map_err(Error::from),
-                Err(CallError::Failed(error)) if !error.kind().is_retryable() => {
-                    match error.kind() {
-                        ErrorKind::Unknown | ErrorKind::Deadline => sent = true,
-                        _ => return Err(error),
-                    }
+                Err(error) if may_have_happened(&error) => sent = true,
+                // What refuses a repetition says nothing of the first.
+                Err(CallError::Failed(error)) if !sent && !error.kind().is_retryable() => {
+                    return Err(error);
                 }
-                Err(CallError::Lost(_)) => sent = true,
                 Err(_) => {}
             }
             if Instant::now() + PAUSE >= deadline {
@@ -254,8 +252,20 @@ impl MetaClient {
     }
 }
 
+/// Whether a call that failed so may have been executed, or may yet be.
+fn may_have_happened(error: &CallError) -> bool {
+    match error {
+        CallError::Lost(_) => true,
+        CallError::NotSent(_) => false,
+        CallError::Failed(error) => {
+            matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Deadline)
+        }
+    }
+}
+
 impl Inner {
-    /// Asks one metadata node after the other, the one that answered last first, if it did.
+    /// Asks one metadata node after the other, the one that answered last first, if it did. If none
+    /// answers it gives the last error, but rather one of a node that may have done what was asked.
     async fn ask(
         &self,
         method: u16,
@@ -276,7 +286,9 @@ impl Inner {
                 Err(error) => {
                     // Whoever asks next loses no time with it.
                     self.last.store((at + 1) % self.links.len(), Ordering::Relaxed);
-                    failed = Some(error);
+                    if !failed.as_ref().is_some_and(may_have_happened) {
+                        failed = Some(error);
+                    }
                 }
             }
         }
@@ -305,5 +317,56 @@ impl Inner {
             Followed::View(view) => _ = self.views.send_replace(Arc::from(view)),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rpc::link::{LinkService, Role, listen};
+    use tokio::net::TcpListener;
+
+    /// A metadata node that fails all it is asked.
+    struct Failing(ErrorKind);
+
+    impl LinkService for Failing {
+        fn greet(&self, _: &Hello) -> Result<Hello> {
+            Ok(Hello { role: Role::Meta, cluster: [1; 16], node: 1, incarnation: 1 })
+        }
+
+        async fn call(&self, _: Hello, _: u16, _: Duration, _: Bytes) -> Result<Bytes> {
+            Err(Error::new(self.0, "as it was told to"))
+        }
+
+        fn message(&self, _: &Hello, _: u8, _: Bytes) {}
+    }
+
+    async fn start(kind: ErrorKind) -> (String, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(listen(listener, Arc::new(Failing(kind)), stopped));
+        (address, stop)
+    }
+
+    /// The word of the last node asked was taken, who had not heard of it.
+    #[tokio::test]
+    async fn a_change_that_one_node_may_have_made_is_not_told_as_not_done_by_another() {
+        for kinds in [
+            [ErrorKind::Unknown, ErrorKind::Unavailable],
+            [ErrorKind::Unavailable, ErrorKind::Unknown],
+            [ErrorKind::Unknown, ErrorKind::Refused],
+            [ErrorKind::Unavailable, ErrorKind::Unavailable],
+        ] {
+            let nodes = [start(kinds[0]).await, start(kinds[1]).await];
+            let addresses = nodes.iter().map(|(address, _)| address.clone()).collect::<Vec<_>>();
+            let hello = Hello::nameless(Role::Gateway, [1; 16]);
+            let client = MetaClient::new(&addresses, hello).unwrap();
+            let until = Instant::now() + Duration::from_millis(200);
+            let action = Action::DropFamily { name: "f".into() };
+            let told = client.propose(action, until).await.unwrap_err();
+            let is_unknown = kinds.contains(&ErrorKind::Unknown);
+            assert_eq!(told.kind() == ErrorKind::Unknown, is_unknown, "{kinds:?}: {told}");
+        }
     }
 }

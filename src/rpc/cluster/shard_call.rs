@@ -10,7 +10,7 @@
 //! ```
 
 use crate::base::codec::{put_bytes, put_varint};
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::op::{Request, Response};
 use crate::rpc::ops::{
     Cut, put_error, put_request, put_response, read_error, read_request, read_response,
@@ -20,6 +20,8 @@ use bytes::Bytes;
 const VERSION: u8 = 1;
 /// Requests of one call at most. Some take a byte each, and a hundred times that in memory.
 const REQUESTS_MAX: usize = 1 << 20;
+/// Bytes of answers behind which no more reads are answered.
+const ANSWER_BYTES: usize = 16 << 20;
 
 /// How fresh reads must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -141,11 +143,19 @@ pub fn decode_call(body: &Bytes) -> Result<ShardCall> {
     Ok(ShardCall { shard, epoch, freshness, requests })
 }
 
-/// The bytes of an answer.
-pub fn encode_answer(answer: &ShardAnswer) -> Bytes {
+/// The bytes of an answer. Of one to requests that only read, not much more than
+/// [`ANSWER_BYTES`]: what does not fit is to be asked for again.
+pub fn encode_answer(answer: &ShardAnswer, only_reads: bool) -> Bytes {
     let mut out = Vec::new();
     put_varint(&mut out, answer.answers.len() as u64);
-    answer.answers.iter().for_each(|answer| put_response(&mut out, answer));
+    for answer in &answer.answers {
+        if only_reads && out.len() >= ANSWER_BYTES && answer.is_ok() {
+            let message = "what was read before it fills a message; ask for it again";
+            put_response(&mut out, &Err(Error::new(ErrorKind::Unavailable, message)));
+        } else {
+            put_response(&mut out, answer);
+        }
+    }
     match &answer.stop {
         None => out.push(0),
         Some(Stop::NotLeader { leader }) => {
@@ -224,7 +234,24 @@ fn read_fact(cut: &mut Cut<'_>) -> Result<ShardFact> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ErrorKind;
+    use crate::op::Reply;
+
+    /// Many small calls for large values go together; one message that carried all was too long for
+    /// a frame, and each was told that it may have happened.
+    #[test]
+    fn of_reads_no_more_is_told_than_fits_a_message() {
+        let large = Bytes::from(vec![1; ANSWER_BYTES / 2]);
+        let answers = (0..4).map(|_| Ok(Response::Redis(Reply::Bulk(large.clone())))).collect();
+        let answer = ShardAnswer { answers, stop: None };
+        let told = |only_reads| {
+            let body = encode_answer(&answer, only_reads);
+            let told = decode_answer(&body).unwrap().answers;
+            told.into_iter().map(|told| told.map(drop).map_err(|e| e.kind())).collect::<Vec<_>>()
+        };
+        let later = Err(ErrorKind::Unavailable);
+        assert_eq!(told(true), [Ok(()), Ok(()), later, later]);
+        assert_eq!(told(false), [Ok(()); 4], "what writes cannot be asked for again");
+    }
 
     #[test]
     fn calls_and_answers_travel() {
@@ -260,7 +287,7 @@ mod tests {
         for stop in stops {
             let said = format!("{stop:?}");
             let answers = vec![Ok(Response::Deleted(3)), Err(error())];
-            let body = encode_answer(&ShardAnswer { answers, stop });
+            let body = encode_answer(&ShardAnswer { answers, stop }, false);
             let back = decode_answer(&body).unwrap();
             assert_eq!(format!("{:?}", back.stop), said);
             assert_eq!(back.answers[0].as_ref().unwrap(), &Response::Deleted(3));

@@ -234,7 +234,7 @@ impl Keeper {
     ) -> Error {
         let mut bytes = Vec::new();
         self.put(first, &mut bytes);
-        let mut heard = Instant::now();
+        let (mut heard, mut received) = (Instant::now(), read.received());
         let mut pinged: Option<Instant> = None;
         loop {
             if !bytes.is_empty() {
@@ -251,11 +251,13 @@ impl Keeper {
                 false => self.options.ping_waiting.min(self.options.ping),
             };
             if !bytes.is_empty() {
-                let written = timeout(ping * 6, write.write_all(&bytes)).await;
-                match written {
-                    Ok(Ok(())) => {}
-                    Ok(Err(e)) => return unreachable(&self.address, e),
-                    Err(_) => return unreachable(&self.address, "it does not read"),
+                // Each part has its time: a large one takes long on a slow way.
+                for part in bytes.chunks(WRITE_BYTES) {
+                    match timeout(ping * 6, write.write_all(part)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => return unreachable(&self.address, e),
+                        Err(_) => return unreachable(&self.address, "it does not read"),
+                    }
                 }
                 bytes.clear();
                 bytes.shrink_to(WRITE_BYTES);
@@ -264,7 +266,7 @@ impl Keeper {
             tokio::select! {
                 frame = read.next() => match frame {
                     Ok(Some(frame)) => {
-                        heard = Instant::now();
+                        (heard, received) = (Instant::now(), read.received());
                         pinged = None;
                         self.take(frame);
                     }
@@ -276,6 +278,13 @@ impl Keeper {
                     None => return unreachable(&self.address, "it is closed"),
                 },
                 () = tokio::time::sleep_until(quiet) => {
+                    // A large frame is on its way, and the pong behind it.
+                    if read.received() > received {
+                        received = read.received();
+                        heard = Instant::now();
+                        pinged = None;
+                        continue;
+                    }
                     if pinged.is_some() {
                         return unreachable(&self.address, "it has fallen silent");
                     }

@@ -148,12 +148,18 @@ impl Frame {
 pub struct Frames<R> {
     from: R,
     held: BytesMut,
+    received: u64,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// A reader behind the magic.
     pub fn new(from: R) -> Frames<R> {
-        Frames { from, held: BytesMut::with_capacity(64 << 10) }
+        Frames { from, held: BytesMut::with_capacity(64 << 10), received: 0 }
+    }
+
+    /// How many bytes have come so far, those of a frame that is not whole among them.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// The next frame; none at the end. Dropped half-way, it loses nothing.
@@ -199,6 +205,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         if n == 0 && !self.held.is_empty() {
             return Err(Error::new(ErrorKind::Unavailable, "the link ended within a frame"));
         }
+        self.received += n as u64;
         Ok(n > 0)
     }
 }

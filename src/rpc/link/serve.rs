@@ -128,8 +128,10 @@ async fn write_frames(mut write: Writing, mut queue: mpsc::Receiver<Frame>) {
             put(frame, &mut bytes);
         }
         // One that does not read what it is told is given up.
-        if !matches!(timeout(PATIENCE, write.write_all(&bytes)).await, Ok(Ok(()))) {
-            return;
+        for part in bytes.chunks(WRITE_BYTES) {
+            if !matches!(timeout(PATIENCE, write.write_all(part)).await, Ok(Ok(()))) {
+                return;
+            }
         }
         bytes.clear();
         bytes.shrink_to(WRITE_BYTES);
@@ -152,10 +154,15 @@ fn put(frame: Frame, bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::link::net::{Connecting, Net};
     use crate::rpc::link::{CallError, Link, LinkOptions, Role, listen};
+    use std::io;
+    use std::pin::Pin;
     use std::sync::Mutex;
+    use std::task::{Context, Poll, ready};
+    use tokio::io::{AsyncRead, ReadBuf};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, MissedTickBehavior};
 
     #[derive(Default)]
     struct Echo {
@@ -268,6 +275,57 @@ mod tests {
         let slow =
             Link::new(&again.address, Hello::nameless(Role::Tool, [0; 16]), LinkOptions::default());
         assert!(matches!(slow.call(2, Bytes::new(), late).await, Err(CallError::Lost(_))));
+    }
+
+    /// A way on which little comes at a time.
+    struct Slowly<R>(R, tokio::time::Interval);
+
+    impl<R: AsyncRead + Unpin> AsyncRead for Slowly<R> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            ready!(self.1.poll_tick(cx));
+            let mut some = vec![0; buf.remaining().min(64 << 10)];
+            let mut some = ReadBuf::new(&mut some);
+            ready!(Pin::new(&mut self.0).poll_read(cx, &mut some))?;
+            buf.put_slice(some.filled());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Connects to a service, both ways slow.
+    #[derive(Debug)]
+    struct SlowNet(watch::Sender<bool>);
+
+    impl Net for SlowNet {
+        fn connect<'a>(&'a self, _: &'a str) -> Connecting<'a> {
+            Box::pin(async {
+                let (near, far) = tokio::io::duplex(64 << 10);
+                let end = |stream| {
+                    let (read, write) = tokio::io::split(stream);
+                    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    Stream { read: Box::new(Slowly(read, ticks)), write: Box::new(write) }
+                };
+                tokio::spawn(serve(end(far), Arc::new(Echo::default()), self.0.subscribe()));
+                Ok(end(near))
+            })
+        }
+    }
+
+    /// Three times the pause between pings without a whole frame was taken for silence, and every
+    /// call on the link failed with the large one.
+    #[tokio::test(start_paused = true)]
+    async fn a_link_on_which_a_large_call_or_answer_is_coming_has_not_fallen_silent() {
+        let net = Arc::new(SlowNet(watch::channel(false).0));
+        let options = LinkOptions { net, ..LinkOptions::default() };
+        let link = Link::new("there", Hello::nameless(Role::Gateway, [0; 16]), options);
+        let begun = Instant::now();
+        let body = Bytes::from(vec![7; 2 << 20]);
+        assert_eq!(link.call(0, body.clone(), soon()).await.unwrap(), body);
+        assert!(begun.elapsed() > Duration::from_secs(6), "32 parts each way");
     }
 
     #[tokio::test]
