@@ -261,7 +261,7 @@ pub enum Outcome {
     },
     /// The column family's id.
     Family(CfId),
-    /// The index's id.
+    /// The id of the index that was created or dropped.
     Index(IndexId),
     /// The job's id.
     Job(JobId),

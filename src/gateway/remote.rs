@@ -116,8 +116,10 @@ impl Inner {
             }
             VectorCall::Drop { index } => {
                 let action = Action::DropIndex { name: index.clone() };
-                self.meta.propose(action, deadline).await?;
-                VectorAnswer::Done
+                match self.meta.propose(action, deadline).await?.outcome {
+                    Outcome::Index(id) => VectorAnswer::Dropped(id),
+                    _ => VectorAnswer::Done,
+                }
             }
             _ => {
                 return Err(Error::new(ErrorKind::Internal, "the call is not one for the catalog"));

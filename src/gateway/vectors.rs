@@ -1,7 +1,7 @@
 //! Vectors: indexes, which the catalog names and every shard has a part of, and what is asked of all
 //! parts at once.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, IndexId, Result};
 use crate::gateway::calls::{Consistency, ShardCalls};
 use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
@@ -17,6 +17,28 @@ use crate::op::{Request, Response};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
+/// What became of an index in the catalog. Its name says too little: a shard may still have the one
+/// before, or already have the next, of the same name.
+#[derive(Debug, Clone, Copy)]
+enum Changed {
+    Created(IndexId),
+    /// Without a number where shards are this process's, all of which had done so before it was told.
+    Dropped(Option<IndexId>),
+}
+
+impl Changed {
+    /// Whether a shard with these indexes has done so.
+    fn is_seen(self, name: &str, indexes: &[IndexInfo]) -> bool {
+        let mut named = indexes.iter().filter(|index| index.spec.name == name);
+        match self {
+            // Numbers rise: one with a higher one came after this, which is gone again.
+            Changed::Created(id) => named.any(|index| index.id >= id),
+            Changed::Dropped(Some(id)) => named.all(|index| index.id > id),
+            Changed::Dropped(None) => named.next().is_none(),
+        }
+    }
+}
+
 impl<C: ShardCalls> Gateway<C> {
     /// Creates or drops an index: when it returns, every shard has done so.
     pub(super) async fn change_index(
@@ -24,29 +46,38 @@ impl<C: ShardCalls> Gateway<C> {
         call: VectorCall,
         deadline: Instant,
     ) -> Result<Response> {
-        let (name, wanted) = match &call {
+        let name = match &call {
             VectorCall::Create(spec) => {
                 spec.check()?;
-                (spec.name.clone(), true)
+                spec.name.clone()
             }
-            VectorCall::Drop { index } => (index.clone(), false),
+            VectorCall::Drop { index } => index.clone(),
             _ => return Err(unfitting("the catalog")),
         };
         let answer = self.ask_catalog(Request::Vector(Box::new(call)), deadline).await?;
-        let wait = self.until_all_have_index(&name, wanted, deadline);
+        let (changed, answer) = match answer {
+            Response::Vector(answer) => match *answer {
+                VectorAnswer::Index(info) => (Changed::Created(info.id), VectorAnswer::Index(info)),
+                VectorAnswer::Dropped(id) => (Changed::Dropped(Some(id)), VectorAnswer::Done),
+                VectorAnswer::Done => (Changed::Dropped(None), VectorAnswer::Done),
+                _ => return Err(unfitting("a change of an index")),
+            },
+            _ => return Err(unfitting("a change of an index")),
+        };
+        let wait = self.until_all_have_changed(&name, changed, deadline);
         freshness::with(Consistency::Linearizable, wait).await?;
-        Ok(answer)
+        Ok(Response::Vector(Box::new(answer)))
     }
 
-    async fn until_all_have_index(
+    async fn until_all_have_changed(
         &self,
         name: &str,
-        wanted: bool,
+        changed: Changed,
         deadline: Instant,
     ) -> Result<()> {
         let mut looks = 0;
         let late = |error: &Error| {
-            let what = if wanted { "created" } else { "dropped" };
+            let what = if matches!(changed, Changed::Created(_)) { "created" } else { "dropped" };
             let message = format!(
                 "index {name} is {what} in the catalog, but it is not known whether all shards have \
                  done so yet; they will by themselves: {error}"
@@ -61,8 +92,7 @@ impl<C: ShardCalls> Gateway<C> {
                 let VectorAnswer::Indexes(indexes) = answer else {
                     return Err(unfitting("a list of indexes"));
                 };
-                let has = indexes.iter().any(|index| index.spec.name == name);
-                lagging += usize::from(has != wanted);
+                lagging += usize::from(!changed.is_seen(name, &indexes));
             }
             if lagging == 0 {
                 return Ok(());

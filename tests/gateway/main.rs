@@ -11,6 +11,7 @@ mod chaos;
 mod cluster;
 mod everywhere;
 mod fresh;
+mod indexes;
 mod late;
 mod model;
 #[path = "../redis/model.rs"]

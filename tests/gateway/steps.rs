@@ -193,7 +193,7 @@ async fn payloads(gateway: &impl KvOps, ids: &[u64]) -> Vec<Option<String>> {
     vectors.into_iter().map(|stored| stored.map(payload)).collect()
 }
 
-async fn about_vectors(kv: &impl KvOps, call: VectorCall) -> Result<VectorAnswer> {
+pub(crate) async fn about_vectors(kv: &impl KvOps, call: VectorCall) -> Result<VectorAnswer> {
     match kv.call(Request::Vector(Box::new(call))).await? {
         Response::Vector(answer) => Ok(*answer),
         other => panic!("{other:?}"),

@@ -68,9 +68,9 @@ impl Turn<'_> {
     }
 
     pub(super) fn drop_index(&mut self, name: &str) -> Decided {
-        self.view.index(name).ok_or_else(|| no_such("index", name))?;
+        let id = self.view.index(name).ok_or_else(|| no_such("index", name))?.id;
         self.events.push(Event::IndexChanged { name: name.to_string(), value: None });
-        Ok(Outcome::Done)
+        Ok(Outcome::Index(id))
     }
 
     fn hosts(&self, nodes: &[NodeId]) -> Decided<Vec<NodeId>> {

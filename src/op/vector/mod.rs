@@ -208,6 +208,9 @@ pub enum VectorAnswer {
     Indexes(Vec<IndexInfo>),
     /// Done.
     Done,
+    /// What the catalog tells a gateway that dropped an index: its number. Others after it may have
+    /// its name.
+    Dropped(IndexId),
     /// The vectors asked for, each in its place; `None` where there is none.
     Vectors(Vec<Option<StoredVector>>),
     /// A page of vectors.

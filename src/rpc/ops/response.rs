@@ -284,6 +284,7 @@ mod tests {
             vectors(VectorAnswer::Index(Box::new(info.clone()))),
             vectors(VectorAnswer::Indexes(vec![info])),
             vectors(VectorAnswer::Done),
+            vectors(VectorAnswer::Dropped(IndexId(300))),
             vectors(VectorAnswer::Vectors(vec![None, Some(stored.clone())])),
             vectors(VectorAnswer::Page { vectors: vec![stored], next: Some(9) }),
             vectors(VectorAnswer::Found(VectorsFound {

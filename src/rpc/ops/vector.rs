@@ -318,6 +318,10 @@ pub(super) fn put_answer(out: &mut Vec<u8>, answer: &VectorAnswer) {
             all.iter().for_each(|info| put_info(out, info));
         }
         VectorAnswer::Done => out.push(3),
+        VectorAnswer::Dropped(id) => {
+            out.push(8);
+            put_varint(out, id.0);
+        }
         VectorAnswer::Vectors(all) => {
             out.push(4);
             put_varint(out, all.len() as u64);
@@ -386,6 +390,7 @@ pub(super) fn read_answer(cut: &mut Cut<'_>) -> Result<VectorAnswer> {
             missing: cut.varint()?,
             surplus: cut.varint()?,
         }),
+        8 => VectorAnswer::Dropped(IndexId(cut.varint()?)),
         kind => return Err(cut.unknown(kind.into())),
     })
 }
