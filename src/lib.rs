@@ -80,11 +80,11 @@ pub mod engine {
     /// Indexes that find the nearest vectors.
     pub mod vector {
         pub use crate::vector::{
-            Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, FetchLive,
-            Filter, FlatIndex, Fused, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex,
-            PageSink, Pages, Postings, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
-            SearchStats, SpfreshCodes, SpfreshConfig, SpfreshIndex, TextHit, TextIndex,
-            TextMatched, TextMatches, fuse_by_rank, words,
+            Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, FetchLive, Filter,
+            FlatIndex, Fused, Hit, HnswConfig, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages,
+            Postings, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest, SearchStats,
+            SpfreshCodes, SpfreshConfig, SpfreshIndex, TextHit, TextIndex, TextMatched,
+            TextMatches, fuse_by_rank, words,
         };
     }
 }

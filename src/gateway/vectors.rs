@@ -209,23 +209,33 @@ impl<C: ShardCalls> Gateway<C> {
             text.is_part = true;
         }
         let (index, ranked) = (search.index.clone(), search.k.max(RANKED_MIN) as usize);
+        let reads = with_payload || with_vector;
+        let filter = search.filter.as_ref().filter(|_| reads).cloned();
         let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
         let parts = answers.into_iter().map(|answer| match answer {
             VectorAnswer::Found(found) => Ok(found),
             _ => Err(unfitting("a search")),
         });
-        let mut found = VectorsFound::ranked(parts.collect::<Result<_>>()?, ranked, skip, take);
+        let parts = parts.collect::<Result<_>>()?;
+        let mut found = VectorsFound::ranked(parts, ranked, skip, usize::MAX);
         if !with_payload && !with_vector {
+            found.hits.truncate(take);
             return Ok(found);
         }
-        let mut hits = Vec::with_capacity(found.hits.len());
-        for some in found.hits.chunks(FETCH_MAX) {
+        // Those behind take the places of others that are gone by now, or do not match any more.
+        let (mut hits, mut asked) = (Vec::new(), 0);
+        while hits.len() < take && asked < found.hits.len() {
+            let most = (take - hits.len()).min(FETCH_MAX).min(found.hits.len() - asked);
+            let some = &found.hits[asked..asked + most];
+            asked += most;
             let ids = some.iter().map(|hit| VectorId::new(hit.id)).collect();
             let call = VectorCall::Get { index: index.clone(), ids };
             let stored = first_of_each(self.ask_all(call, deadline).await?, some.len())?;
-            // One without is gone by now.
             for (hit, stored) in some.iter().zip(stored) {
-                let Some(stored) = stored else { continue };
+                let takes = |stored: &StoredVector| {
+                    filter.as_ref().is_none_or(|filter| filter.takes(&stored.payload))
+                };
+                let Some(stored) = stored.filter(takes) else { continue };
                 hits.push(VectorHit {
                     payload: (with_payload && !stored.payload.is_empty()).then_some(stored.payload),
                     vector: with_vector.then_some(stored.vector),
@@ -234,7 +244,7 @@ impl<C: ShardCalls> Gateway<C> {
             }
             check_room(hits.iter().map(bytes_of))?;
         }
-        found.cost.fetched += found.hits.len() as u64;
+        found.cost.fetched += asked as u64;
         found.hits = hits;
         Ok(found)
     }

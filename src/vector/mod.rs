@@ -70,7 +70,7 @@ mod spfresh;
 mod text;
 
 pub use code::pq::PqConfig;
-pub use coded::{CompactIndex, Fetch, PqHnswConfig, PqHnswIndex};
+pub use coded::{CompactIndex, PqHnswConfig, PqHnswIndex};
 pub use disk::{DiskHnswConfig, DiskHnswIndex, PAGE_BYTES, PageSink, Pages};
 pub use filter::{Filter, SearchRequest};
 pub use flat::FlatIndex;

@@ -9,7 +9,8 @@ use arqondb::gateway::{
 use arqondb::node::Standalone;
 use arqondb::op::kv::Write;
 use arqondb::op::vector::{
-    IndexInfo, IndexSpec, Metric, StoredVector, VectorAnswer, VectorCall, VectorId,
+    Filter, Floats, IndexInfo, IndexSpec, Metric, StoredVector, TextQuery, VectorAnswer,
+    VectorCall, VectorId, VectorSearch,
 };
 use arqondb::op::{KvOps, Request, Response};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -125,4 +126,61 @@ async fn an_index_is_dropped_though_the_next_has_its_name() {
     let gateway = Gateway::new(behind, soon);
     assert_eq!(about_vectors(&gateway, drop_it()).await.unwrap(), VectorAnswer::Done);
     assert_eq!(index_of(gateway.calls().node(0)).await.id, IndexId(2));
+}
+
+/// Shards one of whose vectors is written again when vectors are fetched.
+struct Meanwhile {
+    shards: LocalShards<Standalone>,
+    other: Gateway<LocalShards<Standalone>>,
+}
+
+fn put_words(id: u64, n: u64) -> Request {
+    let write = Write::PutVector {
+        index: NAME.into(),
+        id: VectorId::new(id),
+        vector: Floats::of(&[id as f32, 1.0]),
+        payload: format!("{{\"n\": {n}, \"body\": \"word\"}}").into(),
+    };
+    Request::Write { writes: vec![write], id: None }
+}
+
+impl ShardCalls for Meanwhile {
+    async fn call(&self, to: &Target, requests: &[Request], deadline: Instant) -> Called {
+        let is_get = |request: &Request| matches!(request, Request::Vector(call) if matches!(**call, VectorCall::Get { .. }));
+        if requests.iter().any(is_get) {
+            self.other.call(put_words(1, 1)).await.unwrap();
+        }
+        self.shards.call(to, requests, deadline).await
+    }
+
+    async fn catalog(&self, request: &Request, deadline: Instant) -> Called {
+        self.shards.catalog(request, deadline).await
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardInfo>> {
+        ShardCalls::shards(&self.shards).await
+    }
+}
+
+#[tokio::test]
+async fn a_search_for_words_gives_no_payload_that_its_filter_does_not_match() {
+    let shards = Shards::new(2);
+    let other = shards.gateway();
+    about_vectors(&other, VectorCall::Create(spec())).await.unwrap();
+    for id in 1..20 {
+        other.call(put_words(id, 0)).await.unwrap();
+    }
+    let gateway = Gateway::new(Meanwhile { shards: shards.local(), other }, options(3));
+    let text = TextQuery { field: "body".into(), text: "word".into(), is_part: false };
+    let search = VectorSearch {
+        text: Some(text),
+        filter: Some(Filter::parse(r#"{"n": 0}"#).unwrap()),
+        with_payload: true,
+        ..VectorSearch::new(NAME, &[0.0, 1.0], 3)
+    };
+    let found = match about_vectors(&gateway, VectorCall::Search(search)).await.unwrap() {
+        VectorAnswer::Found(found) => found,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found.hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [2, 3, 4]);
 }

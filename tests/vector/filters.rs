@@ -52,10 +52,6 @@ fn kinds<'a>(set: &'a Set, graph: impl Fn() -> HnswIndex) -> Vec<(&'static str, 
         SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(set.dim, DistanceMetric::L2) };
     let spfresh = SpfreshIndex::build(config, &set.ids(), &set.base, 2, &mut postings).unwrap();
     let row = |id: u64| &set.base[id as usize * set.dim..][..set.dim];
-    let fetch = move |ids: &[u64], floats: &mut Vec<f32>| {
-        ids.iter().for_each(|id| floats.extend_from_slice(row(*id)));
-        Ok(())
-    };
     let show = move |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
         ids.iter().for_each(|id| show(*id, row(*id)));
         Ok(())
@@ -63,7 +59,7 @@ fn kinds<'a>(set: &'a Set, graph: impl Fn() -> HnswIndex) -> Vec<(&'static str, 
     vec![
         ("hnsw", false, Box::new(move |request| hnsw.answer(request).unwrap())),
         ("packed", false, Box::new(move |request| packed.answer(request).unwrap())),
-        ("compact", true, Box::new(move |r| compact.answer(r, &mut { fetch }).unwrap())),
+        ("compact", true, Box::new(move |r| compact.answer(r, &mut { show }).unwrap())),
         ("disk", true, Box::new(move |request| disk.answer(request, &pages).unwrap())),
         ("spfresh", true, Box::new(move |r| spfresh.answer(r, &mut { show }, &postings).unwrap())),
     ]

@@ -12,12 +12,10 @@ use arqondb::{Error, ErrorKind, Result};
 
 const K: usize = 10;
 
-/// Brings vectors out of a set whose ids are row numbers.
-fn fetch_from(set: &Set) -> impl FnMut(&[u64], &mut Vec<f32>) -> Result<()> {
-    |ids, floats| {
-        for id in ids {
-            floats.extend_from_slice(&set.base[*id as usize * set.dim..][..set.dim]);
-        }
+/// Shows vectors of a set whose ids are row numbers.
+fn fetch_from(set: &Set) -> impl FnMut(&[u64], &mut dyn FnMut(u64, &[f32])) -> Result<()> {
+    |ids, show| {
+        ids.iter().for_each(|id| show(*id, &set.base[*id as usize * set.dim..][..set.dim]));
         Ok(())
     }
 }
@@ -263,8 +261,8 @@ fn settings_that_do_not_fit_are_refused() {
     let request = SearchRequest::new(&[1.0; 12], 3);
     let gone = compact.answer(&request, &mut |_, _| Err(Error::new(ErrorKind::Io, "gone")));
     assert_eq!(gone.unwrap_err().kind(), ErrorKind::Io);
-    let short = compact.answer(&request, &mut |_, floats| {
-        floats.push(1.0);
+    let short = compact.answer(&request, &mut |ids, show| {
+        show(ids[0], &[1.0]);
         Ok(())
     });
     assert_eq!(short.unwrap_err().kind(), ErrorKind::InvalidArgument);

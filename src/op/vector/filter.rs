@@ -147,6 +147,11 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Whether a payload matches as it is stored: one that is no JSON has no fields.
+    pub fn takes(&self, payload: &[u8]) -> bool {
+        self.matches(&serde_json::from_slice(payload).unwrap_or(Value::Null))
+    }
+
     /// Whether a payload matches. What an index answers, said directly.
     pub fn matches(&self, payload: &Value) -> bool {
         let any = |field: &str, holds: &dyn Fn(&Scalar) -> bool| {

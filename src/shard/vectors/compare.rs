@@ -3,27 +3,30 @@
 use crate::base::Result;
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::posted::Posted;
-use crate::shard::vectors::segment::Segment;
-use crate::vector::{Answer, DistanceMetric, FetchLive, Filter, FlatIndex, Hit, SearchRequest};
+use crate::shard::vectors::segment::{Row, Segment};
+use crate::vector::{Answer, DistanceMetric, Filter, FlatIndex, Hit, SearchRequest};
 
 /// Records that are compared at once.
 const COMPARED_AT_ONCE: usize = 256;
 
-/// Compares with the records of all of `ids` that `fetch` shows, whatever the request's filter.
+/// Shows the vectors of those rows that there are.
+pub(super) type FetchRows<'a> = dyn FnMut(&[Row], &mut dyn FnMut(u64, &[f32])) -> Result<()> + 'a;
+
+/// Compares with the records of all of `rows` that `fetch` shows, whatever the request's filter.
 ///
 /// # Errors
 /// What `fetch` gives; `InvalidArgument` for a query, or a record, that is no vector of the index.
 pub(super) fn compare(
     request: &SearchRequest<'_>,
     metric: DistanceMetric,
-    ids: &mut dyn Iterator<Item = u64>,
-    fetch: &mut FetchLive<'_>,
+    rows: &mut dyn Iterator<Item = Row>,
+    fetch: &mut FetchRows<'_>,
 ) -> Result<Answer> {
     let (dim, mut whole) = (request.query.len(), Answer::default());
     let all = SearchRequest { filter: Filter::All, exact: true, ..*request };
     whole.stats.exact = true;
     loop {
-        let some: Vec<u64> = ids.take(COMPARED_AT_ONCE).collect();
+        let some: Vec<Row> = rows.take(COMPARED_AT_ONCE).collect();
         if some.is_empty() {
             return Ok(whole);
         }
@@ -47,10 +50,10 @@ pub(super) fn compare(
 
 /// A part whose vectors are compared as records have them once the index is let go.
 pub(super) struct Apart {
-    /// The segment, if it is one, and whether all of it is meant.
-    pub(super) segment: Option<(Segment, bool)>,
+    /// The segment, if all of one is meant.
+    pub(super) segment: Option<Segment>,
     /// Else those that match.
-    pub(super) ids: Vec<u64>,
+    pub(super) rows: Vec<Row>,
 }
 
 impl Apart {
@@ -58,12 +61,15 @@ impl Apart {
         segment: &Segment,
         (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
     ) -> Apart {
-        let some = few.map(|few| few.iter().copied().filter(|id| segment.has(*id)).collect());
-        let passing = |matching: &Matching<'_>| {
-            segment.live_rows().map(|(id, _)| id).filter(|id| matching.has(*id)).collect()
+        let row = |id: &u64| segment.has(*id).then(|| Some((*id, segment.seq_of(*id)?)))?;
+        let rows = match (few, matching) {
+            (Some(few), _) => few.iter().filter_map(row).collect(),
+            (None, Some(matching)) => {
+                segment.live_rows().filter(|(id, _)| matching.has(*id)).collect()
+            }
+            (None, None) => return Apart { segment: Some(segment.clone()), rows: Vec::new() },
         };
-        let ids = some.or_else(|| matching.map(passing));
-        Apart { segment: Some((segment.clone(), ids.is_none())), ids: ids.unwrap_or_default() }
+        Apart { segment: None, rows }
     }
 
     pub(super) fn of_posted(
@@ -71,12 +77,28 @@ impl Apart {
         (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
     ) -> Apart {
         let rows = &posted.rows;
-        let all = || rows.iter().map(|(id, _)| id);
-        let ids = match (few, matching) {
-            (Some(few), _) => few.iter().copied().filter(|id| rows.has(*id)).collect(),
-            (None, Some(matching)) => all().filter(|id| matching.has(*id)).collect(),
-            (None, None) => all().collect(),
+        let rows = match (few, matching) {
+            (Some(few), _) => few.iter().filter_map(|id| Some((*id, rows.get(*id)?))).collect(),
+            (None, Some(matching)) => rows.iter().filter(|(id, _)| matching.has(*id)).collect(),
+            (None, None) => rows.iter().collect(),
         };
-        Apart { segment: None, ids }
+        Apart { segment: None, rows }
+    }
+
+    /// The sequence number of the record of one of them. REQUIRES: sorted rows.
+    pub(super) fn seq_of(&self, id: u64) -> Option<u64> {
+        if let Some(segment) = &self.segment {
+            return segment.seq_of(id);
+        }
+        let at = self.rows.binary_search_by_key(&id, |row| row.0).ok()?;
+        self.rows.get(at).map(|row| row.1)
+    }
+
+    /// All of them.
+    pub(super) fn rows(&self) -> Box<dyn Iterator<Item = Row> + '_> {
+        match &self.segment {
+            Some(segment) => Box::new(segment.live_rows()),
+            None => Box::new(self.rows.iter().copied()),
+        }
     }
 }

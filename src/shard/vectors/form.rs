@@ -9,7 +9,7 @@ use crate::shard::vectors::segment::{
 };
 use crate::shard::vectors::sorted::SortedRows;
 use crate::vector::{
-    Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, Fetch, HnswConfig,
+    Answer, CompactIndex, DiskHnswConfig, DiskHnswIndex, DistanceMetric, FetchLive, HnswConfig,
     HnswIndex, PackedIndex, PageSink, PqConfig, PqHnswIndex, SearchRequest,
 };
 use std::path::Path;
@@ -156,11 +156,11 @@ impl Form {
         })
     }
 
-    /// Answers a request; `fetch` brings vectors that are not in memory.
+    /// Answers a request; `fetch` shows vectors that are not in memory.
     pub(super) fn answer(
         &self,
         request: &SearchRequest<'_>,
-        fetch: &mut Fetch<'_>,
+        fetch: &mut FetchLive<'_>,
     ) -> Result<Answer> {
         match self {
             Form::Hnsw(index) => index.answer(request),

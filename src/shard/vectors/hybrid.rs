@@ -9,7 +9,9 @@ use crate::op::vector::{VectorHit, VectorSearch, VectorsFound};
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::form::metric;
 use crate::shard::vectors::index::{State, VectorIndex};
-use crate::shard::vectors::search::Plan;
+use crate::shard::vectors::reads::Reads;
+use crate::shard::vectors::record;
+use crate::shard::vectors::search::{Plan, Searched};
 use crate::vector::{FlatIndex, SearchRequest, words};
 use std::collections::{HashMap, HashSet};
 
@@ -51,36 +53,48 @@ pub(super) fn check(search: &VectorSearch, text: &TextQuery) -> Result<()> {
     Ok(())
 }
 
+/// What is looked through for words.
+pub(super) struct Words<'a> {
+    pub(super) state: &'a State,
+    pub(super) matching: Option<&'a Matching<'a>>,
+}
+
 impl VectorIndex {
-    /// Adds those that fit the words best to what was found by the vector.
+    /// Adds those that fit the words best to what was found by the vector. Words count where they are
+    /// of the record whose distance was told.
     pub(super) fn add_by_words(
         &self,
         engine: &Engine,
-        state: &State,
-        plan: &Plan,
-        text: &TextQuery,
-        matching: Option<&Matching<'_>>,
+        plan: &Plan<'_>,
+        Words { state, matching }: Words<'_>,
         found: &mut VectorsFound,
+        searched: &mut Searched,
     ) -> Result<()> {
+        let Some(text) = &plan.search.text else { return Ok(()) };
         let takes =
             |id: u64| Some(id) != plan.without && matching.is_none_or(|matching| matching.has(id));
         let (stats, matches) = state.texts.matches(&text.field, &text.text, plan.take, &takes);
         found.text = Some(stats);
         let mut matches: HashMap<u64, _> = matches.into_iter().collect();
         for hit in &mut found.hits {
-            hit.text = matches.remove(&hit.id);
+            let text = matches.remove(&hit.id);
+            let is_same = searched.get(&hit.id).copied() == state.seq_of(hit.id);
+            hit.text = text.filter(|_| is_same);
         }
         // The distances of those that are near by their words alone.
         let dim = self.spec.dim as usize;
         let mut others = FlatIndex::new(dim, metric(self.spec.metric))?;
-        let mut floats = Vec::with_capacity(dim);
+        let mut reads = Reads::default();
         for id in matches.keys() {
-            floats.clear();
-            found.cost.fetched += 1;
-            if self.fetch(engine, *id, &mut floats)? {
-                others.insert(*id, &floats)?;
+            let Some(seq) = state.seq_of(*id) else { continue };
+            let filter = plan.search.filter.as_ref();
+            let value = self.read_record(engine, (*id, seq), filter, &mut reads)?;
+            if let Some(value) = value.filter(|_| !reads.newer.contains_key(id)) {
+                others.insert(*id, record::floats(*id, &value)?)?;
+                searched.insert(*id, seq);
             }
         }
+        found.cost.fetched += reads.fetched;
         if others.is_empty() {
             return Ok(());
         }

@@ -227,7 +227,7 @@ impl State {
             return;
         }
         self.remove(change.id, spec);
-        let posted = self.posted.get_or_insert_with(|| Posted::lost(spec, Rows::default()));
+        let posted = self.posted.get_or_insert_with(|| Posted::lost(Rows::default()));
         // Nothing of it was damaged: there is more than it was made of.
         posted.finder = None;
         match posted.file {

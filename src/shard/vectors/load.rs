@@ -169,10 +169,10 @@ impl Vectors {
             let finder = Finder::open(disk, (&index.dir, &path), &bytes, config);
             let rows = Rows::of(stored.rows, &file.dead);
             let mut posted = match finder {
-                Ok((finder, stale)) => Posted::new(&index.spec, finder, rows, stale),
+                Ok((finder, stale)) => Posted::new(finder, rows, stale),
                 Err(_) => {
                     index.rebuilt.fetch_add(1, Ordering::Relaxed);
-                    Posted::lost(&index.spec, rows)
+                    Posted::lost(rows)
                 }
             };
             posted.file = Some((file.number, stored.file_bytes));

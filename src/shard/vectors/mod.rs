@@ -12,8 +12,8 @@
 //! - `limits`: [`VectorLimits`].
 //! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
 //!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
-//! - `search`: a search over all its parts; `compare`: with records one by one; `hybrid`: one for
-//!   words as well.
+//! - `search`: a search over all its parts; `reads`: what it reads of records; `compare`: with all of
+//!   them one by one; `hybrid`: one for words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
 //!   are in one of them.
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
@@ -45,6 +45,7 @@ mod next;
 mod pages;
 mod post;
 mod posted;
+mod reads;
 mod record;
 mod rows;
 mod search;

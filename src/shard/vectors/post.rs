@@ -151,7 +151,7 @@ impl Vectors {
         };
         let mut state = index.write();
         if let Some(finder) = finder {
-            let mut posted = Posted::new(&index.spec, finder, Rows::default(), 0);
+            let mut posted = Posted::new(finder, Rows::default(), 0);
             // What was replaced or deleted meanwhile is dead in the segment by now.
             let is_live =
                 |row: &Row| state.segments.iter().any(|s| s.number == number && s.has(row.0));
@@ -455,7 +455,7 @@ impl Vectors {
             }
         }
         let rows = Rows::of(rows.to_sorted(), &[]);
-        state.posted = Some(Posted::new(&index.spec, finder, rows, stale));
+        state.posted = Some(Posted::new(finder, rows, stale));
         index.measure(&state);
         drop(state);
         self.keep_posted(index)

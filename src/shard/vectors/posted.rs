@@ -24,14 +24,11 @@ use crate::base::codec::Reader;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Disk;
 use crate::op::vector::{IndexKind, IndexSpec};
-use crate::shard::vectors::compare::compare;
 use crate::shard::vectors::form::metric;
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::pages::{self, PageFile, Place};
 use crate::shard::vectors::rows::Rows;
-use crate::vector::{
-    Answer, DistanceMetric, FetchLive, Filter, Postings, SearchRequest, SpfreshConfig, SpfreshIndex,
-};
+use crate::vector::{Answer, FetchLive, Postings, SearchRequest, SpfreshConfig, SpfreshIndex};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +51,6 @@ pub(super) struct Finder {
 /// Vectors in postings.
 #[derive(Debug)]
 pub(super) struct Posted {
-    metric: DistanceMetric,
     /// Nothing if it is lost. Shared with the background alone, which changes it, while that learns.
     pub(super) finder: Option<Arc<Finder>>,
     /// Vectors that went or were replaced since their entries were last looked for.
@@ -82,14 +78,13 @@ pub(super) fn config(spec: &IndexSpec, limits: &VectorLimits) -> SpfreshConfig {
 
 impl Posted {
     /// A part without what searches it: that is made in the background.
-    pub(super) fn lost(spec: &IndexSpec, rows: Rows) -> Posted {
-        let (metric, damaged) = (metric(spec.metric), AtomicBool::new(false));
-        Posted { metric, finder: None, stale: 0, rows, file: None, damaged }
+    pub(super) fn lost(rows: Rows) -> Posted {
+        Posted { finder: None, stale: 0, rows, file: None, damaged: AtomicBool::new(false) }
     }
 
     /// A part that is whole, with so many stale entries.
-    pub(super) fn new(spec: &IndexSpec, finder: Finder, rows: Rows, stale: u64) -> Posted {
-        Posted { finder: Some(Arc::new(finder)), stale, ..Posted::lost(spec, rows) }
+    pub(super) fn new(finder: Finder, rows: Rows, stale: u64) -> Posted {
+        Posted { finder: Some(Arc::new(finder)), stale, ..Posted::lost(rows) }
     }
 
     /// Forgets an id.
@@ -149,36 +144,30 @@ impl Posted {
     }
 
     /// Answers a request; `request.filter` has to say no to ids without a row, but for
-    /// [`Filter::All`]. `fetch` shows the vectors of those ids that have a row.
+    /// [`Filter::All`](crate::vector::Filter::All). `fetch` shows the vectors of those ids that have a
+    /// row. Nothing if it is lost, which damage makes it: all records are to be compared with then,
+    /// once the index is let go.
     ///
     /// # Errors
-    /// What `fetch` gives. Damage is none: all records are compared with then.
+    /// What `fetch` gives.
     pub(super) fn answer(
         &self,
         request: &SearchRequest<'_>,
         fetch: &mut FetchLive<'_>,
-    ) -> Result<Answer> {
-        if let Some(finder) = self.finder.as_ref().filter(|_| !request.exact && !self.is_lost()) {
-            let mut is_fetch = false;
-            let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
-                fetch(ids, show).inspect_err(|_| is_fetch = true)
-            };
-            let answer = finder.index.answer(request, &mut fetch, &finder.pages);
-            match answer {
-                Err(e) if !is_fetch && is_damage(&e) => self.give_up(),
-                answer => return answer,
-            }
-        }
-        let accept = |id: u64| match request.filter {
-            Filter::Where(accept) => accept(id),
-            _ => true,
+    ) -> Result<Option<Answer>> {
+        let Some(finder) = self.finder.as_ref().filter(|_| !self.is_lost()) else {
+            return Ok(None);
         };
-        match request.filter {
-            Filter::Ids(ids) => compare(request, self.metric, &mut ids.iter().copied(), fetch),
-            _ => {
-                let ids = self.rows.iter().map(|(id, _)| id);
-                compare(request, self.metric, &mut ids.filter(|id| accept(*id)), fetch)
+        let mut is_fetch = false;
+        let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+            fetch(ids, show).inspect_err(|_| is_fetch = true)
+        };
+        match finder.index.answer(request, &mut fetch, &finder.pages) {
+            Err(e) if !is_fetch && is_damage(&e) => {
+                self.give_up();
+                Ok(None)
             }
+            answer => answer.map(Some),
         }
     }
 

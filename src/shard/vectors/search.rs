@@ -5,26 +5,23 @@
 //! only now and then, they are compared; else the walk keeps what matches. Either way there are as
 //! many hits as are wanted, or as match.
 
-use crate::base::{CfId, Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Clock, RealClock};
-use crate::lsm::{Engine, ReadOptions};
+use crate::lsm::Engine;
 use crate::op;
 use crate::op::vector::search::{EF_MAX, HITS_MAX};
-use crate::op::vector::{
-    Metric, SearchCost, StoredVector, VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
-};
-use crate::shard::vectors::attributes::{self, Matching};
-use crate::shard::vectors::compare::{Apart, compare};
+use crate::op::vector::{Metric, SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
+use crate::shard::vectors::attributes::Matching;
+use crate::shard::vectors::compare::Apart;
 use crate::shard::vectors::form::{Form, metric};
-use crate::shard::vectors::hybrid;
+use crate::shard::vectors::hybrid::{self, Words};
 use crate::shard::vectors::index::{State, VectorIndex};
-use crate::shard::vectors::limits::AnswerRoom;
 use crate::shard::vectors::posted::Posted;
+use crate::shard::vectors::reads::Reads;
 use crate::shard::vectors::record;
-use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::Segment;
-use crate::vector::{Answer, FetchLive, Filter, Hit, SearchRequest};
-use std::collections::HashSet;
+use crate::vector::{Answer, Filter, Hit, SearchRequest};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// Distances that a walk computes for each candidate it keeps, roughly.
@@ -33,14 +30,17 @@ const DISTANCES_PER_EF: u64 = 12;
 /// One of so many vectors of a segment that lives makes a walk worth while.
 const NODES_PER_LIVE: usize = 8;
 
-/// Searches that are made, if hits of those before were deleted before they were read.
+/// Searches that are made, if what was found is gone or another before it is read.
 const TRIES: usize = 3;
 
 /// What a search comes to, once it was looked at.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
+    pub(super) search: &'a VectorSearch,
     pub(super) query: Vec<f32>,
     pub(super) take: usize,
     skip: usize,
+    /// So many more are looked for, in place of those that change before they are read.
+    spare: usize,
     ef: usize,
     pub(super) distance_max: Option<f32>,
     pub(super) without: Option<u64>,
@@ -70,27 +70,43 @@ impl VectorIndex {
             (plan.skip, plan.take) = (0, hybrid::ranked(search));
         }
         let mut found = VectorsFound::default();
-        for _ in 0..TRIES {
-            found = self.find(engine, search, &plan)?;
+        for turn in 1..=TRIES {
+            let seqs;
+            (found, seqs) = self.find(engine, &plan)?;
+            let (skip, take) = (search.offset as usize, search.k as usize);
             if search.text.as_ref().is_some_and(|text| !text.is_part) {
-                let (skip, take) = (search.offset as usize, search.k as usize);
+                let take = take + plan.spare;
                 found = VectorsFound::ranked(vec![found], plan.take, skip, take);
             } else if search.text.is_none() {
                 found.hits.drain(..plan.skip.min(found.hits.len()));
-                found.hits.truncate(plan.take);
             }
-            // What was deleted since is looked for no more: others take its place.
-            if self.add_stored(engine, search, &mut found)? {
+            let most = match &search.text {
+                None => plan.take,
+                Some(text) if text.is_part => usize::MAX,
+                Some(_) => take,
+            };
+            let lost = self.add_stored(engine, &plan, (&seqs, turn == TRIES), most, &mut found)?;
+            if lost == 0 {
                 break;
             }
+            // Others take the places of those that are gone or others by now, the next time with some
+            // to spare.
+            plan.spare += 2 * lost;
         }
         found.cost.micros = (clock.monotonic_ns() - began) / 1000;
         Ok(found)
     }
 
-    /// What all parts have, the nearest first.
-    fn find(&self, engine: &Engine, search: &VectorSearch, plan: &Plan) -> Result<VectorsFound> {
+    /// What all parts have, the nearest first, and which records of them were searched.
+    pub(super) fn find(
+        &self,
+        engine: &Engine,
+        plan: &Plan<'_>,
+    ) -> Result<(VectorsFound, Searched)> {
+        let search = plan.search;
+        let mut turn = 0;
         loop {
+            turn += 1;
             let state = self.read();
             let Some(matching) = matching(&state, search)? else {
                 drop(state);
@@ -104,67 +120,40 @@ impl VectorIndex {
                 self.give_up(engine, &looked.damaged)?;
                 continue;
             }
+            if looked.whole.is_short && turn < TRIES {
+                continue;
+            }
             if looked.apart.is_empty() {
-                let mut found = looked.found(plan);
-                if let Some(text) = &search.text {
-                    let matching = matching.as_ref();
-                    self.add_by_words(engine, &state, plan, text, matching, &mut found)?;
+                let (mut found, mut searched) = looked.found(plan);
+                if search.text.is_some() {
+                    let words = Words { state: &state, matching: matching.as_ref() };
+                    self.add_by_words(engine, plan, words, &mut found, &mut searched)?;
                 }
-                return Ok(found);
+                return Ok((found, searched));
             }
             // A record is read of each: others search and write meanwhile.
             drop(matching);
             drop(state);
-            self.compare_apart(engine, search, plan, &mut looked)?;
-            let mut found = looked.found(plan);
-            let Some(text) = &search.text else { return Ok(found) };
+            self.compare_apart(engine, plan, &mut looked)?;
+            let (mut found, mut searched) = looked.found(plan);
+            if search.text.is_none() {
+                return Ok((found, searched));
+            }
             let state = self.read();
             if let Some(matching) = self::matching(&state, search)? {
-                let matching = matching.as_ref();
-                self.add_by_words(engine, &state, plan, text, matching, &mut found)?;
-                return Ok(found);
+                let words = Words { state: &state, matching: matching.as_ref() };
+                self.add_by_words(engine, plan, words, &mut found, &mut searched)?;
+                return Ok((found, searched));
             }
         }
     }
 
     /// Sees to it that the fields of a search's filter are indexed.
-    fn index_search(&self, engine: &Engine, search: &VectorSearch) -> Result<()> {
+    pub(super) fn index_search(&self, engine: &Engine, search: &VectorSearch) -> Result<()> {
         search.filter.as_ref().map_or(Ok(()), |filter| self.index_fields(engine, filter))
     }
 
-    /// Adds what is wanted of records, and drops hits that have none any more; whether all have.
-    fn add_stored(
-        &self,
-        engine: &Engine,
-        search: &VectorSearch,
-        found: &mut VectorsFound,
-    ) -> Result<bool> {
-        if !search.with_payload && !search.with_vector {
-            return Ok(true);
-        }
-        let (mut room, mut hits) = (AnswerRoom::default(), Vec::with_capacity(found.hits.len()));
-        let before = found.hits.len();
-        for mut hit in found.hits.drain(..) {
-            found.cost.fetched += 1;
-            let Some(stored) = self.stored(engine, hit.id)? else { continue };
-            room.take(&stored)?;
-            hit.payload =
-                (search.with_payload && !stored.payload.is_empty()).then_some(stored.payload);
-            hit.vector = search.with_vector.then_some(stored.vector);
-            hits.push(hit);
-        }
-        found.hits = hits;
-        Ok(found.hits.len() == before)
-    }
-
-    /// A vector as it is stored.
-    pub(super) fn stored(&self, engine: &Engine, id: u64) -> Result<Option<StoredVector>> {
-        let key = record::vector_key(self.id, VectorId::new(id));
-        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-        found.map(|found| record::decode(id, &found.value)).transpose()
-    }
-
-    fn plan(&self, engine: &Engine, search: &VectorSearch) -> Result<Plan> {
+    pub(super) fn plan<'a>(&self, engine: &Engine, search: &'a VectorSearch) -> Result<Plan<'a>> {
         let by_distance = search.distance_max.is_some() || search.score_min.is_some();
         let take = match search.k {
             0 if by_distance => HITS_MAX.saturating_sub(search.offset),
@@ -205,9 +194,11 @@ impl VectorIndex {
         }
         let ef = if search.ef == 0 { self.spec.ef_search } else { search.ef } as usize;
         Ok(Plan {
+            search,
             query,
             take: take as usize,
             skip: search.offset as usize,
+            spare: 0,
             ef,
             distance_max,
             without,
@@ -215,17 +206,17 @@ impl VectorIndex {
         })
     }
 
-    fn run(
+    pub(super) fn run(
         &self,
         engine: &Engine,
         state: &State,
-        plan: &Plan,
+        plan: &Plan<'_>,
         matching: Option<&Matching<'_>>,
     ) -> Result<Looked> {
         let all = state.len();
         let matches = matching.map_or(all, Matching::count);
         // The one that is left out may be among the nearest.
-        let wanted = plan.take + plan.skip + usize::from(plan.without.is_some());
+        let wanted = plan.wanted() + usize::from(plan.without.is_some());
         let k = wanted.min(matches.max(1));
         let ef = plan.ef.max(k);
         let mut whole = Gathered { exact: true, ..Gathered::default() };
@@ -257,18 +248,19 @@ impl VectorIndex {
         let of_which = (matching, is_few.then_some(ids.as_slice()));
         let (mut damaged, mut apart) = (Vec::new(), Vec::new());
         if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
-            if plan.exact || posted.is_lost() {
+            if plan.exact || !self.add_posted(engine, posted, plan, base, of_which, &mut whole)? {
                 apart.push(Apart::of_posted(posted, of_which));
-            } else {
-                self.add_posted(engine, posted, base, of_which, &mut whole)?;
             }
         }
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
             if plan.exact && !segment.form.has_floats() {
                 apart.push(Apart::of(segment, of_which));
-            } else if self.add_segment(engine, segment, base, of_which, &mut whole)? {
+            } else if self.add_segment(engine, segment, plan, base, of_which, &mut whole)? {
                 damaged.push(segment.number);
             }
+        }
+        if plan.reads_records() {
+            whole.note_records(|id| state.seq_of(id));
         }
         Ok(Looked { whole, k, matches, apart, damaged })
     }
@@ -278,16 +270,17 @@ impl VectorIndex {
         &self,
         engine: &Engine,
         segment: &Segment,
+        plan: &Plan<'_>,
         base: SearchRequest<'_>,
         (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
         whole: &mut Gathered,
     ) -> Result<bool> {
-        let (mut fetched, mut gone) = (0, HashSet::new());
-        let mut fetch = |wanted: &[u64], floats: &mut Vec<f32>| {
-            fetched += wanted.len() as u64;
+        let (lost, filter) = (whole.reads.lost, plan.search.filter.as_ref());
+        let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
             for id in wanted {
-                if !self.fetch(engine, *id, floats)? {
-                    gone.insert(*id);
+                let row = (*id, segment.seq_of(*id).unwrap_or_default());
+                if let Some(value) = self.read_record(engine, row, filter, &mut whole.reads)? {
+                    show(*id, &record::floats(*id, &value)?);
                 }
             }
             Ok(())
@@ -316,9 +309,9 @@ impl VectorIndex {
         let request = SearchRequest { filter, exact, ..base };
         match segment.form.answer(&request, &mut fetch) {
             Ok(mut answer) => {
-                answer.hits.retain(|hit| !gone.contains(&hit.id));
                 // All were compared, but with 16 bits of each number.
                 answer.stats.exact &= !segment.form.keeps_halves();
+                whole.is_short |= whole.reads.lost > lost && answer.hits.len() < base.k;
                 whole.add(answer);
             }
             Err(e)
@@ -329,64 +322,19 @@ impl VectorIndex {
             }
             Err(e) => return Err(e),
         }
-        whole.fetched += fetched;
         Ok(false)
     }
 
-    /// Adds what segments have, as records have it by now: of one that was written again meanwhile
-    /// that counts, if it matches.
-    fn compare_apart(
-        &self,
-        engine: &Engine,
-        search: &VectorSearch,
-        plan: &Plan,
-        looked: &mut Looked,
-    ) -> Result<()> {
-        let request = SearchRequest {
-            distance_max: plan.distance_max,
-            exact: true,
-            ..SearchRequest::new(&plan.query, looked.k)
-        };
-        let mut fetched = 0;
-        for Apart { segment, ids } in std::mem::take(&mut looked.apart) {
-            let _held = self.learning(ids.len() * size_of::<u64>());
-            let mut live: Box<dyn Iterator<Item = u64>> = match &segment {
-                Some((segment, true)) => Box::new(segment.live_rows().map(|(id, _)| id)),
-                _ => Box::new(ids.iter().copied()),
-            };
-            let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
-                for id in wanted {
-                    fetched += 1;
-                    let key = record::vector_key(self.id, VectorId::new(*id));
-                    let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-                    let Some(found) = found else { continue };
-                    let known = segment.as_ref().and_then(|(segment, _)| segment.seq_of(*id));
-                    let is_known = known == Some(found.seq.0);
-                    let matches = |filter: &op::vector::Filter| {
-                        filter.matches(&attributes::parse(record::payload(&found.value)))
-                    };
-                    if is_known || search.filter.as_ref().is_none_or(matches) {
-                        show(*id, &record::floats(*id, &found.value)?);
-                    }
-                }
-                Ok(())
-            };
-            let metric = metric(self.spec.metric);
-            looked.whole.add(compare(&request, metric, &mut live, &mut fetch)?);
-        }
-        looked.whole.fetched += fetched;
-        Ok(())
-    }
-
-    /// Adds what is in postings: of all, of what matches, or of `few`.
+    /// Adds what is in postings: of all, of what matches, or of `few`; false if these are lost.
     fn add_posted(
         &self,
         engine: &Engine,
         posted: &Posted,
+        plan: &Plan<'_>,
         request: SearchRequest<'_>,
         (matching, few): (Option<&Matching<'_>>, Option<&[u64]>),
         whole: &mut Gathered,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let there = few.into_iter().flatten().copied().filter(|id| posted.rows.has(*id));
         let there: Vec<u64> = there.collect();
         let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
@@ -397,56 +345,43 @@ impl VectorIndex {
             (Some(_), Some(_)) => Filter::Ids(&there),
             (Some(_), None) => Filter::Where(&is_live),
         };
-        let mut live = self.fetch_live(engine, Some(&posted.rows), false);
-        let mut fetched = 0;
+        let lost = whole.reads.lost;
         let mut fetch = |wanted: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
-            fetched += wanted.len() as u64;
-            live(wanted, show)
-        };
-        whole.add(posted.answer(&SearchRequest { filter, ..request }, &mut fetch)?);
-        whole.fetched += fetched;
-        Ok(())
-    }
-
-    /// Shows the vectors of those ids that have a row, if `rows` are given, as their records have
-    /// them. Of one whose record is gone while its row is not yet: none, or with `stand_in` any, for
-    /// whoever rewrites postings.
-    /// It may be there again after a crash, if the log was not durable, and must be in a posting then.
-    pub(super) fn fetch_live<'a>(
-        &'a self,
-        engine: &'a Engine,
-        rows: Option<&'a Rows>,
-        stand_in: bool,
-    ) -> Box<FetchLive<'a>> {
-        Box::new(move |ids, show| {
-            for id in ids.iter().filter(|id| rows.is_none_or(|rows| rows.has(**id))) {
-                let key = record::vector_key(self.id, VectorId::new(*id));
-                let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-                match found {
-                    Some(found) => show(*id, &record::floats(*id, &found.value)?),
-                    None if stand_in => show(*id, &vec![1.0; self.spec.dim as usize]),
-                    None => {}
+            let rows = wanted.iter().filter_map(|id| Some((*id, posted.rows.get(*id)?)));
+            for row in rows {
+                let filter = plan.search.filter.as_ref();
+                if let Some(value) = self.read_record(engine, row, filter, &mut whole.reads)? {
+                    show(row.0, &record::floats(row.0, &value)?);
                 }
             }
             Ok(())
-        })
+        };
+        let answer = posted.answer(&SearchRequest { filter, ..request }, &mut fetch)?;
+        let Some(answer) = answer else { return Ok(false) };
+        whole.is_short |= whole.reads.lost > lost && answer.hits.len() < request.k;
+        whole.add(answer);
+        Ok(true)
+    }
+}
+
+impl Plan<'_> {
+    /// How many are looked for in all.
+    fn wanted(&self) -> usize {
+        self.take + self.skip + self.spare
     }
 
-    /// Appends the floats of a vector's record; of one that is gone by now, any numbers, and false.
-    pub(super) fn fetch(&self, engine: &Engine, id: u64, floats: &mut Vec<f32>) -> Result<bool> {
-        let key = record::vector_key(self.id, VectorId::new(id));
-        let found = engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-        match &found {
-            Some(found) => floats.extend(record::floats(id, &found.value)?),
-            None => floats.extend(std::iter::repeat_n(1.0, self.spec.dim as usize)),
-        }
-        Ok(found.is_some())
+    /// Whether records are read once they were found, and have to be those that were searched.
+    fn reads_records(&self) -> bool {
+        self.search.with_payload || self.search.with_vector || self.search.text.is_some()
     }
 }
 
 /// The vectors that match a search's filter, if it has one; nothing if that is not indexed: a field
 /// without values may have been forgotten for another since it was.
-fn matching<'a>(state: &'a State, search: &VectorSearch) -> Result<Option<Option<Matching<'a>>>> {
+pub(super) fn matching<'a>(
+    state: &'a State,
+    search: &VectorSearch,
+) -> Result<Option<Option<Matching<'a>>>> {
     let Some(filter) = &search.filter else { return Ok(Some(None)) };
     if !state.attributes.can_answer(filter) {
         return Ok(None);
@@ -455,33 +390,40 @@ fn matching<'a>(state: &'a State, search: &VectorSearch) -> Result<Option<Option
 }
 
 /// What a look at all parts gave.
-struct Looked {
-    whole: Gathered,
+pub(super) struct Looked {
+    pub(super) whole: Gathered,
     /// How many of each part may be among the nearest.
-    k: usize,
+    pub(super) k: usize,
     matches: usize,
-    apart: Vec<Apart>,
+    pub(super) apart: Vec<Apart>,
     /// The segments that are damaged.
     damaged: Vec<u64>,
 }
 
 impl Looked {
-    /// The nearest.
-    fn found(self, plan: &Plan) -> VectorsFound {
+    /// The nearest, and which records of them were searched.
+    pub(super) fn found(self, plan: &Plan<'_>) -> (VectorsFound, Searched) {
         let mut whole = self.whole;
         whole.hits.retain(|hit| Some(hit.id) != plan.without);
-        whole.nearest(plan.take + plan.skip, self.matches)
+        let searched = std::mem::take(&mut whole.searched);
+        (whole.nearest(plan.wanted(), self.matches), searched)
     }
 }
 
+/// The sequence numbers of the records that hits' distances are of.
+pub(super) type Searched = HashMap<u64, u64>;
+
 /// What the parts gave.
 #[derive(Default)]
-struct Gathered {
-    hits: Vec<Hit>,
+pub(super) struct Gathered {
+    pub(super) hits: Vec<Hit>,
     distances: u64,
     estimates: u64,
     hops: u64,
-    fetched: u64,
+    pub(super) reads: Reads,
+    searched: Searched,
+    /// Whether a part has fewer than it could have, for what was lost.
+    is_short: bool,
     pages: u64,
     exact: bool,
 }
@@ -500,7 +442,7 @@ impl Gathered {
                 distances: self.distances,
                 estimates: self.estimates,
                 hops: self.hops,
-                fetched: self.fetched,
+                fetched: self.reads.fetched,
                 pages: self.pages,
                 matches: matches as u64,
                 micros: 0,
@@ -509,7 +451,18 @@ impl Gathered {
         }
     }
 
-    fn add(&mut self, answer: Answer) {
+    /// Keeps of each hit which record was searched: one that was read for it, or else `seq_of`.
+    pub(super) fn note_records(&mut self, seq_of: impl Fn(u64) -> Option<u64>) {
+        for Hit { id, .. } in &self.hits {
+            if !self.searched.contains_key(id)
+                && let Some(seq) = self.reads.newer.get(id).copied().or_else(|| seq_of(*id))
+            {
+                self.searched.insert(*id, seq);
+            }
+        }
+    }
+
+    pub(super) fn add(&mut self, answer: Answer) {
         self.hits.extend(answer.hits);
         self.distances += answer.stats.distances;
         self.estimates += answer.stats.estimates;
@@ -523,67 +476,5 @@ impl Segment {
     /// Whether most of what it holds does not count any more.
     pub(super) fn is_stale(&self, dead_min: usize, nodes_per_dead: usize) -> bool {
         self.dead.len() > dead_min.max(self.rows.len() / nodes_per_dead)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{IndexId, LogIndex, Seq};
-    use crate::env::SimDisk;
-    use crate::lsm::batch::WriteBatch;
-    use crate::op::vector::{Floats, IndexKind, IndexSpec, Quantisation};
-    use crate::shard::vectors::VectorLimits;
-    use crate::shard::vectors::tests::{apply, create, shard_on};
-
-    /// Whoever asked an index on disk to be certain held up its writers for a read of every record.
-    #[test]
-    fn an_exact_search_of_records_lets_others_write_meanwhile() {
-        let filter = op::vector::Filter::parse(r#"{"not": {"gone": true}}"#).unwrap();
-        let kinds = [
-            (IndexKind::DiskHnsw, Quantisation::None),
-            (IndexKind::Hnsw, Quantisation::Compact4),
-            (IndexKind::Spfresh, Quantisation::None),
-        ];
-        let all = kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some(filter.clone()))]);
-        for ((kind, quantisation), filter) in all {
-            let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
-            let (shard, id) = (shard_on(&SimDisk::new(), limits), IndexId(3));
-            let spec = IndexSpec { kind, quantisation, ..IndexSpec::new("v", 2, Metric::L2) };
-            create(&shard, id, 3, spec.with_defaults());
-            apply(&shard, id, 4, 0..512);
-            shard.vectors.settle();
-            let (index, engine) = (shard.vectors.get("v").unwrap(), shard.engine());
-            let is_filtered = filter.is_some();
-            let base = VectorSearch::new("v", &[0.0, 1.0], 4);
-            let search = VectorSearch { exact: true, filter, ..base };
-            index.index_search(engine, &search).unwrap();
-            let plan = index.plan(engine, &search).unwrap();
-            let state = index.read();
-            let all = matching(&state, &search).unwrap().unwrap();
-            let mut looked = index.run(engine, &state, &plan, all.as_ref()).unwrap();
-            let count = |apart: &Apart| match &apart.segment {
-                Some((segment, true)) => segment.live(),
-                _ => apart.ids.len(),
-            };
-            let apart = looked.apart.iter().map(count).sum::<usize>();
-            assert!(apart > 300, "{apart}");
-            drop(all);
-            drop(state);
-            // Of the nearest one goes, one goes far away, and one does not match any more.
-            let mut batch = WriteBatch::new();
-            let key = |vector| record::vector_key(id, VectorId::new(vector));
-            let value = |x: f32, payload: &[u8]| record::encode(&Floats::of(&[x, 1.0]), payload);
-            batch.delete_cf(CfId::VECTORS, &key(0));
-            batch.put_cf(CfId::VECTORS, &key(1), &value(900.0, b""));
-            batch.put_cf(CfId::VECTORS, &key(2), &value(0.5, br#"{"gone": true}"#));
-            batch.place(Seq(9_000), 1);
-            shard.apply_entry(LogIndex(9), &[batch.bytes().to_vec()]).unwrap();
-            assert_eq!(index.read().seq_of(1), Some(9_001));
-            index.compare_apart(engine, &search, &plan, &mut looked).unwrap();
-            let ids: Vec<u64> = looked.found(&plan).hits.iter().map(|hit| hit.id).collect();
-            let expected = if is_filtered { [3, 4, 5, 6] } else { [2, 3, 4, 5] };
-            assert_eq!(ids, expected);
-        }
     }
 }

@@ -10,6 +10,7 @@ use crate::vector::kernel::{Kernels, kernels};
 use crate::vector::measure::Measure;
 use crate::vector::parallel;
 use crate::vector::rows::Rows;
+use crate::vector::spfresh::FetchLive;
 
 /// Nodes from which the walk begins at the nearest.
 const DOORS: usize = 8;
@@ -23,9 +24,6 @@ const QUESTIONS_PER_ESTIMATE: usize = 8;
 const SEED: u64 = 0x636f_6d70;
 /// Fills up a list of links.
 const NONE: u32 = u32::MAX;
-
-/// Where the vectors are: appends the vector of each id, as it was inserted, to the floats.
-pub type Fetch<'a> = dyn FnMut(&[u64], &mut Vec<f32>) -> Result<()> + 'a;
 
 /// A sealed graph in little memory: codes of 4 or 8 bits for each dimension, links and ids. A
 /// search walks by the codes and then fetches the vectors that may belong to the answer, as far as
@@ -112,7 +110,8 @@ impl CompactIndex {
         self.ids.is_empty()
     }
 
-    /// Answers a request; `fetch` brings the vectors that are compared.
+    /// Answers a request; `fetch` shows the vectors that are compared. One that it does not show is
+    /// gone, and no other is looked for in its place unless the walk had met it.
     ///
     /// With a filter it walks, or estimates all that match, whichever takes fewer estimates, and
     /// fetches only the nearest of them: what it costs is counted in estimates, of which some fifty
@@ -121,7 +120,7 @@ impl CompactIndex {
     /// # Errors
     ///
     /// As [`HnswIndex::search`], those of `fetch`, and if what it brings is no vector.
-    pub fn answer(&self, request: &SearchRequest<'_>, fetch: &mut Fetch<'_>) -> Result<Answer> {
+    pub fn answer(&self, request: &SearchRequest<'_>, fetch: &mut FetchLive<'_>) -> Result<Answer> {
         let query = self.measure.metric.prepare(request.query, self.config.dim)?;
         let ef = request.width(self.config.ef_search)?.max(request.k);
         self.scratches.with(|scratch| {
@@ -132,7 +131,7 @@ impl CompactIndex {
                 Filter::Ids(ids) => ids.len() <= request.k,
                 _ => false,
             };
-            let mut compared = Compared { query: &query, hits: Vec::new(), floats: Vec::new() };
+            let mut compared = Compared { query: &query, hits: Vec::new(), gone: 0 };
             let mut is_whole = false;
             if !request.exact && !is_few {
                 is_whole = self.find(&ready, ef, request, scratch);
@@ -140,8 +139,9 @@ impl CompactIndex {
             }
             let limit = request.distance_max.unwrap_or(f32::INFINITY);
             let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
-            let is_short =
-                !is_whole && found < request.k.min(self.len()) && compared.hits.len() == found;
+            let is_short = !is_whole
+                && found + compared.gone < request.k.min(self.len())
+                && compared.hits.len() == found;
             if request.exact || is_few || is_short {
                 self.compare_all(request, &mut compared, fetch, scratch)?;
             }
@@ -252,7 +252,7 @@ impl CompactIndex {
         query: &RabitQuery,
         request: &SearchRequest<'_>,
         compared: &mut Compared<'_>,
-        fetch: &mut Fetch<'_>,
+        fetch: &mut FetchLive<'_>,
         scratch: &mut Scratch,
     ) -> Result<()> {
         let mut limit = f32::INFINITY;
@@ -286,7 +286,7 @@ impl CompactIndex {
         &self,
         request: &SearchRequest<'_>,
         compared: &mut Compared<'_>,
-        fetch: &mut Fetch<'_>,
+        fetch: &mut FetchLive<'_>,
         scratch: &mut Scratch,
     ) -> Result<()> {
         scratch.stats.exact = true;
@@ -314,27 +314,30 @@ impl CompactIndex {
 struct Compared<'a> {
     query: &'a [f32],
     hits: Vec<Hit>,
-    floats: Vec<f32>,
+    /// How many there are not any more.
+    gone: usize,
 }
 
 impl Compared<'_> {
-    fn fetch(&mut self, index: &CompactIndex, ids: &[u64], fetch: &mut Fetch<'_>) -> Result<()> {
+    fn fetch(
+        &mut self,
+        index: &CompactIndex,
+        ids: &[u64],
+        fetch: &mut FetchLive<'_>,
+    ) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
-        let dim = index.config.dim;
-        self.floats.clear();
-        fetch(ids, &mut self.floats)?;
-        if self.floats.len() != ids.len() * dim {
-            let message =
-                format!("{} floats were fetched for {} vectors", self.floats.len(), ids.len());
-            return Err(Error::invalid(message));
-        }
-        for (id, vector) in ids.iter().zip(self.floats.chunks_exact(dim)) {
-            let vector = index.measure.metric.prepare(vector, dim)?;
-            let distance = index.measure.pair(self.query, &vector);
-            self.hits.push(Hit { id: *id, distance });
-        }
-        Ok(())
+        let Measure { metric, .. } = index.measure;
+        let (before, mut refused) = (self.hits.len(), None);
+        fetch(ids, &mut |id, vector| match metric.prepare(vector, index.config.dim) {
+            Ok(vector) => {
+                let distance = index.measure.pair(self.query, &vector);
+                self.hits.push(Hit { id, distance });
+            }
+            Err(e) => refused = Some(e.context(format!("vector {id}"))),
+        })?;
+        self.gone += ids.len().saturating_sub(self.hits.len() - before);
+        refused.map_or(Ok(()), Err)
     }
 }

@@ -9,5 +9,5 @@ mod compact;
 mod pq_hnsw;
 mod stored;
 
-pub use compact::{CompactIndex, Fetch};
+pub use compact::CompactIndex;
 pub use pq_hnsw::{PqHnswConfig, PqHnswIndex};

@@ -119,33 +119,25 @@ impl Indexes {
     }
 
     pub(crate) fn answer(&self, kind: &str, request: &SearchRequest<'_>) -> Result<Answer> {
+        let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+            ids.iter().try_for_each(|id| {
+                let mut row = Vec::new();
+                self.read_row(*id, &mut row)?;
+                show(*id, &row);
+                Ok(())
+            })
+        };
         match kind {
             "hnsw" => self.hnsw.answer(request),
             "packed" => self.packed.answer(request),
             "pq" => self.pq.answer(request),
             "exact" => self.flat.answer(request),
             "disk" => self.disk.answer(request, &self.segment),
-            "spfresh" => {
-                let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
-                    ids.iter().try_for_each(|id| {
-                        let mut row = Vec::new();
-                        self.read_row(*id, &mut row)?;
-                        show(*id, &row);
-                        Ok(())
-                    })
-                };
-                self.spfresh.answer(request, &mut fetch, &self.postings)
-            }
-            _ => {
-                let mut fetch = |ids: &[u64], out: &mut Vec<f32>| {
-                    ids.iter().try_for_each(|id| self.read_row(*id, out))
-                };
-                self.compact.answer(request, &mut fetch)
-            }
+            "spfresh" => self.spfresh.answer(request, &mut fetch, &self.postings),
+            _ => self.compact.answer(request, &mut fetch),
         }
     }
 
-    /// Appends a vector, read from the file.
     fn read_row(&self, id: u64, out: &mut Vec<f32>) -> Result<()> {
         let mut row = vec![0; self.dim * 4];
         let at = id * row.len() as u64;
