@@ -38,6 +38,23 @@ const WALKED_MAX: usize = 128;
 /// Nodes that are moved at once to make room.
 const STEP: usize = 8;
 
+/// From this width on a node that is put into a beam moves so many others that it counts.
+pub(super) const WIDE: usize = 1_024;
+/// Nodes of a beam that are moved in the time of a distance, each of them for each node that is put
+/// into it, roughly.
+const MOVES_PER_DISTANCE: u64 = 64;
+
+/// Places of a beam that is kept for the next walk, at most.
+const KEPT_MAX: usize = 64 << 10;
+
+/// What a walk with a beam of this width costs that computes so many distances for each node in it:
+/// of a wide one most is keeping it in order.
+pub(super) fn walk_cost(width: usize, each: u64) -> u64 {
+    let beyond = width.saturating_sub(WIDE) as u64;
+    let moves = beyond.saturating_mul(beyond) / MOVES_PER_DISTANCE;
+    (width as u64).saturating_mul(each).saturating_add(moves)
+}
+
 /// The nearest nodes so far, in order, and which of them are still to be looked at.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
@@ -54,6 +71,25 @@ impl Beam {
         self.keys.reserve(width);
         self.width = width;
         self.cursor = 0;
+    }
+
+    /// Sets how many nodes it holds and fills it with the nearest of these, as if each were offered.
+    pub(super) fn fill(&mut self, width: usize, mut keys: Vec<Key>) {
+        if keys.len() > width {
+            keys.select_nth_unstable(width);
+            keys.truncate(width);
+        }
+        keys.sort_unstable();
+        self.keys.clear();
+        self.keys.extend_from_slice(&keys);
+        (self.width, self.cursor) = (width, 0);
+    }
+
+    /// Gives its memory back if that is much: few walks need so much.
+    pub(super) fn give_back(&mut self) {
+        if self.keys.capacity() > KEPT_MAX {
+            self.keys = Vec::new();
+        }
     }
 
     /// What it holds, in order.
@@ -217,6 +253,8 @@ impl Scratches {
         let mut scratch = kept.unwrap_or_default();
         scratch.stats = Default::default();
         let done = work(&mut scratch);
+        scratch.beam.give_back();
+        scratch.found.give_back();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         done
     }
@@ -266,6 +304,20 @@ mod tests {
                     looked_at.extend(expected);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_beam_that_is_filled_holds_what_it_was_offered() {
+        let mut rng = Rng::new(8);
+        for (count, width) in [(0, 4), (3, 4), (4, 4), (500, 40), (500, 1), (500, 500)] {
+            let keys: Vec<Key> =
+                (0..count).map(|slot| key(rng.below(90) as f32 - 50.0, slot)).collect();
+            let (mut offered, mut filled) = (Beam::default(), Beam::default());
+            offered.reset(width);
+            keys.iter().for_each(|key| offered.offer(*key));
+            filled.fill(width, keys);
+            assert_eq!((offered.keys(), offered.is_full()), (filled.keys(), filled.is_full()));
         }
     }
 

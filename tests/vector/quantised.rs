@@ -267,3 +267,25 @@ fn settings_that_do_not_fit_are_refused() {
     });
     assert_eq!(short.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
+
+/// A beam of a million places over a few thousand vectors was kept in order, place by place.
+#[test]
+fn a_beam_that_would_hold_most_of_an_index_is_not_walked() {
+    let set = clustered(31, 8, 3_000);
+    let metric = DistanceMetric::L2;
+    let exact = built(&set, metric);
+    for ef in [1 << 11, 1 << 20] {
+        for (kind, search) in answers(&set, metric).iter().filter(|(kind, _)| *kind != "disk") {
+            for query in set.queries().take(5) {
+                let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(query, K) };
+                let answer = search(&request);
+                assert_eq!(answer.stats.hops, 0, "{kind}");
+                assert!(answer.stats.distances + answer.stats.estimates <= 2 * 3_000, "{kind}");
+                let expected = exact.answer(&SearchRequest { exact: true, ..request }).unwrap();
+                let ids = |answer: &Answer| answer.hits.iter().map(|h| h.id).collect::<Vec<_>>();
+                assert!(*kind == "packed" || ids(&answer) == ids(&expected), "{kind}");
+                assert_eq!(answer.hits.len(), K);
+            }
+        }
+    }
+}

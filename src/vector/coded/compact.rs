@@ -1,7 +1,7 @@
 //! Links and codes in memory, and the vectors wherever their owner keeps them.
 
 use crate::base::{Error, Result};
-use crate::vector::beam::{Scratch, Scratches, distance_of, key, slot_of};
+use crate::vector::beam::{Scratch, Scratches, WIDE, distance_of, key, slot_of, walk_cost};
 use crate::vector::code::rabitq::{RabitCodes, RabitQuery};
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
@@ -17,7 +17,7 @@ const DOORS: usize = 8;
 /// Vectors fetched at once.
 const FETCHED_AT_ONCE: usize = 16;
 /// Estimates that a walk makes for each candidate it keeps, roughly.
-const ESTIMATES_PER_EF: usize = 12;
+const ESTIMATES_PER_EF: u64 = 12;
 /// How many times a filter can be asked in the time of one estimate, roughly.
 const QUESTIONS_PER_ESTIMATE: usize = 8;
 /// Seed of the rotation.
@@ -122,7 +122,8 @@ impl CompactIndex {
     /// As [`HnswIndex::search`], those of `fetch`, and if what it brings is no vector.
     pub fn answer(&self, request: &SearchRequest<'_>, fetch: &mut FetchLive<'_>) -> Result<Answer> {
         let query = self.measure.metric.prepare(request.query, self.config.dim)?;
-        let ef = request.width(self.config.ef_search)?.max(request.k);
+        // No beam holds more than there are.
+        let ef = request.width(self.config.ef_search)?.max(request.k).min(self.len().max(1));
         self.scratches.with(|scratch| {
             let mut ready = std::mem::take(&mut scratch.rabit);
             self.codes.prepare(&query, &mut ready);
@@ -168,18 +169,21 @@ impl CompactIndex {
         let questions = if is_asked { self.len() / QUESTIONS_PER_ESTIMATE } else { 0 };
         let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
         let is_filtered = !matches!(request.filter, Filter::All);
-        if !is_filtered || width.saturating_mul(ESTIMATES_PER_EF) < matches + questions {
+        let is_cheap = walk_cost(width, ESTIMATES_PER_EF) < (matches + questions) as u64;
+        if is_cheap || (!is_filtered && ef <= WIDE) {
             self.walk(query, width.max(ef), ef, request, scratch);
             return false;
         }
-        scratch.found.reset(ef);
+        let mut keys = Vec::new();
         let mut look_at = |rank: usize| {
             let estimate = self.codes.estimate(self.kernels, query, rank as u32);
-            scratch.stats.estimates += 1;
-            scratch.found.offer(key(estimate, rank as u32));
+            keys.push(key(estimate, rank as u32));
         };
         self.for_each_match(&request.filter, &mut look_at);
-        !scratch.found.is_full()
+        scratch.stats.estimates += keys.len() as u64;
+        let is_whole = keys.len() < ef;
+        scratch.found.fill(ef, keys);
+        is_whole
     }
 
     /// Calls `look_at` with the rank of each vector that a filter takes, in ascending order.

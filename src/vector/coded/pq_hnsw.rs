@@ -1,13 +1,16 @@
 //! A graph with product codes.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::vector::beam::{Key, Scratch, Scratches, key, slot_of};
+use crate::vector::beam::{Key, Scratch, Scratches, WIDE, key, slot_of, walk_cost};
 use crate::vector::code::pq::{Pq, PqConfig};
 use crate::vector::filter::{Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{HnswConfig, HnswIndex};
 use crate::vector::kernel::{Kernels, kernels};
 use crate::vector::rows::Rows;
+
+/// Estimates that a walk makes for each candidate it keeps, roughly.
+const ESTIMATES_PER_EF: u64 = 12;
 
 /// The settings of a [`PqHnswIndex`].
 ///
@@ -256,8 +259,12 @@ impl PqHnswIndex {
         };
         let query = self.config.hnsw.metric.prepare(request.query, self.config.hnsw.dim)?;
         let ef = request.width(self.config.hnsw.ef_search.max(self.config.rerank_k))?;
+        let ef = ef.max(request.k).min(self.index.graph.slot_count()).max(1);
+        if ef > WIDE && walk_cost(ef, ESTIMATES_PER_EF) >= self.len() as u64 {
+            return self.index.answer(&SearchRequest { exact: true, ..*request });
+        }
         let answer = self.scratches.with(|scratch| {
-            self.walk(codes, &query, ef.max(request.k), scratch);
+            self.walk(codes, &query, ef, scratch);
             let rerank = self.config.rerank_k.max(request.k);
             let mut hits = self.compare(&query, rerank, scratch);
             nearest(&mut hits, request.k);

@@ -9,7 +9,7 @@
 
 use super::graph::Graph;
 use crate::base::Result;
-use crate::vector::beam::{Beam, Scratch, distance_of, slot_of};
+use crate::vector::beam::{Beam, Scratch, distance_of, slot_of, walk_cost};
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 
@@ -108,7 +108,7 @@ impl Graph {
         };
         let walk_cost = match among {
             true => (width as u64 * DISTANCES_AMONG) as f64,
-            false => (width as u64 * DISTANCES_PER_EF) as f64 / share,
+            false => walk_cost(width, DISTANCES_PER_EF) as f64 / share,
         };
         if exact_cost as f64 <= walk_cost {
             return self.exact(query, request, scratch);

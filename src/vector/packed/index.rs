@@ -4,7 +4,7 @@ use super::lists::full_list;
 use super::row::{Layout, Neighbours};
 use super::walk::Walk;
 use crate::base::{Error, ErrorKind, Result};
-use crate::vector::beam::{distance_of, slot_of};
+use crate::vector::beam::{WIDE, distance_of, slot_of, walk_cost};
 use crate::vector::code::rotation::Rotation;
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
@@ -189,6 +189,7 @@ impl PackedIndex {
         }
         nearest(&mut hits, request.k);
         let stats = walk.stats;
+        walk.give_back();
         self.walks.lock().unwrap_or_else(PoisonError::into_inner).push(walk);
         Ok(Answer { hits, stats })
     }
@@ -200,8 +201,12 @@ impl PackedIndex {
         let questions = if is_asked { self.len() / QUESTIONS_PER_DISTANCE } else { 0 };
         let is_filtered = !matches!(request.filter, Filter::All);
         let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
-        let is_few = is_filtered && matches + questions <= width.saturating_mul(DISTANCES_PER_HOP);
-        if request.exact || is_few {
+        let is_few = is_filtered
+            && (matches + questions) as u64 <= walk_cost(width, DISTANCES_PER_HOP as u64);
+        let widest = ef.max(request.k);
+        let cost = walk_cost(widest, DISTANCES_PER_HOP as u64);
+        let is_wide = !is_filtered && widest > WIDE && self.len() as u64 <= cost;
+        if request.exact || is_few || is_wide {
             return self.exact(walk, request);
         }
         let ef = if is_filtered { width.max(ef) } else { ef };

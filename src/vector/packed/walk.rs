@@ -26,6 +26,14 @@ pub(super) struct Walk {
     pub(super) stats: SearchStats,
 }
 
+impl Walk {
+    /// Gives memory back that few walks need.
+    pub(super) fn give_back(&mut self) {
+        self.ahead.give_back();
+        self.found.give_back();
+    }
+}
+
 impl PackedIndex {
     /// Puts the `k` nearest nodes that `accept` takes into `walk.found`.
     pub(super) fn walk(&self, walk: &mut Walk, k: usize, ef: usize, accept: &dyn Fn(u32) -> bool) {
