@@ -91,3 +91,14 @@ fn what_has_no_distance_is_refused() {
     assert_eq!(index.search(&[1.0, 1.0], 0).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert!(index.is_empty() && index.search(&[1.0, 1.0], 3).unwrap().is_empty());
 }
+
+/// The product of two scales was nothing, and with it that of the vectors: the farther one was found.
+#[test]
+fn the_nearest_of_very_small_vectors_is_found() {
+    let mut index = FlatIndex::new(1, DistanceMetric::L2).unwrap();
+    index.insert(1, [1.0e-20]).unwrap();
+    index.insert(2, [1.3e-20]).unwrap();
+    for (query, nearest) in [(1.0e-20, 1), (1.3e-20, 2), (1.0e-19, 2), (-1.0e-20, 1)] {
+        assert_eq!(index.search(&[query], 1).unwrap()[0].id, nearest, "{query}");
+    }
+}

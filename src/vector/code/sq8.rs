@@ -26,6 +26,8 @@ const ROUNDING: f32 = 1e-5;
 /// Bounds are made wider by this share of the squares that go into a distance: twice that of a
 /// length, and what the sums of floats may be off.
 const SQUARES_ROUNDING: f32 = 4e-5;
+/// And by this, for products that are too small to be told from nothing.
+const UNDERFLOW: f32 = 4.0 * f32::MIN_POSITIVE;
 
 /// Codes of vectors.
 #[derive(Debug)]
@@ -84,7 +86,8 @@ impl ByteCodes {
     ) -> (f32, f32) {
         let product = (k.dot_u8)(&self.rows.row(slot)[..self.dim], &query.codes);
         let [scale, rest, length] = *self.factors(slot);
-        let product = scale * query.scale * (product as f32 - query.zero);
+        // The scales of two small vectors have no product.
+        let product = scale * (product as f32 - query.zero) * query.scale;
         let off = rest * query.coded_length + length * query.rest_length;
         let (distance, off, size) = match self.metric {
             DistanceMetric::L2 => {
@@ -94,7 +97,7 @@ impl ByteCodes {
             DistanceMetric::Cosine => (1.0 - product, off, 2.0),
             DistanceMetric::InnerProduct => (-product, off, length * query.length),
         };
-        let off = off + SQUARES_ROUNDING * size;
+        let off = off + SQUARES_ROUNDING * size + UNDERFLOW;
         (distance - off, distance + off)
     }
 
@@ -132,9 +135,18 @@ mod tests {
     fn every_distance_lies_within_its_bounds() {
         let mut rng = Rng::new(12);
         for metric in DistanceMetric::ALL {
-            for (dim, size) in
-                [(1, 1.0f32), (1, 1e-15), (1, 1e12), (2, 1e12), (3, 1e-18), (50, 1e12), (384, 1.0)]
-            {
+            for (dim, size) in [
+                (1, 1.0f32),
+                (1, 1e-15),
+                (1, 1e-20),
+                (4, 3e-20),
+                (2, 1e-25),
+                (1, 1e12),
+                (2, 1e12),
+                (3, 1e-18),
+                (50, 1e12),
+                (384, 1.0),
+            ] {
                 let vector = |rng: &mut Rng| -> Vec<f32> {
                     let one = |rng: &mut Rng| (rng.below(2001) as f32 - 1000.3) / 1000.0;
                     let v: Vec<f32> = (0..dim).map(|_| size * one(rng) * one(rng)).collect();
