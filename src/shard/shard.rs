@@ -128,9 +128,15 @@ impl Shard {
         &self.engine
     }
 
-    /// Sets the limits of indexes of vectors. Call it before [`Shard::start`].
+    /// Sets the limits of indexes of vectors. Call it before [`Shard::start`]; of what is set later
+    /// the memory that all may take holds at once, the sizes of parts for indexes that are new.
     pub fn limit_vectors(&self, limits: VectorLimits) {
         self.vectors.limit(limits);
+    }
+
+    /// The limits of indexes of vectors as they are now.
+    pub fn vector_limits(&self) -> VectorLimits {
+        self.vectors.limits()
     }
 
     /// A turn of the upkeep that indexes of vectors need, ten times a second or so.

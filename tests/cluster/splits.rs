@@ -105,3 +105,25 @@ async fn shards_split_under_writes_lose_nothing_and_fail_no_request() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Each shard went on with its share of the time when it was opened, and all together took more than
+/// there was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_indexes_may_take_is_shared_anew_when_shards_split() {
+    let world = World::cluster(1, 1, 1, 1).await;
+    let member = &world.nodes[&1].member;
+    let shares = || -> Vec<u64> {
+        let running = member.running();
+        let opened = running.iter().filter_map(|(_, _, handle)| handle.get().ok());
+        opened.map(|shard| shard.vector_limits().bytes_max).collect()
+    };
+    let [whole] = shares()[..] else { panic!("one shard") };
+    for shard in 1..=2 {
+        split(&world, shard).await;
+    }
+    let (gateway, until) = (world.gateway(), soon());
+    while shares() != [whole / 3; 3] {
+        assert!(tokio::time::Instant::now() < until, "{:?} of {whole}", shares());
+        gateway.call(Request::Stats).await.unwrap();
+    }
+}

@@ -424,6 +424,7 @@ async fn tend(node: Weak<Inner>) {
         sleep(Duration::from_millis(100)).await;
         let Some(inner) = node.upgrade() else { return };
         let idle = turn.is_multiple_of(10).then(|| inner.copies.take_idle());
+        let limits = turn.is_multiple_of(10).then(|| inner.vector_limits());
         let here = inner.replicas.all();
         let here = here.iter().filter_map(|r| Some((r.handle.get().ok()?, r.session() != 0)));
         let (here, clock): (Vec<_>, _) = (here.collect(), inner.options.clock.clone());
@@ -431,6 +432,9 @@ async fn tend(node: Weak<Inner>) {
             drop(idle);
             for (shard, _) in &here {
                 shard.engine().tend_at(clock.monotonic_ns() / 1000);
+                if let Some(limits) = limits {
+                    shard.limit_vectors(limits);
+                }
                 shard.tend_vectors();
             }
             let mut led: Vec<_> =

@@ -272,6 +272,17 @@ impl Inner {
         }
     }
 
+    /// What indexes of vectors may take of one shard, as many as there are now: a split makes the
+    /// shares of all smaller.
+    pub(super) fn vector_limits(&self) -> VectorLimits {
+        let shards = self.meta.view().shards().count().max(1) as u64;
+        VectorLimits {
+            bytes_max: self.options.memory_budget_bytes / 2 / shards,
+            threads: self.options.background_threads.max(1),
+            ..VectorLimits::default()
+        }
+    }
+
     async fn begin(self: &Arc<Self>, record: &Record, replica: u64) -> Result<()> {
         let group = record.id.group();
         let known = self.host.replicas().into_iter().find(|(id, _)| *id == group);
@@ -308,11 +319,7 @@ impl Inner {
             let (seed, last_cursor) = (seeds.next_seed(), seeds.next_seed());
             let options = ShardOptions { count_keys: true, seed, last_cursor };
             let shard = Shard::new(engine, Box::new(log), options);
-            shard.limit_vectors(VectorLimits {
-                bytes_max: node.options.memory_budget_bytes / 2 / shards,
-                threads: node.options.background_threads.max(1),
-                ..VectorLimits::default()
-            });
+            shard.limit_vectors(node.vector_limits());
             shard.start_soon()?;
             Ok(shard)
         };

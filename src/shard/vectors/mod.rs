@@ -140,12 +140,12 @@ impl Vectors {
         })
     }
 
-    /// Sets the limits; before the indexes are loaded, for the sizes of their parts.
+    /// Sets the limits; first before the indexes are loaded, for the sizes of their parts.
     pub(crate) fn limit(&self, limits: VectorLimits) {
         *lock(&self.limits) = limits;
     }
 
-    fn limits(&self) -> VectorLimits {
+    pub(crate) fn limits(&self) -> VectorLimits {
         *lock(&self.limits)
     }
 
