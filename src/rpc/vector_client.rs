@@ -142,6 +142,12 @@ impl Client {
 
     async fn search_call(&self, search: VectorSearch) -> Result<VectorAnswer> {
         let (query, near_id) = match &search.query {
+            // The message has no place for it, and hits that are counted off would be others.
+            VectorQuery::Vector(_) if search.without.is_some() => {
+                let message = "a search over gRPC leaves out only the vector that it is near to; name \
+                               that by its id, or leave out what is not wanted of the answer";
+                return Err(Error::new(ErrorKind::Unsupported, message));
+            }
             VectorQuery::Vector(floats) => (floats.to_vec(), None),
             VectorQuery::Stored(id) => (Vec::new(), Some(id.get())),
         };

@@ -1,8 +1,12 @@
 //! The promised sample over gRPC, before an engine, and what the other calls give.
 
 use crate::world::DIM;
+use arqondb::ErrorKind;
 use arqondb::env::SimDisk;
 use arqondb::node::Standalone;
+use arqondb::op::vector::{VectorCall, VectorSearch};
+use arqondb::op::{KvOps, Request};
+use arqondb::rpc::client::{Client, ClientOptions};
 use arqondb::rpc::pb;
 use arqondb::rpc::pb::arqon_db_client::ArqonDbClient;
 use arqondb::serve::grpc::GrpcServer;
@@ -218,4 +222,13 @@ async fn an_index_of_postings_is_made_told_of_and_searched() {
     let told = stub.describe_vector_index(describe).await.unwrap().into_inner().index.unwrap();
     assert_eq!((told.config.unwrap().kind, told.vectors), (kind, 400));
     assert!(told.memory_bytes > 0);
+}
+
+/// It was left out of the message, and the vector was among the hits.
+#[tokio::test]
+async fn a_client_does_not_pass_over_what_its_message_cannot_say() {
+    let client = Client::connect_lazy("http://127.0.0.1:1", ClientOptions::default()).unwrap();
+    let search = VectorSearch { without: Some(3), ..VectorSearch::new("v", &vector(1), 5) };
+    let refused = client.call(Request::Vector(Box::new(VectorCall::Search(search)))).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
 }
