@@ -10,6 +10,7 @@ use crate::op::vector::Filter;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
 use crate::shard::vectors::record;
 use crate::shard::vectors::slices::Told;
+use std::sync::atomic::Ordering;
 
 /// Fields of an index that filters may ask for: each is followed at every change from then on.
 const FIELDS_MAX: usize = 64;
@@ -21,7 +22,7 @@ impl VectorIndex {
     /// records.
     ///
     /// # Errors
-    /// `Refused` for too many fields; what reading records gives.
+    /// `Refused` for too many fields, or where they have no room; what reading records gives.
     pub(super) fn index_fields(&self, engine: &Engine, filter: &Filter) -> Result<()> {
         if self.read().attributes.can_answer(filter) {
             return Ok(());
@@ -47,7 +48,9 @@ impl VectorIndex {
         let walked = self.tell_all(engine, &mut |state, told| {
             state.attributes.set_fields(told.id, &told.value, &missing);
         });
-        self.write().attributes.end(&missing, walked.is_ok());
+        let mut state = self.write();
+        state.attributes.end(&missing, walked.is_ok());
+        self.measure(&state);
         walked
     }
 
@@ -77,7 +80,9 @@ impl VectorIndex {
         let walked = self.tell_all(engine, &mut |state, told| {
             state.texts.set_field(told.id, &told.value, field);
         });
-        self.write().texts.end(field, walked.is_ok());
+        let mut state = self.write();
+        state.texts.end(field, walked.is_ok());
+        self.measure(&state);
         walked
     }
 
@@ -93,8 +98,21 @@ impl VectorIndex {
                 }
             }
             self.measure(&state);
-            Ok(())
+            self.check_room_for_fields()
         })
+    }
+
+    fn check_room_for_fields(&self) -> Result<()> {
+        let (bytes, most) = (self.lasting_bytes(), self.bytes_max.load(Ordering::Relaxed));
+        if bytes <= most {
+            return Ok(());
+        }
+        let message = format!(
+            "index {} takes {bytes} bytes of memory before all of what is asked for is indexed, and \
+             may take {most}: raise the memory budget, or filter by fields of shorter values",
+            self.spec.name
+        );
+        Err(Error::new(ErrorKind::Refused, message))
     }
 }
 
@@ -106,4 +124,52 @@ fn too_many(what: &str, count: usize, most: usize) -> Error {
              into fewer fields"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{CfId, IndexId, LogIndex, Seq};
+    use crate::env::SimDisk;
+    use crate::lsm::batch::WriteBatch;
+    use crate::op::Request;
+    use crate::op::vector::{
+        Floats, IndexSpec, Metric, TextQuery, VectorCall, VectorId, VectorSearch,
+    };
+    use crate::shard::vectors::VectorLimits;
+    use crate::shard::vectors::tests::{create, shard_on};
+
+    /// One search with a filter on long texts took as much memory as there was of them, and more, and
+    /// all writes were refused from then on.
+    #[test]
+    fn fields_that_have_no_room_are_refused_and_forgotten() {
+        let limits = VectorLimits { bytes_max: 2 << 20, ..VectorLimits::default() };
+        let (shard, id) = (shard_on(&SimDisk::new(), limits), IndexId(3));
+        create(&shard, id, 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let mut batch = WriteBatch::new();
+        for vector in 0..400_u64 {
+            let words: String = (0..1_000).map(|n| format!("{vector}-{n} ")).collect();
+            let payload = format!(r#"{{"kind": "k{}", "body": "{words}"}}"#, vector % 4);
+            let value = record::encode(&Floats::of(&[vector as f32, 1.0]), payload.as_bytes());
+            batch.put_cf(CfId::VECTORS, &record::vector_key(id, VectorId::new(vector)), &value);
+        }
+        batch.place(Seq(9_000), 1);
+        shard.apply_entry(LogIndex(9), &[batch.bytes().to_vec()]).unwrap();
+        shard.vectors.settle();
+        let index = shard.vectors.get("v").unwrap();
+        let before = index.lasting_bytes();
+        assert!(before < 1 << 20);
+        let ask = |filter: Option<&str>, text: Option<TextQuery>| {
+            let filter = filter.map(|filter| Filter::parse(filter).unwrap());
+            let search = VectorSearch { filter, text, ..VectorSearch::new("v", &[0.0, 1.0], 3) };
+            shard.execute(Request::Vector(Box::new(VectorCall::Search(search))), 1)
+        };
+        let words = TextQuery { field: "body".into(), text: "7".into(), is_part: false };
+        for (filter, text) in [(Some(r#"{"body": "x"}"#), None), (None, Some(words))] {
+            let refused = ask(filter, text).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+            assert!(index.lasting_bytes() < 1 << 20, "{} bytes", index.lasting_bytes());
+        }
+        assert!(ask(Some(r#"{"kind": "k1"}"#), None).is_ok());
+    }
 }

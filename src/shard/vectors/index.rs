@@ -100,6 +100,8 @@ pub(super) struct VectorIndex {
     pub(super) dropped: AtomicBool,
     /// Its end has been placed in the log: nothing is put into it any more.
     leaving: AtomicBool,
+    /// What it may take in memory with the fields that a search has indexed.
+    pub(super) bytes_max: AtomicU64,
     /// Searches so far.
     pub(super) searches: AtomicU64,
     /// Changes so far.
@@ -379,6 +381,7 @@ impl VectorIndex {
             indexing: Mutex::default(),
             dropped: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            bytes_max: AtomicU64::new(u64::MAX),
             searches: AtomicU64::new(0),
             changes: AtomicU64::new(0),
             backlog: AtomicUsize::new(0),

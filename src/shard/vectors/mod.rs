@@ -275,6 +275,18 @@ impl Vectors {
         Err(Error::new(ErrorKind::Refused, message))
     }
 
+    /// Says how much an index may take with the fields that searches have indexed: together with the
+    /// others an eighth more than vectors may, so that it can be asked when these are refused.
+    fn leave_room_for_fields(&self, index: &VectorIndex) {
+        let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let others = all.by_id.values().filter(|other| other.id != index.id);
+        let others: u64 = others.map(|other| other.lasting_bytes()).sum();
+        drop(all);
+        let most = self.limits().bytes_max;
+        let most = most.saturating_add(most / 8).saturating_sub(others);
+        index.bytes_max.store(most, Ordering::Relaxed);
+    }
+
     /// How far the background is behind those who write vectors.
     pub(crate) fn pressure(&self) -> Pressure {
         let mut pressure = Pressure::None;
