@@ -5,7 +5,7 @@ use crate::data::{Set, clustered, real};
 use crate::oracle::Oracle;
 use crate::recall::{built, recall, recall_within};
 use arqondb::engine::vector::{
-    Answer, CompactIndex, DiskHnswIndex, DistanceMetric, Filter, HnswConfig, HnswIndex,
+    Answer, CompactIndex, DiskHnswIndex, DistanceMetric, FetchLive, Filter, HnswConfig, HnswIndex,
     PackedIndex, PqConfig, PqHnswConfig, PqHnswIndex, SearchRequest,
 };
 use arqondb::{Error, ErrorKind, Result};
@@ -13,11 +13,11 @@ use arqondb::{Error, ErrorKind, Result};
 const K: usize = 10;
 
 /// Shows vectors of a set whose ids are row numbers.
-fn fetch_from(set: &Set) -> impl FnMut(&[u64], &mut dyn FnMut(u64, &[f32])) -> Result<()> {
-    |ids, show| {
+fn fetch_from(set: &Set) -> Box<FetchLive<'_>> {
+    Box::new(|ids, show| {
         ids.iter().for_each(|id| show(*id, &set.base[*id as usize * set.dim..][..set.dim]));
         Ok(())
-    }
+    })
 }
 
 #[test]

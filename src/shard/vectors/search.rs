@@ -247,10 +247,10 @@ impl VectorIndex {
         }
         let of_which = (matching, is_few.then_some(ids.as_slice()));
         let (mut damaged, mut apart) = (Vec::new(), Vec::new());
-        if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0) {
-            if plan.exact || !self.add_posted(engine, posted, plan, base, of_which, &mut whole)? {
-                apart.push(Apart::of_posted(posted, of_which));
-            }
+        if let Some(posted) = state.posted.as_ref().filter(|p| matches > 0 && p.rows.len() > 0)
+            && (plan.exact || !self.add_posted(engine, posted, plan, base, of_which, &mut whole)?)
+        {
+            apart.push(Apart::of_posted(posted, of_which));
         }
         for segment in state.segments.iter().filter(|segment| matches > 0 && segment.live() > 0) {
             if plan.exact && !segment.form.has_floats() {
