@@ -15,7 +15,7 @@ use crate::shard::shard::Answer;
 use crate::shard::transaction::Transaction;
 use crate::shard::two_phase::state::{self, DEBT, LOCK};
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,8 +47,8 @@ pub(crate) struct Locks {
 /// Keys of family TXN.
 #[derive(Default)]
 struct Keys {
-    locks: HashSet<Bytes>,
-    debts: HashSet<Bytes>,
+    locks: BTreeSet<Bytes>,
+    debts: BTreeSet<Bytes>,
 }
 
 /// Whether a batch changes what transactions over several shards have locked.
