@@ -75,7 +75,7 @@ impl ShardCalls for EchoingShards {
 }
 
 /// A copy of what met a lock took place after its writer was told that the time had run out: seed
-/// 2000180, in the tenth minute of a calm hour.
+/// 2000180, in a calm run of twenty minutes.
 #[test]
 fn only_what_took_place_comes_twice() {
     let id = RequestId { client: 1, request: 1 };
