@@ -430,6 +430,29 @@ fn expired_keys_are_collected_and_counted_exactly_even_when_their_family_is_gone
     assert!(db.check().unwrap().is_sound());
 }
 
+#[test]
+fn sweeps_at_the_same_time_log_no_delete_twice() {
+    const KEYS: u16 = 2_000;
+    let disk = SimDisk::new();
+    let clock = Arc::new(SimClock::at(1_000_000));
+    let options = Options { clock: clock.clone(), ..options(&disk, SyncLevel::Os) };
+    let db = Db::open_with(DIR, options).unwrap();
+    for i in 0..KEYS {
+        db.put_ttl(CfId::DEFAULT, &i.to_be_bytes(), b"x", 10).unwrap();
+    }
+    let before = db.stats().unwrap().last_seq;
+    clock.advance_ms(20);
+    // Beside these the database sweeps by itself.
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| while db.collect_expired().unwrap() > 0 {});
+        }
+    });
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.keys, stats.expires), (0, 0));
+    assert_eq!(stats.last_seq - before, 2 * u64::from(KEYS), "a key and its entry each once");
+}
+
 /// The first segments to be used again after an opening are files that the opening found.
 #[test]
 fn a_log_of_several_segments_goes_on_after_it_is_opened_again() {

@@ -2,6 +2,7 @@
 
 use crate::base::{Error, ErrorKind, GroupId, Result};
 use crate::raft::barrier::{self, Barrier};
+use crate::raft::failure::{change_error, not_leader, not_leading, stopped, unknown, waited};
 use crate::raft::hibernate::Hibernation;
 use crate::raft::host::Shared;
 use crate::raft::inbound::Streams;
@@ -22,12 +23,11 @@ use crate::raft::vocabulary::{LogId, Proposal, TypeConfig, term};
 use crate::raft::wire;
 use bytes::Bytes;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
-use openraft::error::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::impls::ProgressResponder;
 use openraft::raft::Precondition;
 use openraft::{EmptyNode, Raft, ReadPolicy};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -377,7 +377,7 @@ impl Group {
         };
         let at = read.at.map(|at| wire::to_log_id(at).index);
         let applied = raft.wait(Some(left())).applied_index_at_least(at, "a read").await;
-        applied.map(|_| ()).map_err(|e| Error::new(ErrorKind::Deadline, e.to_string()))
+        applied.map(|_| ()).map_err(|e| waited(e, "applying lags behind"))
     }
 
     /// Waits, after a start, until this replica has applied all it had applied before, and what
@@ -387,7 +387,7 @@ impl Group {
     /// `Deadline`; `Unavailable` if the replica has stopped.
     pub async fn recovered(&self, patience: Duration) -> Result<()> {
         let recovered = self.inner.raft.wait_for_recovery(Some(patience)).await;
-        recovered.map(|_| ()).map_err(|e| Error::new(ErrorKind::Deadline, e.to_string()))
+        recovered.map(|_| ()).map_err(|e| waited(e, "what was committed is not known here yet"))
     }
 
     /// The number of the session in which this node's shard may place batches, 0 while it may not.
@@ -510,7 +510,7 @@ impl Group {
         raft.trigger().transfer_leader(to).await.map_err(stopped)?;
         let wait = raft.wait(Some(patience));
         let led = wait.metrics(|m| m.current_leader == Some(to), "another leads").await;
-        led.map(|_| ()).map_err(|e| Error::new(ErrorKind::Deadline, e.to_string()))
+        led.map(|_| ()).map_err(|e| waited(e, &format!("replica {to} has not taken the lead")))
     }
 
     /// Stands for election now.
@@ -549,43 +549,5 @@ fn policy(consistency: Consistency) -> ReadPolicy {
     match consistency {
         Consistency::Linearizable => ReadPolicy::ReadIndex,
         Consistency::Lease => ReadPolicy::LeaseRead,
-    }
-}
-
-fn stopped(error: impl Display) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the replica cannot do this now: {error}"))
-}
-
-fn unknown(why: &str) -> Error {
-    Error::new(ErrorKind::Unknown, format!("the proposal's outcome is not known: {why}"))
-}
-
-fn not_leader(forward: &ForwardToLeader<TypeConfig>) -> Error {
-    not_leading(forward.leader_id)
-}
-
-fn not_leading(leader: Option<u64>) -> Error {
-    let message = match leader {
-        Some(leader) => format!("this replica does not lead the group; replica {leader} does"),
-        None => "the group has no leader now; try again soon".to_string(),
-    };
-    Error::new(ErrorKind::Unavailable, message)
-}
-
-fn change_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {
-    use openraft::error::ChangeMembershipError as Change;
-    match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_leader(&forward),
-        RaftError::APIError(ClientWriteError::PreconditionFailed(failed)) => {
-            Error::new(ErrorKind::Conflict, format!("the members are others by now: {failed}"))
-        }
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(change)) => {
-            let kind = match &change {
-                Change::InProgress(_) | Change::UncommittedLeaderLog(_) => ErrorKind::Busy,
-                _ => ErrorKind::InvalidArgument,
-            };
-            Error::new(kind, change.to_string())
-        }
-        RaftError::APIError(_) | RaftError::Fatal(_) => unknown("the change may come yet"),
     }
 }

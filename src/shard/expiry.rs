@@ -31,6 +31,7 @@ impl Shard {
     /// Deletes keys that have expired at `now_ms`, a bounded number of them; gives how many
     /// entries it dealt with. 0 means that none is due.
     pub fn sweep_expired(self: &Arc<Self>, now_ms: u64) -> Result<usize> {
+        let _alone = self.one_sweep.lock().unwrap_or_else(PoisonError::into_inner);
         let now_ms = self.advance_now(now_ms);
         let due = self.due(now_ms, SWEEP_MAX)?;
         if due.is_empty() {

@@ -63,6 +63,8 @@ pub struct Shard {
     pub(crate) rng: Mutex<Rng>,
     /// Held while a sweep's deletes take effect, so that a count sees all of them or none.
     pub(crate) sweeping: RwLock<()>,
+    /// Held for the whole of a sweep: two at once would log the same deletes twice.
+    pub(crate) one_sweep: Mutex<()>,
     pub(crate) slots: Slots,
     options: ShardOptions,
     now_ms: AtomicU64,
@@ -86,6 +88,7 @@ impl Shard {
             cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),
             sweeping: RwLock::new(()),
+            one_sweep: Mutex::new(()),
             slots: Slots::default(),
             rng: Mutex::new(Rng::new(options.seed)),
             now_ms: AtomicU64::new(engine.committed_ms()),

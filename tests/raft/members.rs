@@ -56,6 +56,26 @@ fn the_lead_is_handed_over_with_little_pause() {
 }
 
 #[test]
+fn a_lead_that_cannot_be_handed_over_is_told_in_words_that_help() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3, 2).await;
+        cluster.execute(|| put("k", "v", 1)).await.unwrap();
+        let leader = cluster.leader().await;
+        let to = (1..=3).find(|id| *id != leader).unwrap();
+        cluster.net.cut_both(NodeId(leader), NodeId(to));
+        let group = cluster.group(leader);
+        let error =
+            group.transfer_leader(replica(to), Duration::from_millis(300)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Deadline);
+        let to = replica(to);
+        let words =
+            format!("replica {to} has not taken the lead, and the time has run out; try again");
+        assert_eq!(error.message(), words);
+        cluster.stop().await;
+    });
+}
+
+#[test]
 fn a_removed_replica_leaves_nothing_and_its_successor_has_another_id() {
     runtime().block_on(async {
         let cluster = Cluster::start(3, 3).await;
