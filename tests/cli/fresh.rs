@@ -25,11 +25,28 @@ async fn nearest(stub: &mut ArqonDbClient<Channel>, query: Vec<f32>) -> Option<(
     results.first().map(|first| (first.id, first.distance))
 }
 
-/// Puts, replaces and deletes, each followed by a search; says how often a search was late.
-async fn client(address: String, client: u64, rounds: u64) -> u64 {
+/// What a search found that was late, and what is found behind it.
+async fn account(stub: &mut ArqonDbClient<Channel>, query: Vec<f32>, what: String) -> String {
+    let again = nearest(stub, query.clone()).await;
+    let exact = pb::VectorSearchRequest {
+        index_name: NAME.into(),
+        query: query.clone(),
+        k: 3,
+        exact: true,
+        ..Default::default()
+    };
+    let exact = stub.vector_search(exact).await.unwrap().into_inner().results;
+    let exact: Vec<_> = exact.iter().map(|hit| (hit.id, hit.distance)).collect();
+    let describe = pb::DescribeVectorIndexRequest { index_name: NAME.into() };
+    let index = stub.describe_vector_index(describe).await.unwrap().into_inner().index;
+    format!("{what}; again {again:?}, exactly {exact:?}; {index:?}")
+}
+
+/// Puts, replaces and deletes, each followed by a search; tells of each search that was late.
+async fn client(address: String, client: u64, rounds: u64) -> Vec<String> {
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     let mut stub = ArqonDbClient::new(channel);
-    let mut late = 0;
+    let mut late = Vec::new();
     for n in 0..rounds {
         let id = (client << 32) | (n % 500);
         if n % 5 == 4 {
@@ -41,7 +58,10 @@ async fn client(address: String, client: u64, rounds: u64) -> u64 {
             stub.vector_delete(delete).await.unwrap();
             // It was the last one written, and the nearest.
             let found = nearest(&mut stub, vector(client, n - 1)).await;
-            late += u64::from(found.is_some_and(|(found, _)| found == id - 1));
+            if found.is_some_and(|(found, _)| found == id - 1) {
+                let what = format!("round {n} of {client} deleted {}, found {found:?}", id - 1);
+                late.push(account(&mut stub, vector(client, n - 1), what).await);
+            }
             continue;
         }
         let put = pb::VectorPutRequest {
@@ -53,7 +73,10 @@ async fn client(address: String, client: u64, rounds: u64) -> u64 {
         };
         stub.vector_put(put).await.unwrap();
         let found = nearest(&mut stub, vector(client, n)).await;
-        late += u64::from(found != Some((id, 0.0)));
+        if found != Some((id, 0.0)) {
+            let what = format!("round {n} of {client} put {id}, found {found:?}");
+            late.push(account(&mut stub, vector(client, n), what).await);
+        }
     }
     late
 }
@@ -73,10 +96,11 @@ async fn a_search_sees_an_acknowledged_put_or_delete_at_once() {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| tokio::spawn(client(address.clone(), n, rounds.div_ceil(CLIENTS))))
         .collect();
-    let mut late = 0;
+    let mut late = Vec::new();
     for client in clients {
-        late += client.await.unwrap();
+        late.extend(client.await.unwrap());
     }
-    println!("of {rounds} searches by {CLIENTS} clients {late} did not see what came before them");
-    assert_eq!(late, 0);
+    let count = late.len();
+    println!("of {rounds} searches by {CLIENTS} clients {count} did not see what came before them");
+    assert!(late.is_empty(), "{late:#?}");
 }

@@ -80,3 +80,25 @@ fn a_group_far_from_all_others_is_found_when_it_comes_in_one_batch() {
     let found = recall(&set, DistanceMetric::L2, |query| index.search(query, K, Some(32)).unwrap());
     assert!(found >= 0.99, "{found}");
 }
+
+/// Tenants, languages, drifting clients: each a group of its own, far from all others.
+#[test]
+fn every_vector_of_groups_far_apart_is_found_by_itself() {
+    const GROUPS: u64 = 4;
+    const EACH: u64 = 400;
+    for seed in 0..6 {
+        let config = HnswConfig { seed, ..HnswConfig::new(8, DistanceMetric::L2) };
+        let mut index = HnswIndex::new(config);
+        let row = |id: u64| {
+            let (group, place) = ((id % GROUPS) as f32, (id / GROUPS) as f32);
+            [group * 1e4, place, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+        };
+        for id in 0..GROUPS * EACH {
+            index.insert(id, &row(id)).unwrap();
+        }
+        let ids = 0..GROUPS * EACH;
+        let missed =
+            ids.filter(|id| index.search(&row(*id), 1, None).unwrap()[0].id != *id).count();
+        assert_eq!(missed, 0, "seed {seed}");
+    }
+}

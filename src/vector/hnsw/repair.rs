@@ -67,7 +67,7 @@ impl Graph {
         let mut among = self.behind_the_dead(links, level);
         among.retain(|link| *link != slot && !live.contains(link));
         // Choosing among all again would thin the lists out, round after round.
-        (pinned, self.selected(slot, live, &among, self.links_max(level)))
+        (pinned, self.selected(slot, level, live, &among))
     }
 
     /// The live ones of `links`, and the live neighbours of the dead ones. Where most neighbours of

@@ -10,6 +10,12 @@ use crate::vector::beam::{Key, distance_of, key, slot_of};
 /// Chosen neighbours that a candidate is compared with at once.
 const AT_ONCE: usize = 4;
 
+/// How many times nearer to a chosen neighbour a candidate is that is passed over, above the lowest
+/// level (as Subramanya et al. 2019, section 2.3, whose alpha is of distances, not of squares). Groups
+/// of vectors that lie far apart would not be linked there otherwise: all of another group is about as
+/// near to a node's own neighbours as to itself, and greed would end in the wrong one.
+const CLEARLY_ABOVE: f32 = 1.5;
+
 /// How [`Graph::fill_list`] chooses.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::vector) struct Choice {
@@ -19,6 +25,11 @@ pub(in crate::vector) struct Choice {
     pub(in crate::vector) most: usize,
     /// Chosen links that a candidate is compared with at once.
     pub(in crate::vector) at_once: usize,
+}
+
+/// Only what is positive grows when multiplied: an inner product is taken as it is.
+fn is_clearly_nearer(distance: f32, clearly: f32, limit: f32) -> bool {
+    (distance * clearly).max(distance) < limit
 }
 
 impl Graph {
@@ -47,8 +58,7 @@ impl Graph {
             }
             let limit = distance_of(candidate);
             let vector = self.vector(slot_of(candidate));
-            // Only what is positive grows when multiplied: an inner product is taken as it is.
-            let is_nearer = |distance: f32| (distance * choice.clearly).max(distance) < limit;
+            let is_nearer = |distance| is_clearly_nearer(distance, choice.clearly, limit);
             let is_behind_a_chosen_one = list.chunks(choice.at_once).any(|chosen| {
                 self.measure.rows(vector, &self.vectors, chosen, &mut distances);
                 distances.iter().any(|distance| is_nearer(*distance))
@@ -63,8 +73,9 @@ impl Graph {
     }
 
     /// Chooses among `candidates`, which are sorted by their distance from the node, until `out`
-    /// has `max` links. What is in it counts as chosen.
-    pub(super) fn select(&self, candidates: &[Key], max: usize, out: &mut Vec<u32>) {
+    /// has `max` links of a `level`. What is in it counts as chosen.
+    pub(super) fn select(&self, candidates: &[Key], level: u8, max: usize, out: &mut Vec<u32>) {
+        let clearly = if level == 0 { 1.0 } else { CLEARLY_ABOVE };
         let mut distances = Vec::with_capacity(AT_ONCE);
         for candidate in candidates {
             if out.len() >= max {
@@ -74,7 +85,7 @@ impl Graph {
             let vector = self.vector(slot_of(*candidate));
             let is_nearer_to_a_chosen_one = out.chunks(AT_ONCE).any(|chosen| {
                 self.measure.rows(vector, &self.vectors, chosen, &mut distances);
-                distances.iter().any(|distance| *distance < limit)
+                distances.iter().any(|distance| is_clearly_nearer(*distance, clearly, limit))
             });
             if !is_nearer_to_a_chosen_one {
                 out.push(slot_of(*candidate));
