@@ -200,10 +200,11 @@ impl SpfreshIndex {
         let mut appended: BTreeMap<u64, Entries> = BTreeMap::new();
         for (entry, vector) in entries.into_iter().zip(vectors) {
             for (place, squared) in self.places(vector)? {
-                let is_there = |entries: &Entries| entries.iter().any(|(id, _)| *id == entry.0);
+                // One with another code is of a vector that the id had before: the last counts.
+                let is_there = |entries: &Entries| entries.contains(&entry);
                 match new.get_mut(&place) {
                     Some(entries) => entries.push(entry.clone()),
-                    // One that is not among those read may have it: its last entry counts.
+                    // One that is not among those read may have it.
                     None if around.get(&place).is_some_and(is_there) => continue,
                     None => {
                         let mut put = Vec::new();
@@ -283,11 +284,14 @@ impl SpfreshIndex {
                     .map(|(number, query)| (estimate(query, row), *number))
                     .min_by(|a, b| a.0.total_cmp(&b.0));
                 let Some((distance, to)) = nearest else { return true };
-                if distance >= estimate(&own, row) {
-                    return true;
-                }
-                if let Some(there) = new.get_mut(&to).filter(|t| t.iter().all(|e| e.0 != *id)) {
-                    there.push((*id, row.clone()));
+                let is_nearer = distance < estimate(&own, row);
+                let Some(there) = new.get_mut(&to).filter(|_| is_nearer) else { return true };
+                match there.iter().find(|entry| entry.0 == *id) {
+                    None => there.push((*id, row.clone())),
+                    // One of the two is of a vector that the id had before. Which, is known once it
+                    // is fetched.
+                    Some((_, other)) if other != row => return true,
+                    Some(_) => {}
                 }
                 false
             });
@@ -337,5 +341,89 @@ impl SpfreshIndex {
         }
         postings.replace(number, None)?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::Rng;
+    use crate::vector::SpfreshConfig;
+
+    /// Postings in memory.
+    #[derive(Default)]
+    struct Map(BTreeMap<u64, Vec<u8>>);
+
+    impl Postings for Map {
+        fn read(
+            &self,
+            numbers: &[u64],
+            show: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+        ) -> Result<()> {
+            let bytes = |number: &u64| self.0.get(number).map_or(&[][..], Vec::as_slice);
+            numbers.iter().try_for_each(|number| show(*number, bytes(number)))
+        }
+
+        fn append(&mut self, number: u64, entries: &[u8]) -> Result<()> {
+            self.0.entry(number).or_default().extend_from_slice(entries);
+            Ok(())
+        }
+
+        fn replace(&mut self, number: u64, entries: Option<&[u8]>) -> Result<()> {
+            match entries {
+                Some(entries) => self.0.insert(number, entries.to_vec()),
+                None => self.0.remove(&number),
+            };
+            Ok(())
+        }
+    }
+
+    /// Ids of which no posting has the code of the vector that they have by now.
+    fn without_code(index: &SpfreshIndex, map: &Map, vectors: &[Vec<f32>]) -> Vec<u64> {
+        let mut lost: Vec<u64> = (0..vectors.len() as u64).collect();
+        for (number, bytes) in &map.0 {
+            let model = index.model_of(*number);
+            let entries = last_entries(*number, bytes, model.row_bytes()).unwrap();
+            let is_current = |id: u64| {
+                let mut row = Vec::new();
+                model.encode(&vectors[id as usize], &mut row);
+                entries.contains(&(id, row))
+            };
+            lost.retain(|id| !is_current(*id));
+        }
+        lost
+    }
+
+    /// Of two entries of one id, of the vector that it had and of that which it has, a split kept
+    /// the one that it met first.
+    #[test]
+    fn steps_keep_an_entry_of_the_vector_that_an_id_has_by_now() {
+        for seed in 0..8 {
+            let mut rng = Rng::new(seed);
+            let config =
+                SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(4, DistanceMetric::L2) };
+            let mut vectors: Vec<Vec<f32>> = (0..600)
+                .map(|_| (0..4).map(|_| rng.below(1_000) as f32 / 100.0).collect())
+                .collect();
+            let (ids, mut map): (Vec<u64>, Map) = ((0..600).collect(), Map::default());
+            let mut index =
+                SpfreshIndex::build(config, &ids, &vectors.concat(), 1, &mut map).unwrap();
+            for round in 0..12 {
+                for _ in 0..200 {
+                    // Nearby, and without a word of where it was.
+                    let id = rng.below(600);
+                    let vector = &mut vectors[id as usize];
+                    vector.iter_mut().for_each(|x| *x += rng.below(400) as f32 / 100.0 - 2.0);
+                    index.insert_many(&[id], vector, 1, &mut map).unwrap();
+                }
+                let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
+                    ids.iter().for_each(|id| show(*id, &vectors[*id as usize]));
+                    Ok(())
+                };
+                while index.step(&mut fetch, &mut map).unwrap() {}
+                let lost = without_code(&index, &map, &vectors);
+                assert!(lost.is_empty(), "seed {seed}, round {round}: {lost:?}");
+            }
+        }
     }
 }
