@@ -37,15 +37,15 @@ impl Postings for Map {
 }
 
 /// An index, its postings, and the records.
-struct World {
+pub(crate) struct World {
     metric: DistanceMetric,
-    index: SpfreshIndex,
-    postings: Map,
-    oracle: Oracle,
+    pub(crate) index: SpfreshIndex,
+    pub(crate) postings: Map,
+    pub(crate) oracle: Oracle,
 }
 
 impl World {
-    fn new(config: SpfreshConfig, rows: impl Iterator<Item = (u64, Vec<f32>)>) -> World {
+    pub(crate) fn new(config: SpfreshConfig, rows: impl Iterator<Item = (u64, Vec<f32>)>) -> World {
         let oracle = Oracle::of(rows);
         let ids: Vec<u64> = oracle.vectors.keys().copied().collect();
         let floats: Vec<f32> = oracle.vectors.values().flatten().copied().collect();
@@ -54,7 +54,7 @@ impl World {
         World { metric: config.metric, index, postings, oracle }
     }
 
-    fn answer(&self, request: &SearchRequest<'_>) -> Answer {
+    pub(crate) fn answer(&self, request: &SearchRequest<'_>) -> Answer {
         let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
             for id in ids {
                 if let Some(vector) = self.oracle.vectors.get(id) {
@@ -67,13 +67,13 @@ impl World {
     }
 
     /// The recall of a request without a filter.
-    fn recall(&self, request: &SearchRequest<'_>) -> (f64, Answer) {
+    pub(crate) fn recall(&self, request: &SearchRequest<'_>) -> (f64, Answer) {
         let answer = self.answer(request);
         let (query, k) = (request.query, request.k);
         (self.oracle.judge(self.metric, query, k, |_| true, &answer.hits), answer)
     }
 
-    fn insert(&mut self, id: u64, vector: Vec<f32>) {
+    pub(crate) fn insert(&mut self, id: u64, vector: Vec<f32>) {
         if let Some(old) = self.oracle.vectors.get(&id) {
             self.index.remove(id, old, &mut self.postings).unwrap();
         }

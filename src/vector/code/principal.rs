@@ -21,7 +21,8 @@ pub(super) struct Principal {
     pub(super) directions: Vec<f32>,
     /// The variance along each direction, in units of `unit` squared.
     pub(super) variances: Vec<f32>,
-    /// The root of the mean squared distance from the mean, or 1 if all are in one place.
+    /// The root of the mean squared distance from the mean, or 1 if all are in one place: a normal
+    /// number.
     pub(super) unit: f32,
 }
 
@@ -51,7 +52,8 @@ impl Principal {
         let apart = |row: usize| sample(row).iter().zip(&mean).map(|(x, m)| x - m);
         let squared = |row: usize| apart(row).map(|x| f64::from(x) * f64::from(x)).sum::<f64>();
         let mean_squared = (0..rows).map(squared).sum::<f64>() / rows as f64;
-        let unit = if mean_squared > 0.0 { mean_squared.sqrt() as f32 } else { 1.0 };
+        let unit = mean_squared.sqrt() as f32;
+        let unit = if unit.is_normal() { unit } else { 1.0 };
         // Column by column, so that a covariance is an inner product.
         let mut columns = vec![0.0f32; dim * rows];
         for row in 0..rows {

@@ -155,7 +155,7 @@ impl SpectralModel {
     }
 
     /// Appends a row for a prepared vector. Gives the length of what the code does not tell of it,
-    /// in units of the model.
+    /// in units of the model: always a number, which is kept.
     pub(in crate::vector) fn encode(&self, vector: &[f32], out: &mut Vec<u8>) -> f32 {
         let apart = self.apart(vector);
         let squared: f32 = apart.iter().map(|x| x * x).sum();
@@ -176,11 +176,12 @@ impl SpectralModel {
         for factor in [squared, stretch] {
             out.extend_from_slice(&from_f32(factor.min(HALF_MAX)).to_le_bytes());
         }
-        match says_something {
+        let rest: f32 = match says_something {
             // |o - f v|^2, where f <o, v> is |o|^2.
             true => (stretch * stretch * code_squared - squared).max(0.0).sqrt(),
             false => squared.sqrt(),
-        }
+        };
+        rest.min(f32::MAX)
     }
 
     /// Makes a prepared query ready for [`SpectralModel::estimate`].
@@ -200,7 +201,13 @@ impl SpectralModel {
             DistanceMetric::InnerProduct => query.iter().map(|q| q / self.unit).collect(),
             _ => self.apart(query),
         };
-        let squared: f32 = apart.iter().map(|x| x * x).sum();
+        // Not in units of the model: of vectors that lie close together these are small, and the
+        // square of one far away would be no number.
+        let squared = |q: f32, m: f32| f64::from(q - m) * f64::from(q - m);
+        let squared: f64 = match metric {
+            DistanceMetric::InnerProduct => query.iter().map(|q| squared(*q, 0.0)).sum(),
+            _ => query.iter().zip(&self.mean).map(|(q, m)| squared(*q, *m)).sum(),
+        };
         let turned = self.turned(&apart);
         out.metric = metric;
         out.table.clear();
@@ -211,25 +218,26 @@ impl SpectralModel {
             rest = after;
             part.products(point, row);
         }
-        out.length = squared.sqrt() * self.unit;
-        let unit_squared = self.unit * self.unit;
+        out.length = squared.sqrt() as f32;
+        let squared = squared as f32;
         // Both factors round, the second counts twice under L2; and a tenth more for all sums.
-        let rounding = 1.1 * HALF_ERROR * squared * unit_squared;
+        let rounding = 1.1 * HALF_ERROR * squared;
         out.rounding = match metric {
             DistanceMetric::L2 => 3.0 * rounding,
             DistanceMetric::Cosine => 1.5 * rounding,
             DistanceMetric::InnerProduct => rounding,
         };
         out.base = match metric {
-            DistanceMetric::L2 => squared * unit_squared,
-            DistanceMetric::Cosine => 0.5 * squared * unit_squared,
+            DistanceMetric::L2 => squared,
+            DistanceMetric::Cosine => 0.5 * squared,
             DistanceMetric::InnerProduct => {
                 -query.iter().zip(&self.mean).map(|(q, m)| q * m).sum::<f32>()
             }
         };
     }
 
-    /// The estimated distance of a row. REQUIRES: it is as long as [`SpectralModel::row_bytes`].
+    /// The estimated distance of a row; of vectors that are far from those that codes were learnt
+    /// from it may be no number. REQUIRES: it is as long as [`SpectralModel::row_bytes`].
     #[inline(always)]
     pub(in crate::vector) fn estimate(
         &self,
@@ -260,7 +268,10 @@ impl SpectralModel {
     #[cold]
     fn least(&self, query: &SpectralQuery, squared: f32) -> f32 {
         let length = squared.sqrt() * self.unit;
-        let apart = (query.length - length) * (query.length - length);
+        let apart = query.length - length;
+        // One that is longer than 16 bits hold may be as long as the query.
+        let apart = if squared >= HALF_MAX { apart.min(0.0) } else { apart };
+        let apart = apart * apart;
         match query.metric {
             DistanceMetric::L2 => apart,
             DistanceMetric::Cosine => 0.5 * apart,
@@ -273,7 +284,7 @@ impl Part {
     /// Centroids as bytes.
     fn of(centroids: &Centroids) -> Part {
         let largest = centroids.columns.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-        let scale = (largest / 127.0).max(f32::MIN_POSITIVE);
+        let scale = (largest / 127.0).clamp(f32::MIN_POSITIVE, f32::MAX);
         let columns = centroids.columns.iter().map(|x| (x / scale).round() as i8).collect();
         Part { dim: centroids.dim, scale, columns }
     }

@@ -124,7 +124,8 @@ impl Walk {
 
     fn estimate(&mut self, of: &Resident, node: u32) -> f32 {
         self.stats.estimates += 1;
-        of.model.estimate(self.kernels, &self.codes, of.codes.row(node))
+        // One that is no number tells nothing: the node has to be looked at.
+        of.model.estimate(self.kernels, &self.codes, of.codes.row(node)).max(f32::MIN)
     }
 
     /// Puts the guides nearest to the query ahead, by their codes.

@@ -106,11 +106,12 @@ impl SpfreshIndex {
     /// Notes that a posting's centroid is the mean of its vectors now, and how far these are from it.
     pub(super) fn note_centered(&mut self, number: u64, vectors: &[Vec<f32>]) {
         let centroid = self.centroid(number);
-        let sum: f32 = vectors.iter().map(|vector| (kernels().l2)(centroid, vector)).sum();
+        let squared = |vector: &Vec<f32>| f64::from((kernels().l2)(centroid, vector));
+        let sum: f64 = vectors.iter().map(squared).sum();
         let held = self.held.entry(number).or_default();
         held.changes = 0;
         if !vectors.is_empty() {
-            held.spread = sum / vectors.len() as f32;
+            held.spread = (sum / vectors.len() as f64) as f32;
         }
     }
 

@@ -174,7 +174,8 @@ impl Search<'_> {
                 if !(self.accept)(id) {
                     continue;
                 }
-                let estimate = model.estimate(kernels(), codes, row);
+                // One that is no number, or below all, tells nothing: the vector has to be looked at.
+                let estimate = model.estimate(kernels(), codes, row).max(f32::MIN);
                 self.stats.estimates += 1;
                 let rank = *self.met.entry(id).or_insert(self.ids.len() as u32);
                 let is_new = rank as usize == self.ids.len();

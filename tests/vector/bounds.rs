@@ -1,0 +1,68 @@
+//! What is asked of indexes on disk at the ends of what they take: numbers of any size.
+
+use crate::data::normals;
+use crate::disk::Memory;
+use crate::spfresh::World;
+use arqondb::engine::vector::{
+    DiskHnswIndex, DistanceMetric, Filter, HnswConfig, HnswIndex, SearchRequest, SpfreshConfig,
+    SpfreshIndex,
+};
+use arqondb::env::Rng;
+
+/// Vectors that lie together so closely that others, measured by their spread, are at no number.
+fn near_and_far(metric: DistanceMetric) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let mut rng = Rng::new(81);
+    let mut draw = |count: usize, size: f32| -> Vec<Vec<f32>> {
+        (0..count).map(|_| normals(&mut rng, 8).iter().map(|x| x * size).collect()).collect()
+    };
+    if metric != DistanceMetric::Cosine {
+        return (draw(300, 1e-25), draw(60, 1e17));
+    }
+    let (mut near, far) = (draw(300, 1e-30), draw(60, 1.0));
+    near.iter_mut().for_each(|vector| vector[0] = 1.0);
+    (near, far)
+}
+
+/// Their estimates were no numbers, at which the search ended: it found nothing.
+#[test]
+fn vectors_that_codes_say_nothing_of_are_found() {
+    for metric in [DistanceMetric::L2, DistanceMetric::Cosine] {
+        let (near, far) = near_and_far(metric);
+        let config = SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(8, metric) };
+        let mut world = World::new(config, (0..).zip(near));
+        for (id, vector) in (1_000..).zip(&far) {
+            world.insert(id, vector.clone());
+        }
+        for (id, vector) in (1_000..).zip(&far) {
+            let hits = world.answer(&SearchRequest::new(vector, 1)).hits;
+            assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [id], "{metric:?}");
+            // As many as there are, and those that are right.
+            let (recall, _) = world.recall(&SearchRequest::new(vector, 40));
+            assert!(recall > 0.9, "{metric:?}: {recall}");
+            let even = |id: u64| id.is_multiple_of(2);
+            let filter = Filter::Where(&even);
+            let hits = world.answer(&SearchRequest { filter, ..SearchRequest::new(vector, 5) });
+            assert_eq!(hits.hits.len(), 5);
+        }
+        // How little codes tell was no number either, and could not be read back.
+        let bytes = world.index.to_bytes();
+        assert_eq!(SpfreshIndex::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+    }
+}
+
+/// Their distance from each other is none but zero: nothing may be measured by it.
+#[test]
+fn vectors_that_differ_by_the_least_there_is_come_back() {
+    let vector = |id: u64| vec![f32::from_bits(id as u32 % 7), f32::from_bits(1), 0.0, 0.0];
+    for metric in [DistanceMetric::L2, DistanceMetric::InnerProduct] {
+        let world = World::new(SpfreshConfig::new(4, metric), (0..100).map(|id| (id, vector(id))));
+        let bytes = world.index.to_bytes();
+        assert_eq!(SpfreshIndex::from_bytes(&bytes).unwrap().to_bytes(), bytes);
+        let mut graph = HnswIndex::new(HnswConfig::new(4, metric));
+        (0..100).for_each(|id| graph.insert(id, vector(id)).unwrap());
+        let pages = Memory::of(graph);
+        let index = DiskHnswIndex::open(&pages).unwrap();
+        let hits = index.answer(&SearchRequest::new(&[1.0; 4], 10), &pages).unwrap().hits;
+        assert_eq!(hits.len(), 10);
+    }
+}
