@@ -1,13 +1,17 @@
-//! What is asked of indexes on disk at the ends of what they take: numbers of any size.
+//! What is asked of indexes on disk at the ends of what they take: numbers of any size, and searches
+//! as wide as may be.
 
-use crate::data::normals;
+use crate::data::{clustered, normals};
 use crate::disk::Memory;
+use crate::recall::built;
 use crate::spfresh::World;
 use arqondb::engine::vector::{
-    DiskHnswIndex, DistanceMetric, Filter, HnswConfig, HnswIndex, SearchRequest, SpfreshConfig,
-    SpfreshIndex,
+    DiskHnswIndex, DistanceMetric, Filter, HnswConfig, HnswIndex, PAGE_BYTES, SearchRequest,
+    SpfreshConfig, SpfreshIndex,
 };
 use arqondb::env::Rng;
+
+const EF_MAX: usize = 1 << 20;
 
 /// Vectors that lie together so closely that others, measured by their spread, are at no number.
 fn near_and_far(metric: DistanceMetric) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
@@ -64,5 +68,53 @@ fn vectors_that_differ_by_the_least_there_is_come_back() {
         let index = DiskHnswIndex::open(&pages).unwrap();
         let hits = index.answer(&SearchRequest::new(&[1.0; 4], 10), &pages).unwrap().hits;
         assert_eq!(hits.len(), 10);
+    }
+}
+
+/// A walk went from page to page, and remembered all of an index, to end with all of its pages.
+#[test]
+fn a_search_on_disk_that_is_as_wide_as_the_index_reads_it_from_end_to_end() {
+    let set = clustered(82, 24, 3_000);
+    let metric = DistanceMetric::L2;
+    let pages = Memory::of(built(&set, metric));
+    let index = DiskHnswIndex::open(&pages).unwrap();
+    let all = (pages.bytes.len() / PAGE_BYTES) as u64;
+    for ef in [3_000, EF_MAX] {
+        for query in set.queries().take(5) {
+            let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(query, 10) };
+            let answer = index.answer(&request, &pages).unwrap();
+            assert_eq!((answer.stats.hops, answer.stats.estimates), (0, 0));
+            assert!(answer.stats.pages_read < all && answer.stats.distances == 3_000);
+            let exact = SearchRequest { exact: true, ..request };
+            assert_eq!(answer, index.answer(&exact, &pages).unwrap());
+            // Few that match are looked for by their ids.
+            let few = |id: u64| id.is_multiple_of(300);
+            let filter = Filter::Where(&few);
+            let hits = index.answer(&SearchRequest { filter, ..request }, &pages).unwrap();
+            let exact = index.answer(&SearchRequest { filter, ..exact }, &pages).unwrap();
+            assert_eq!(hits.hits, exact.hits);
+            assert!(hits.hits.len() == 10 && hits.stats.pages_read < all / 4, "{:?}", hits.stats);
+        }
+    }
+}
+
+#[test]
+fn a_search_of_postings_that_is_as_wide_as_may_be_reads_each_once() {
+    let set = clustered(83, 16, 4_000);
+    let config =
+        SpfreshConfig { posting_bytes: 1024, ..SpfreshConfig::new(16, DistanceMetric::L2) };
+    let world = World::new(config, (0..).zip(set.rows().map(<[f32]>::to_vec)));
+    let postings = world.index.postings();
+    for ef in [postings - 1, postings, EF_MAX] {
+        let mut found = 0.0;
+        for query in set.queries() {
+            let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(query, 10) };
+            let (recall, answer) = world.recall(&request);
+            assert_eq!(answer.stats.hops, ef.min(postings) as u64);
+            assert!(answer.stats.estimates <= world.index.entries());
+            assert!(answer.stats.distances < 400, "{:?}", answer.stats);
+            found += recall / 50.0;
+        }
+        assert!(found >= 0.95, "{found}");
     }
 }
