@@ -203,6 +203,8 @@ impl Vectors {
             return Ok(());
         }
         rows.iter().for_each(|(id, seq)| there.insert(*id, *seq));
+        // It heard of none that went.
+        made.set_len(there.len());
         state.move_out(number, &rows);
         index.measure(&state);
         Ok(())
@@ -455,6 +457,7 @@ impl Vectors {
             }
         }
         let rows = Rows::of(rows.to_sorted(), &[]);
+        finder.index.set_len(rows.len());
         state.posted = Some(Posted::new(finder, rows, stale));
         index.measure(&state);
         drop(state);

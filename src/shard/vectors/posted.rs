@@ -272,3 +272,30 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
 fn is_damage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Corruption | ErrorKind::Io)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::IndexId;
+    use crate::env::SimDisk;
+    use crate::op::vector::Metric;
+    use crate::shard::vectors::tests::{apply, create, shard_on};
+
+    /// Each that was put in again counted once more: codes were learnt anew ever later.
+    #[test]
+    fn what_finds_vectors_knows_how_many_there_are() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        let spec = IndexSpec { kind: IndexKind::Spfresh, ..IndexSpec::new("v", 2, Metric::L2) };
+        create(&shard, IndexId(3), 3, spec.with_defaults());
+        for turn in 0..8 {
+            apply(&shard, IndexId(3), 4 + turn, 0..300);
+            shard.vectors.settle();
+        }
+        let index = shard.vectors.get("v").unwrap();
+        let state = index.read();
+        let posted = state.posted.as_ref().unwrap();
+        let known = posted.finder.as_ref().unwrap().index.len();
+        assert!((200..=300).contains(&known), "{known} of {}", posted.rows.len());
+    }
+}

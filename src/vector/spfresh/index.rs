@@ -85,9 +85,16 @@ impl SpfreshIndex {
         &self.config
     }
 
-    /// Vectors in the index, if each was removed before it was inserted again.
+    /// Vectors in the index, if each was removed before it was inserted again, or as many as it was
+    /// [told](SpfreshIndex::set_len).
     pub fn len(&self) -> usize {
         self.vectors as usize
+    }
+
+    /// Says how many vectors there are: for owners who let some go, or insert them again, without a
+    /// word. When codes are learnt anew and how a filter is answered go by it.
+    pub fn set_len(&mut self, vectors: usize) {
+        self.vectors = vectors as u64;
     }
 
     /// Whether there is none.
