@@ -5,11 +5,15 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::vector::IndexSpec;
-use crate::shard::vectors::Vectors;
-use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
-use crate::shard::vectors::posted::takes_postings;
+use crate::shard::vectors::form::metric;
+use crate::shard::vectors::index::{
+    Change, POSTED_AT_BYTES, State, TAIL_BYTES_PER_FLOAT, VectorIndex, lock,
+};
+use crate::shard::vectors::posted::{Posted, takes_postings};
+use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::slices::{SLICE, Told};
 use crate::shard::vectors::work::LINKED_AT_ONCE;
+use crate::shard::vectors::{Vectors, record};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -177,9 +181,8 @@ impl Vectors {
     /// memory for as they were given. What is sealed gets its form and a file, and that is written
     /// down: a start that is cut off is not made all over again.
     fn relieve(&self, index: &VectorIndex, waiting_max: usize) -> Result<()> {
-        // Those are told to be in postings, see `take_in`.
         if takes_postings(&index.spec) {
-            return Ok(());
+            return self.put_what_waits(index, waiting_max);
         }
         loop {
             if self.control.is_closed() {
@@ -217,6 +220,50 @@ impl State {
         self.newer.as_ref().is_some_and(|newer| newer.contains(&id))
     }
 
+    /// As [`State::apply`], of one of many that are loaded. Where they will stand in postings, and
+    /// are more than fit into memory until then, they are told to be there, and their postings to be
+    /// lost: these are built from their records.
+    pub(super) fn take_in(&mut self, change: &Change, spec: &IndexSpec) {
+        let value = change.value.as_ref();
+        let Some(value) = value.filter(|_| takes_postings(spec) && self.takes_no_more(spec)) else {
+            return self.apply(change, spec);
+        };
+        if self.seq_of(change.id).is_some_and(|seq| seq >= change.seq) {
+            return;
+        }
+        self.remove(change.id, spec);
+        let floats = record::floats(change.id, value);
+        let is_vector = |floats: Vec<f32>| metric(spec.metric).check(&floats, spec.dim as usize);
+        // As in `apply`; one that is none would stop the building of all others.
+        if floats.and_then(is_vector).is_err() {
+            return;
+        }
+        let posted = self.posted.get_or_insert_with(|| Posted::lost(Rows::default()));
+        // Nothing of it was damaged: there is more than it was made of.
+        posted.finder = None;
+        match posted.file {
+            None => posted.rows.push(change.id, change.seq),
+            Some(_) => posted.rows.insert(change.id, change.seq),
+        }
+        self.take_payload(change.id, value);
+    }
+
+    /// Whether so many were taken in by now that those to come are only told to be in postings.
+    fn takes_no_more(&self, spec: &IndexSpec) -> bool {
+        let most = self.limits.posted_at();
+        match self.posted.as_ref().filter(|posted| !posted.is_lost()) {
+            // Some are put in again after a crash, and no more.
+            Some(posted) => {
+                let taken = self.tail.len() + self.fresh.len() + posted.rows.changed();
+                taken >= 4 * most + posted.rows.len() / 8
+            }
+            None => {
+                let bytes = TAIL_BYTES_PER_FLOAT * spec.dim as usize;
+                self.tail.len() >= most.min(POSTED_AT_BYTES / bytes)
+            }
+        }
+    }
+
     /// As [`State::remove`], of one that a walk of records did not find.
     fn forget_old(&mut self, id: u64, spec: &IndexSpec) {
         if !self.has_newer(id) {
@@ -237,12 +284,12 @@ mod tests {
     use crate::lsm::ReadOptions;
     use crate::lsm::batch::WriteBatch;
     use crate::op::vector::{
-        Floats, IndexKind, Quantisation, VectorAnswer, VectorCall, VectorId, VectorSearch,
+        Floats, IndexKind, Metric, Quantisation, VectorAnswer, VectorCall, VectorId, VectorSearch,
     };
     use crate::op::{Request, Response};
     use crate::shard::Shard;
     use crate::shard::vectors::load::tests::{COUNT, INDEX, filled};
-    use crate::shard::vectors::tests::unstarted_on;
+    use crate::shard::vectors::tests::{apply, unstarted_on};
     use crate::shard::vectors::{VectorLimits, record};
     use std::sync::Arc;
 
@@ -350,6 +397,78 @@ mod tests {
             assert!(entry > 100 + 10 * 20);
             agrees(&shard, &index);
         }
+    }
+
+    /// After a crash all that had come since postings were written down was held as it was given,
+    /// whatever memory there was.
+    #[test]
+    fn what_is_taken_in_beside_whole_postings_is_put_into_them_meanwhile() {
+        let disk = filled(IndexKind::Spfresh, Quantisation::None);
+        let most = 64;
+        let disk = {
+            let (shard, index) = soon(&disk);
+            shard.vectors.settle();
+            for part in 3..6 {
+                apply(&shard, INDEX, 4 + part, part * 1_000..(part + 1) * 1_000);
+                shard.vectors.settle();
+            }
+            assert!(index.read().posted_len() > 5_900);
+            // What comes now is in tables, and in no file of the index.
+            apply(&shard, INDEX, 20, 6_000..6_300);
+            shard.engine().flush_all().unwrap();
+            disk.crash(crate::env::sim_disk::Crash::Process)
+        };
+        let (shard, index) = soon(&disk);
+        assert!(index.lag.is_behind());
+        let asked = index.lag.asked.load(Ordering::Acquire);
+        let mut waited = 0;
+        let walked = shard.vectors.walk(&index, asked, &mut |_| {
+            shard.vectors.relieve(&index, most)?;
+            waited = waited.max(index.read().tail.len());
+            Ok(())
+        });
+        walked.unwrap();
+        let state = index.read();
+        assert!(waited < most, "{waited}");
+        assert!(state.segments.is_empty() && state.fresh.len() < 64, "{}", state.fresh.len());
+        let posted = state.posted.as_ref().unwrap();
+        assert!(!posted.is_lost() && posted.rows.len() > 6_200, "{}", posted.rows.len());
+        drop(state);
+        index.lag.done.store(asked, Ordering::Release);
+        let mut ids = index.read().ids();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..6_300).collect::<Vec<_>>());
+        shard.vectors.settle();
+        for id in [6_000, 6_150, 6_299] {
+            let call = VectorCall::Search(VectorSearch::new("v", &[id as f32, 1.0], 1));
+            let answer = shard.execute(Request::Vector(Box::new(call)), 1).unwrap().response;
+            let Response::Vector(answer) = answer else { panic!("{answer:?}") };
+            assert!(matches!(*answer, VectorAnswer::Found(found) if found.hits[0].id == id));
+        }
+        assert_eq!(index.rebuilt.load(Ordering::Relaxed), 0);
+    }
+
+    /// So many were held whose floats take more memory than there is for a graph of them.
+    #[test]
+    fn few_large_vectors_wait_for_their_postings() {
+        let kind = IndexKind::Spfresh;
+        let spec = IndexSpec { kind, ..IndexSpec::new("v", 4_096, Metric::L2) }.with_defaults();
+        let mut state = State::new(&spec, VectorLimits::default()).unwrap();
+        let value = |floats: &[f32]| Some(record::encode(&Floats::of(floats), b""));
+        for id in 0..2_000 {
+            let change = Change { id, seq: id + 1, value: value(&[id as f32; 4_096]) };
+            state.take_in(&change, &spec);
+        }
+        assert!(state.tail.len() < 1_900, "{}", state.tail.len());
+        assert_eq!(state.len(), 2_000);
+        // One that is no vector of the index is not found, and keeps no other from being found.
+        for wrong in [&[1.0; 3][..], &[f32::NAN; 4_096]] {
+            for id in [1_999, 7, 3_000] {
+                state.take_in(&Change { id, seq: 9_000, value: value(wrong) }, &spec);
+                assert_eq!(state.seq_of(id), None);
+            }
+        }
+        assert_eq!(state.len(), 1_998);
     }
 
     #[test]

@@ -17,7 +17,6 @@ use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::post::Building;
 use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::record;
-use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{Row, Segment};
 use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::texts::Texts;
@@ -30,9 +29,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 /// Bytes of it at which it is sealed, and at which its vectors are put into postings.
 const SEAL_BYTES: usize = 512 << 20;
-const POSTED_AT_BYTES: usize = 64 << 20;
+pub(super) const POSTED_AT_BYTES: usize = 64 << 20;
 /// Bytes of the vectors that are compared one by one at which writers are stopped.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a vector takes for each of its floats while it is compared one by one.
+pub(super) const TAIL_BYTES_PER_FLOAT: usize = 9;
 /// Of so many nodes of the graph that grows one may be dead; then it is sealed, because it would
 /// repair itself while searches wait.
 const NODES_PER_DEAD: usize = 12;
@@ -80,7 +81,7 @@ pub(super) struct State {
     pub(super) next_file: u64,
     /// While records are walked, vectors that were changed since.
     pub(super) newer: Option<HashSet<u64>>,
-    limits: VectorLimits,
+    pub(super) limits: VectorLimits,
 }
 
 /// An index.
@@ -206,37 +207,11 @@ impl State {
         self.order.retain(|id| given.contains_key(id) && named.insert(*id));
     }
 
-    fn take_payload(&mut self, id: u64, value: &[u8]) {
+    pub(super) fn take_payload(&mut self, id: u64, value: &[u8]) {
         if self.attributes.has_begun() {
             self.attributes.set(id, record::payload(value));
         }
         self.texts.set(id, record::payload(value));
-    }
-
-    /// As [`State::apply`], of one of many that are loaded. Where they will stand in postings, and
-    /// are more than fit into memory until then, they are told to be there, and their postings to be
-    /// lost: these are built from their records.
-    pub(super) fn take_in(&mut self, change: &Change, spec: &IndexSpec) {
-        let (posted, most) = (self.posted.as_ref(), self.limits.posted_at());
-        // Of those that are whole some are put in again after a crash, and no more.
-        let most = posted.filter(|p| !p.is_lost()).map_or(most, |p| 4 * most + p.rows.len() / 8);
-        let is_old = self.seq_of(change.id).is_some_and(|seq| seq >= change.seq);
-        let value = change.value.as_ref();
-        let Some(value) = value.filter(|_| takes_postings(spec) && self.tail.len() >= most) else {
-            return self.apply(change, spec);
-        };
-        if is_old || record::floats(change.id, value).is_err() {
-            return;
-        }
-        self.remove(change.id, spec);
-        let posted = self.posted.get_or_insert_with(|| Posted::lost(Rows::default()));
-        // Nothing of it was damaged: there is more than it was made of.
-        posted.finder = None;
-        match posted.file {
-            None => posted.rows.push(change.id, change.seq),
-            Some(_) => posted.rows.insert(change.id, change.seq),
-        }
-        self.take_payload(change.id, value);
     }
 
     /// Forgets an id.
@@ -417,7 +392,7 @@ impl VectorIndex {
     /// Vectors that are queued or compared one by one from which on writers are stopped. They take
     /// more memory than those that are linked, and each search looks at all of them.
     pub(super) fn stop_at(&self) -> usize {
-        let bytes = 9 * self.spec.dim as usize;
+        let bytes = TAIL_BYTES_PER_FLOAT * self.spec.dim as usize;
         (WAITING_BYTES_MAX / bytes).clamp(512, 32_768).min(self.limits.waiting_max())
     }
 

@@ -11,11 +11,13 @@ use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
 use crate::shard::vectors::form::Form;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
+use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::pages::{self, PageFile};
 use crate::shard::vectors::posted::{self, Finder, Posted};
 use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::segment::{self, POSTED, Row};
 use crate::shard::vectors::sorted::SortedRows;
+use crate::shard::vectors::work::LINKED_AT_ONCE;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::{FetchLive, HnswIndex, SpfreshIndex};
 use std::collections::HashMap;
@@ -122,7 +124,50 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     finder.pages.is_wasteful().then_some(Piece::Keep)
 }
 
+/// What has to be done before anything else so that vectors of a segment can be put into postings
+/// that are whole: nothing of it is worth much memory.
+fn next_amid_loading(finder: &Finder, limits: &VectorLimits, sealed: u64) -> Piece {
+    if finder.pages.changed_bytes() > limits.posted_bytes() {
+        Piece::Write
+    } else if finder.index.postings_due() > STEPS_WAITING {
+        Piece::Step
+    } else {
+        Piece::Put(sealed)
+    }
+}
+
 impl Vectors {
+    /// Links, and puts what is sealed into postings, as long as `waiting_max` wait of those that an
+    /// index takes in from records. Nothing where it has no postings that are whole: then those are
+    /// told to be in them, see [`State::take_in`].
+    pub(super) fn put_what_waits(&self, index: &VectorIndex, waiting_max: usize) -> Result<()> {
+        loop {
+            if self.control.is_closed() {
+                return Err(Error::new(ErrorKind::Unavailable, "the index is being closed"));
+            }
+            let mut state = index.write();
+            if state.posted.as_ref().is_none_or(Posted::is_lost) {
+                return Ok(());
+            }
+            if state.is_full(&index.spec) {
+                state.seal(&index.spec);
+            } else if state.tail.len() >= waiting_max {
+                state.link(LINKED_AT_ONCE, self.threads())?;
+                index.measure(&state);
+                continue;
+            }
+            let sealed = state.segments.first().map(|segment| segment.number);
+            let finder = state.posted.as_ref().and_then(|posted| posted.finder.as_ref());
+            let Some((sealed, finder)) = sealed.zip(finder) else { return Ok(()) };
+            let piece = next_amid_loading(finder, &index.limits, sealed);
+            drop(state);
+            // A device may be full; then the background tries again.
+            if self.post(index, piece).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
     pub(super) fn post(&self, index: &VectorIndex, piece: Piece) -> Result<()> {
         match piece {
             Piece::Begin(number) => self.begin_postings(index, number),
