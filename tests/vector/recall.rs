@@ -94,7 +94,7 @@ fn every_vector_of_groups_far_apart_is_found_by_itself() {
             [group * 1e4, place, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
         };
         for id in 0..GROUPS * EACH {
-            index.insert(id, &row(id)).unwrap();
+            index.insert(id, row(id)).unwrap();
         }
         let ids = 0..GROUPS * EACH;
         let missed =
