@@ -21,7 +21,8 @@
 //!   saying it. `inbound`: hearing it. `ship` and `receive`: snapshots.
 //! - [`host`]: the groups of a node. [`group`]: one of them, as the floors above hold it.
 //!   `barrier`: reads of it that wait together. `hibernate`: what it costs while nothing is written.
-//! - `failure`: what openraft refuses or gives up, as errors. [`work`]: where what waits for the disk is done.
+//! - `failure`: what openraft refuses or gives up, as errors.
+//! - [`work`]: where what waits for the disk is done.
 //!
 //! Openraft counts entries from 0, the node's log from 1: entry `i` of a group is the log's entry
 //! `i + 1`. Every entry is applied to the state machine, also one that changes nothing there: it
