@@ -272,7 +272,7 @@ impl State {
     }
 }
 
-fn interrupted() -> Error {
+pub(super) fn interrupted() -> Error {
     Error::new(ErrorKind::Unavailable, "the index is closed, or its records have changed anew")
 }
 

@@ -9,6 +9,7 @@
 use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
+use crate::shard::vectors::catch_up::interrupted;
 use crate::shard::vectors::form::Form;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
 use crate::shard::vectors::limits::VectorLimits;
@@ -143,7 +144,7 @@ impl Vectors {
     pub(super) fn put_what_waits(&self, index: &VectorIndex, waiting_max: usize) -> Result<()> {
         loop {
             if self.control.is_closed() {
-                return Err(Error::new(ErrorKind::Unavailable, "the index is being closed"));
+                return Err(interrupted());
             }
             let mut state = index.write();
             if state.posted.as_ref().is_none_or(Posted::is_lost) {
