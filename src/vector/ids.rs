@@ -1,7 +1,10 @@
 //! From ids to slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
+
+/// Some ids, of which it is soon said whether one is among them.
+pub(crate) type IdSet = HashSet<u64, Mix>;
 
 /// A map from ids to slots.
 #[derive(Debug, Clone, Default)]
@@ -40,7 +43,7 @@ impl IdMap {
 /// Mixes the bits of one number; ids are chosen by the owner of the data, whom it serves ill to
 /// make them collide.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Mix(u64);
+pub(crate) struct Mix(u64);
 
 impl BuildHasher for Mix {
     type Hasher = Mix;

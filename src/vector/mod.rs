@@ -76,6 +76,7 @@ pub use filter::{Filter, SearchRequest};
 pub use flat::FlatIndex;
 pub use hit::{Answer, Hit, SearchStats};
 pub use hnsw::{HnswConfig, HnswIndex};
+pub(crate) use ids::IdSet;
 pub use metric::{DIM_MAX, DistanceMetric};
 pub use packed::PackedIndex;
 pub use spfresh::{FetchLive, Postings, SpfreshCodes, SpfreshConfig, SpfreshIndex};

@@ -155,11 +155,11 @@ impl Vectors {
             for Told { id, seq, value } in slice {
                 // Ids rise: those that were passed over have no record.
                 while let Some(gone) = known.next_if(|known| *known < id) {
-                    state.forget_old(gone, &index.spec);
+                    state.forget_old(gone);
                 }
                 known.next_if_eq(&id);
                 if !state.has_newer(id) && state.seq_of(id) != Some(seq) {
-                    state.remove(id, &index.spec);
+                    state.remove(id);
                     let value = Some(Bytes::from(value));
                     state.take_in(&Change { id, seq, value }, &index.spec);
                 }
@@ -171,7 +171,7 @@ impl Vectors {
         while known.peek().is_some() {
             let mut state = index.write();
             self.check_on(index, asked)?;
-            known.by_ref().take(SLICE).for_each(|gone| state.forget_old(gone, &index.spec));
+            known.by_ref().take(SLICE).for_each(|gone| state.forget_old(gone));
             index.measure(&state);
         }
         Ok(())
@@ -192,7 +192,10 @@ impl Vectors {
             if state.is_full(&index.spec) {
                 state.seal(&index.spec);
             } else if state.tail.len() >= waiting_max {
-                state.link(LINKED_AT_ONCE, self.threads())?;
+                let linked = state.link(LINKED_AT_ONCE, self.threads())?;
+                if state.needs_repair(false) {
+                    state.repair(linked, self.threads());
+                }
                 index.measure(&state);
                 continue;
             } else {
@@ -226,12 +229,12 @@ impl State {
     pub(super) fn take_in(&mut self, change: &Change, spec: &IndexSpec) {
         let value = change.value.as_ref();
         let Some(value) = value.filter(|_| takes_postings(spec) && self.takes_no_more(spec)) else {
-            return self.apply(change, spec);
+            return self.apply(change);
         };
         if self.seq_of(change.id).is_some_and(|seq| seq >= change.seq) {
             return;
         }
-        self.remove(change.id, spec);
+        self.remove(change.id);
         let floats = record::floats(change.id, value);
         let is_vector = |floats: Vec<f32>| metric(spec.metric).check(&floats, spec.dim as usize);
         // As in `apply`; one that is none would stop the building of all others.
@@ -265,9 +268,9 @@ impl State {
     }
 
     /// As [`State::remove`], of one that a walk of records did not find.
-    fn forget_old(&mut self, id: u64, spec: &IndexSpec) {
+    fn forget_old(&mut self, id: u64) {
         if !self.has_newer(id) {
-            self.remove(id, spec);
+            self.remove(id);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::op::vector::{IndexInfo, IndexSpec};
 use crate::shard::vectors::attributes::Attributes;
 use crate::shard::vectors::catch_up::Lag;
 use crate::shard::vectors::form::{Form, graph_config, metric};
+use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::post::Building;
 use crate::shard::vectors::posted::{Posted, takes_postings};
@@ -34,9 +35,13 @@ pub(super) const POSTED_AT_BYTES: usize = 64 << 20;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a vector takes for each of its floats while it is compared one by one.
 pub(super) const TAIL_BYTES_PER_FLOAT: usize = 9;
-/// Of so many nodes of the graph that grows one may be dead; then it is sealed, because it would
-/// repair itself while searches wait.
-const NODES_PER_DEAD: usize = 12;
+/// Of so many nodes of the graph that grows one may be dead before it is repaired, and of so many
+/// while nothing is written.
+const NODES_PER_DEAD: usize = 14;
+const NODES_PER_DEAD_IDLE: usize = 64;
+/// Lists of links that are mended for each vector that is linked while the graph is being repaired: of
+/// 384 floats that takes about as long, and repairs keep up with writers who replace all they write.
+const LISTS_PER_LINKED: usize = 14;
 /// Names of vectors to be linked that are not looked through.
 const ORDER_MIN: usize = 64;
 
@@ -64,15 +69,15 @@ pub(super) struct State {
     /// The ids of the tail, the oldest first; some may be gone, or there again.
     pub(super) order: VecDeque<u64>,
     pub(super) fresh: HnswIndex,
-    /// Nodes of the graph that do not count.
-    pub(super) fresh_dead: usize,
+    /// Vectors that were put into the graph since it was begun or read.
+    pub(super) linked: usize,
     /// The sequence numbers of the records in tail and graph.
     pub(super) seqs: HashMap<u64, u64>,
     pub(super) segments: Vec<Segment>,
     /// What is in postings, of kind `spfresh`.
     pub(super) posted: Option<Posted>,
-    /// The file that the graph was last kept in, and its rows.
-    pub(super) kept: Option<(u64, Arc<SortedRows>, u64)>,
+    /// The file that the graph was last kept in.
+    pub(super) kept: Option<Kept>,
     /// How often it was sealed.
     pub(super) seals: u64,
     pub(super) attributes: Attributes,
@@ -136,8 +141,8 @@ impl State {
             tail: FlatIndex::new(spec.dim as usize, metric(spec.metric))?,
             given: HashMap::new(),
             order: VecDeque::new(),
-            fresh: HnswIndex::new(graph_config(spec)),
-            fresh_dead: 0,
+            fresh: HnswIndex::new(graph_config(spec)).repaired_by_hand(),
+            linked: 0,
             seqs: HashMap::new(),
             segments: Vec::new(),
             posted: None,
@@ -179,11 +184,11 @@ impl State {
 
     /// Takes a change in. One that is older than what is here is passed over: it comes again when
     /// the log is read again.
-    pub(super) fn apply(&mut self, change: &Change, spec: &IndexSpec) {
+    pub(super) fn apply(&mut self, change: &Change) {
         if self.seq_of(change.id).is_some_and(|seq| seq >= change.seq) {
             return;
         }
-        self.remove(change.id, spec);
+        self.remove(change.id);
         let Some(value) = &change.value else { return };
         // It was checked when it was written: one that is no vector is not found, and no more.
         let Ok(floats) = record::floats(change.id, value) else { return };
@@ -215,19 +220,11 @@ impl State {
     }
 
     /// Forgets an id.
-    pub(super) fn remove(&mut self, id: u64, spec: &IndexSpec) {
+    pub(super) fn remove(&mut self, id: u64) {
         if self.seqs.remove(&id).is_some() {
             self.given.remove(&id);
-            if !self.tail.remove(id) && self.fresh.contains(id) {
-                self.fresh_dead += 1;
-                if self.fresh_dead > self.limits.dead_min().max(self.fresh.len() / NODES_PER_DEAD) {
-                    // It would repair itself now.
-                    self.seqs.insert(id, 0);
-                    self.seal(spec);
-                    self.bury(id);
-                } else {
-                    self.fresh.remove(id);
-                }
+            if !self.tail.remove(id) {
+                self.fresh.remove(id);
             }
         } else {
             self.bury(id);
@@ -250,8 +247,9 @@ impl State {
 
     /// Makes a segment of the graph that grows, and begins another.
     pub(super) fn seal(&mut self, spec: &IndexSpec) {
-        let graph = std::mem::replace(&mut self.fresh, HnswIndex::new(graph_config(spec)));
-        self.fresh_dead = 0;
+        let empty = HnswIndex::new(graph_config(spec)).repaired_by_hand();
+        let graph = std::mem::replace(&mut self.fresh, empty);
+        self.linked = 0;
         self.kept = None;
         self.seals += 1;
         if graph.is_empty() {
@@ -300,30 +298,29 @@ impl State {
         }
         if !ids.is_empty() {
             self.fresh.insert_many(&ids, &floats, threads)?;
+            self.linked += ids.len();
         }
         Ok(ids.len())
     }
 
-    /// Rows of the graph that grows.
-    pub(super) fn fresh_rows(&self) -> SortedRows {
-        let seq = |id: u64| self.seqs.get(&id).copied().unwrap_or_default();
-        let mut rows: Vec<Row> = self.fresh.ids().map(|id| (id, seq(id))).collect();
-        rows.sort_unstable();
-        SortedRows::of(rows)
+    /// Whether so many nodes of the graph that grows are dead, or a repair of it has begun, that it is
+    /// to be repaired.
+    pub(super) fn needs_repair(&self, is_idle: bool) -> bool {
+        let (dead, nodes) = (self.fresh.dead(), self.fresh.len() + self.fresh.dead());
+        self.fresh.is_in_repair()
+            || dead > self.limits.dead_min().max(nodes / NODES_PER_DEAD)
+            || (is_idle && dead > nodes / NODES_PER_DEAD_IDLE)
     }
 
-    /// The graph that grew stands in a file, written when it had been sealed so often. Another may have
-    /// taken its place since.
-    pub(super) fn set_kept(&mut self, file: (u64, Arc<SortedRows>, u64), seals: u64) {
-        if self.seals == seals {
-            self.kept = Some(file);
-        }
+    /// Goes on with the repair of the graph that grows, for about as long as linking so many takes.
+    pub(super) fn repair(&mut self, linked: usize, threads: usize) {
+        self.fresh.repair_some(linked * LISTS_PER_LINKED, threads);
     }
 
     /// Bytes of memory that all of it takes, about.
     pub(super) fn memory_bytes(&self) -> u64 {
         let segments: usize = self.segments.iter().map(Segment::memory_bytes).sum();
-        let kept = self.kept.as_ref().map_or(0, |(_, rows, _)| rows.memory_bytes());
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.rows.memory_bytes());
         // A map has a byte beside each pair.
         let ids = self.seqs.capacity() * (size_of::<(u64, u64)>() + 1) + self.order.capacity() * 8;
         let given = self.given.capacity() * (size_of::<(u64, Vec<f32>)>() + 1)
@@ -420,7 +417,7 @@ impl VectorIndex {
             if let Some(newer) = &mut state.newer {
                 newer.insert(change.id);
             }
-            state.apply(change, &self.spec);
+            state.apply(change);
         }
         if !changes.is_empty() {
             self.measure(&state);
@@ -473,7 +470,7 @@ impl VectorIndex {
         let dead: usize = state.segments.iter().map(|segment| segment.dead.len()).sum();
         let stale = state.posted.as_ref().map_or(0, |posted| posted.stale);
         let posted_bytes = state.posted.as_ref().map_or(0, Posted::disk_bytes);
-        let kept = state.kept.as_ref().map_or(0, |(_, _, bytes)| *bytes);
+        let kept = state.kept.as_ref().map_or(0, |kept| kept.file_bytes);
         let files: u64 = state.segments.iter().filter_map(|segment| segment.file_bytes).sum();
         IndexInfo {
             id: self.id,
@@ -484,7 +481,7 @@ impl VectorIndex {
             sealed: (sealed + state.posted_len()) as u64,
             segments: state.segments.len() as u64,
             postings: state.posted.as_ref().map_or(0, Posted::postings),
-            dead: (dead + state.fresh_dead) as u64 + stale,
+            dead: (dead + state.fresh.dead()) as u64 + stale,
             memory_bytes: state.memory_bytes()
                 + self.building_bytes.load(Ordering::Relaxed)
                 + self.learning_bytes.load(Ordering::Relaxed),

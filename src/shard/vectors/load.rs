@@ -10,6 +10,7 @@ use crate::lsm::{Engine, ReadOptions};
 use crate::op::vector::{NamedIndex, VectorId};
 use crate::shard::vectors::form::Form;
 use crate::shard::vectors::index::{Change, State, VectorIndex, lock};
+use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::posted::{self, Finder, Posted, takes_postings};
 use crate::shard::vectors::record;
 use crate::shard::vectors::rows::Rows;
@@ -17,6 +18,7 @@ use crate::shard::vectors::segment::{self, Segment};
 use crate::shard::vectors::state_file::{self, IndexState};
 use crate::shard::vectors::stored::stored_indexes;
 use crate::shard::vectors::{Registry, Vectors};
+use crate::vector::IdSet;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -161,7 +163,7 @@ impl Vectors {
         let disk = &**self.engine.place().0;
         let path = segment::path(&index.dir, file.number);
         let stored = segment::read(disk, &path, index.id)?;
-        let dead: HashSet<u64> = file.dead.iter().copied().collect();
+        let dead: IdSet = file.dead.iter().copied().collect();
         if takes_postings(&index.spec)
             && let Some(bytes) = stored.posted(&path)?
         {
@@ -199,12 +201,13 @@ impl Vectors {
             });
             return Ok(());
         }
-        let mut graph = stored.graph(&path, &index.spec)?;
-        state.fresh_dead = dead.iter().filter(|id| graph.remove(**id)).count();
+        let mut graph = stored.graph(&path, &index.spec)?.repaired_by_hand();
+        dead.iter().for_each(|id| _ = graph.remove(*id));
         let live = stored.rows.iter().filter(|(id, _)| !dead.contains(id));
         state.seqs.extend(live);
         state.fresh = graph;
-        state.kept = Some((file.number, Arc::new(stored.rows), stored.file_bytes));
+        let (rows, file_bytes) = (Arc::new(stored.rows), stored.file_bytes);
+        state.kept = Some(Kept { number: file.number, rows, file_bytes, linked: 0 });
         Ok(())
     }
 }
@@ -217,7 +220,7 @@ impl VectorIndex {
     pub(super) fn look_up(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
         match self.record_of(engine, id)? {
             Some(change) => state.take_in(&change, &self.spec),
-            None => state.remove(id, &self.spec),
+            None => state.remove(id),
         }
         Ok(())
     }
@@ -228,9 +231,9 @@ impl VectorIndex {
     /// What reading the record gives; then all is as it was.
     pub(super) fn take_anew(&self, engine: &Engine, state: &mut State, id: u64) -> Result<()> {
         let found = self.record_of(engine, id)?;
-        state.remove(id, &self.spec);
+        state.remove(id);
         if let Some(change) = found {
-            state.apply(&change, &self.spec);
+            state.apply(&change);
         }
         Ok(())
     }
@@ -419,10 +422,10 @@ pub(super) mod tests {
             let mut state = index.write();
             for id in (5_000..6_000).chain([u64::MAX]) {
                 let value = record::encode(&crate::op::vector::Floats::of(&[1.0, 2.0]), b"");
-                state.apply(&Change { id, seq: 9, value: Some(value) }, &index.spec);
+                state.apply(&Change { id, seq: 9, value: Some(value) });
             }
             for id in [0, 7, 2_999] {
-                state.remove(id, &index.spec);
+                state.remove(id);
             }
         }
         // The nearest of all is one of the other shard's.

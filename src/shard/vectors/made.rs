@@ -11,6 +11,10 @@ const ALIKE: usize = 4;
 const MADE_MAX: usize = 4 << 20;
 /// Bytes of its graph, for one that lies on disk afterwards.
 const MADE_BYTES_MAX: usize = 512 << 20;
+/// Vectors for one that is dead, or outside the largest segment; and where no graph is kept that could be
+/// gone on with, so that all are linked anew.
+const PER_WASTE: usize = 16;
+const PER_WASTE_ON_DISK: usize = 4;
 /// Making it takes one of so many bytes of the budget of vectors at most.
 const MADE_SHARE: u64 = 4;
 
@@ -41,6 +45,24 @@ pub(super) fn alike(segments: &[Segment], most: usize) -> Option<Vec<u64>> {
         }
     }
     None
+}
+
+/// All segments, if they are worth being made one where nobody writes: each is walked by every search,
+/// and their dead nodes with them. Not if they have more vectors than fit into two that are sealed, of
+/// which making one takes minutes, and only if enough vectors are dead or outside the largest: else each
+/// few that are written have all the others written anew.
+pub(super) fn worth_making_one(
+    segments: &[Segment],
+    spec: &IndexSpec,
+    limits: &VectorLimits,
+) -> Option<Vec<u64>> {
+    let per_waste = if takes_pages(spec) { PER_WASTE_ON_DISK } else { PER_WASTE };
+    let live: usize = segments.iter().map(Segment::live).sum();
+    let all: usize = segments.iter().map(|segment| segment.rows.len()).sum();
+    let largest = segments.iter().map(Segment::live).max()?;
+    let is_small = live <= made_max(spec, limits).min(2 * limits.segment_rows);
+    let is_worth_it = (all - largest) * per_waste > live;
+    (is_small && is_worth_it).then(|| segments.iter().map(|segment| segment.number).collect())
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@
 //! - `stored`: what records say, without an index.
 //! - `evaluate`: requests, to writes and answers.
 //! - `limits`: [`VectorLimits`].
-//! - `index`: one index in memory; `attributes`: which of its vectors match a filter; `texts`: which
-//!   have the words of a text; `fields`: both, when they are first asked; `slices`: walks of records.
+//! - `index`: one index in memory; `kept`: its graph, written down; `attributes`: which of its vectors
+//!   match a filter; `texts`: which have the words of a text; `fields`: both, when they are first asked;
+//!   `slices`: walks of records.
 //! - `search`: a search over all its parts; `reads`: what it reads of records; `compare`: with all of
 //!   them one by one; `hybrid`: one for words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
@@ -38,6 +39,7 @@ mod fields;
 mod form;
 mod hybrid;
 mod index;
+mod kept;
 mod limits;
 mod load;
 mod made;

@@ -4,7 +4,7 @@ use crate::base::CfId;
 use crate::shard::vectors::Vectors;
 use crate::shard::vectors::form::is_plain;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
-use crate::shard::vectors::made::{alike, made_max};
+use crate::shard::vectors::made::{alike, made_max, worth_making_one};
 use crate::shard::vectors::post;
 use crate::shard::vectors::posted::takes_postings;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 const NODES_PER_DEAD: usize = 5;
 /// Turns of the upkeep without a change after which nothing is being written.
 const IDLE_TURNS: u64 = 10;
-/// How much the graph must have grown before it is written down while vectors come in: that holds
-/// these up, and would be done again and again.
-const GROWN_AMID_WRITES: usize = 4;
+/// How many times as many vectors as it held must have been put into the graph before it is written
+/// down while others come in: that holds these up, and would be done again and again.
+const GROWN_AMID_WRITES: usize = 3;
 
 /// A piece of work.
 pub(super) enum Piece {
@@ -23,6 +23,8 @@ pub(super) enum Piece {
     CatchUp,
     Link,
     Seal,
+    /// What was removed leaves the graph that grows.
+    Repair,
     /// A segment gets its form and its file.
     Finish(u64),
     /// Segments of which nothing counts any more go.
@@ -79,6 +81,11 @@ impl Vectors {
         {
             return Some(Piece::Make(vec![stale.number]));
         }
+        if is_idle(index)
+            && let Some(all) = worth_making_one(&state.segments, &index.spec, limits)
+        {
+            return Some(Piece::Make(all));
+        }
         // It may take minutes, and those who write do not get by without the background for so long.
         if !index.is_hurried()
             && let Some(alike) = alike(&state.segments, made_max(&index.spec, limits))
@@ -90,15 +97,17 @@ impl Vectors {
 
     fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
         let limits = &index.limits;
-        let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
-        let grown = match next_loose(index, state) {
-            None => kept + kept / 2 + 1,
+        let kept = state.kept.as_ref().map_or(0, |kept| kept.rows.len());
+        let changed = match next_loose(index, state) {
+            None => kept / 2 + 1,
             Some(_) => GROWN_AMID_WRITES * kept,
         };
-        if state.fresh.len() >= limits.kept_min().max(grown) && !index.is_hurried() {
+        // Of what stands in no file.
+        let least = limits.kept_min().saturating_sub(kept).max(changed);
+        if state.changed_since_kept() >= least && !index.is_hurried() {
             return Some(Piece::Keep);
         }
-        let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
+        let has_files = state.has_files();
         // Else what is in tables could not be told from what is not, and all be looked at.
         let flushed = self.engine.flushed_index(CfId::VECTORS).unwrap_or_default();
         let is_due = has_files && flushed > *lock(&index.saved);
@@ -106,13 +115,20 @@ impl Vectors {
     }
 }
 
+/// Whether nothing was written for a while.
+fn is_idle(index: &VectorIndex) -> bool {
+    lock(&index.rest).1 >= IDLE_TURNS
+}
+
 /// What is to be done next with what is not sealed.
 fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
-    let limits = &index.limits;
-    let is_idle = lock(&index.rest).1 >= IDLE_TURNS;
+    let (limits, is_idle) = (&index.limits, is_idle(index));
     // Few may wait for others to come; where none do, they would for ever, whole and in memory.
     if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
         return Some(Piece::Link);
+    }
+    if state.needs_repair(is_idle) {
+        return Some(Piece::Repair);
     }
     let wants_form = !is_plain(&index.spec, state.fresh.len());
     (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
@@ -124,8 +140,9 @@ mod tests {
     use crate::base::{IndexId, LogIndex, Seq};
     use crate::env::SimDisk;
     use crate::lsm::batch::WriteBatch;
-    use crate::op::vector::{IndexSpec, Metric, VectorId};
+    use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation, VectorId};
     use crate::shard::Shard;
+    use crate::shard::vectors::kept::Kept;
     use crate::shard::vectors::tests::{apply, create, shard_on};
     use crate::shard::vectors::{VectorLimits, record};
     use std::collections::BTreeSet;
@@ -170,7 +187,7 @@ mod tests {
         for turn in 0..12 {
             apply(&shard, INDEX, 4 + turn, turn * 600..(turn + 1) * 600);
             assert!(shard.vectors.work_once() && shard.vectors.work_once());
-            files.extend(index.read().kept.as_ref().map(|(number, ..)| *number));
+            files.extend(index.read().kept.as_ref().map(|kept| kept.number));
         }
         let linked = index.read().fresh.len();
         assert!(!index.is_hurried() && linked > 4_000, "{linked}");
@@ -178,7 +195,7 @@ mod tests {
         // Once nothing is left to be linked it is written.
         shard.vectors.settle();
         let state = index.read();
-        let kept = state.kept.as_ref().unwrap().1.len();
+        let kept = state.kept.as_ref().unwrap().rows.len();
         assert!(kept > state.fresh.len() / 2 && kept > linked, "{kept} of {}", state.fresh.len());
     }
 
@@ -188,7 +205,10 @@ mod tests {
         apply(&shard, INDEX, 4, 0..20);
         let mut state = index.write();
         state.link(20, 1).unwrap();
-        let file = |state: &State| (7, Arc::new(state.fresh_rows()), 1);
+        let file = |state: &State| {
+            let rows = Arc::new(state.fresh_rows());
+            Kept { number: 7, rows, file_bytes: 1, linked: state.linked }
+        };
         let (kept, seals) = (file(&state), state.seals);
         state.set_kept(kept.clone(), seals);
         assert!(state.kept.take().is_some());
@@ -220,5 +240,109 @@ mod tests {
         let state = index.read();
         assert_eq!((state.segments.len(), state.next_file), (0, next_file));
         assert!(!shard.engine().place().0.exists(&index.dir));
+    }
+
+    /// Puts others in the place of all vectors, and has the background do what there is to do.
+    fn replace(shard: &Arc<Shard>, entry: u64, ids: std::ops::Range<u64>) {
+        apply(shard, INDEX, entry, ids);
+        shard.vectors.settle();
+    }
+
+    fn idle(shard: &Arc<Shard>) {
+        (0..=IDLE_TURNS).for_each(|_| shard.vectors.tend());
+        shard.vectors.settle();
+    }
+
+    /// Each twelfth that was replaced sealed the graph that grows: segments without end, each of which
+    /// every search walked, with their dead in memory and on disk.
+    #[test]
+    fn an_index_whose_vectors_are_replaced_stays_one_graph() {
+        let (shard, index) = with_index(8_192);
+        (3..5).for_each(|entry| replace(&shard, entry + 1, 0..3_000));
+        idle(&shard);
+        let (bytes, on_disk) = (index.info().memory_bytes, index.info().disk_bytes);
+        let mut repaired = 0;
+        for round in 0..40 {
+            let from = round % 10 * 300;
+            apply(&shard, INDEX, 6 + round, from..from + 300);
+            let mut before = index.read().fresh.dead();
+            while shard.vectors.work_once() {
+                let dead = index.read().fresh.dead();
+                repaired += u32::from(dead < before);
+                before = dead;
+            }
+            let state = index.read();
+            assert_eq!((state.segments.len(), state.fresh.len()), (0, 3_000));
+            assert!(state.fresh.dead() <= 3_600 / 8, "{}", state.fresh.dead());
+        }
+        assert!(repaired >= 10, "{repaired}");
+        idle(&shard);
+        let info = index.info();
+        assert!(info.dead <= 3_000 / 64, "{info:?}");
+        assert!(
+            info.memory_bytes <= bytes * 5 / 4 && info.disk_bytes <= on_disk * 5 / 4,
+            "{info:?}"
+        );
+    }
+
+    /// Its file was of the first vectors for ever, and a start linked all others anew.
+    #[test]
+    fn a_graph_whose_vectors_are_replaced_is_written_down_again() {
+        let (shard, index) = with_index(8_192);
+        replace(&shard, 4, 0..3_000);
+        for round in 0..10 {
+            replace(&shard, 5 + round, 0..3_000);
+        }
+        let state = index.read();
+        assert!(state.loose().len() <= 3_000 / 2 + 1, "{}", state.loose().len());
+    }
+
+    /// Writers who delete and do not insert leave nodes behind as well.
+    #[test]
+    fn deleted_vectors_leave_the_graph() {
+        let (shard, index) = with_index(8_192);
+        replace(&shard, 4, 0..3_000);
+        let mut batch = WriteBatch::new();
+        for id in 0..2_000 {
+            batch.delete_cf(CfId::VECTORS, &record::vector_key(INDEX, VectorId::new(id)));
+        }
+        batch.place(Seq(9_000), 1);
+        shard.apply_entry(LogIndex(5), &[batch.bytes().to_vec()]).unwrap();
+        assert!(index.read().fresh.dead() > 1_900);
+        shard.vectors.settle();
+        let state = index.read();
+        assert_eq!((state.fresh.dead(), state.fresh.len() + state.tail.len()), (0, 1_000));
+    }
+
+    /// Where nobody writes, small segments and such with dead vectors are made one with the largest;
+    /// few of them are left, else each few that are written would have all others written anew.
+    #[test]
+    fn segments_become_one_where_nobody_writes() {
+        let limits = VectorLimits { segment_rows: 4_096, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        let spec = IndexSpec {
+            quantisation: Quantisation::Compact8,
+            ..IndexSpec::new("v", 2, Metric::L2)
+        };
+        create(&shard, INDEX, 3, IndexSpec { kind: IndexKind::Hnsw, ..spec }.with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let shape = || {
+            let state = index.read();
+            let dead: usize = state.segments.iter().map(|segment| segment.dead.len()).sum();
+            (state.segments.len(), dead, state.fresh.len())
+        };
+        apply(&shard, INDEX, 4, 0..3_000);
+        idle(&shard);
+        assert_eq!(shape(), (1, 0, 0));
+        // A tenth is replaced.
+        apply(&shard, INDEX, 5, 0..300);
+        idle(&shard);
+        assert_eq!(shape(), (1, 0, 0));
+        assert_eq!(index.read().len(), 3_000);
+        let number = index.read().segments[0].number;
+        apply(&shard, INDEX, 6, 3_000..3_050);
+        idle(&shard);
+        assert_eq!(shape(), (1, 0, 50));
+        assert_eq!(index.read().segments[0].number, number);
     }
 }

@@ -153,7 +153,10 @@ impl Vectors {
             if state.is_full(&index.spec) {
                 state.seal(&index.spec);
             } else if state.tail.len() >= waiting_max {
-                state.link(LINKED_AT_ONCE, self.threads())?;
+                let linked = state.link(LINKED_AT_ONCE, self.threads())?;
+                if state.needs_repair(false) {
+                    state.repair(linked, self.threads());
+                }
                 index.measure(&state);
                 continue;
             }

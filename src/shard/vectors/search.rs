@@ -286,7 +286,8 @@ impl VectorIndex {
             Ok(())
         };
         let passes = |id: u64| matching.is_none_or(|matching| matching.has(id));
-        let is_live = |id: u64| segment.has(id) && passes(id);
+        // A walk meets only what is in the segment.
+        let is_live = |id: u64| !segment.dead.contains(&id) && passes(id);
         let of_segment: Vec<u64>;
         // Where most are dead, a walk would meet the others only now and then.
         let is_hollow =

@@ -32,9 +32,8 @@ use crate::op::vector::{IndexSpec, Quantisation};
 use crate::shard::vectors::form::{Form, graph_config, metric, takes_pages};
 use crate::shard::vectors::sorted::SortedRows;
 use crate::vector::{
-    DiskHnswIndex, HnswIndex, PAGE_BYTES, PackedIndex, PageSink, Pages, PqHnswIndex,
+    DiskHnswIndex, HnswIndex, IdSet, PAGE_BYTES, PackedIndex, PageSink, Pages, PqHnswIndex,
 };
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ pub(super) struct Segment {
     pub(super) form: Arc<Form>,
     pub(super) rows: Arc<SortedRows>,
     /// Those of its ids that are replaced or deleted.
-    pub(super) dead: HashSet<u64>,
+    pub(super) dead: IdSet,
     /// Whether its file is durable; its length in bytes.
     pub(super) file_bytes: Option<u64>,
     /// Whether its form is the one that the index's settings ask for.

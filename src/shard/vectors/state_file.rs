@@ -52,7 +52,7 @@ impl State {
         let file =
             |s: &Segment| FileState { number: s.number, dead: s.dead.iter().copied().collect() };
         let mut files: Vec<FileState> = written.map(file).collect();
-        let fresh = self.kept.as_ref().map(|(number, ..)| *number);
+        let fresh = self.kept.as_ref().map(|kept| kept.number);
         let of_posted = |p: &Posted| Some(FileState { number: p.file?.0, dead: p.rows.dead() });
         files.extend(self.posted.as_ref().and_then(of_posted));
         files.extend(fresh.map(|number| FileState { number, dead: self.dead_of_kept() }));
@@ -61,7 +61,7 @@ impl State {
 
     /// Ids whose latest record no file holds.
     pub(super) fn loose(&self) -> Vec<u64> {
-        let kept = self.kept.as_ref().map(|(_, rows, _)| &**rows);
+        let kept = self.kept.as_ref().map(|kept| &*kept.rows);
         let is_loose = |id: &u64, seq: u64| kept.and_then(|kept| kept.get(*id)) != Some(seq);
         let mut loose: Vec<u64> =
             self.seqs.iter().filter(|(id, seq)| is_loose(id, **seq)).map(|(id, _)| *id).collect();
@@ -77,7 +77,7 @@ impl State {
 
     /// Of the file that the graph was last kept in, the ids that do not count any more.
     pub(super) fn dead_of_kept(&self) -> Vec<u64> {
-        let kept = self.kept.iter().flat_map(|(_, rows, _)| rows.iter());
+        let kept = self.kept.iter().flat_map(|kept| kept.rows.iter());
         let is_dead = |row: &Row| self.seqs.get(&row.0) != Some(&row.1);
         kept.filter(is_dead).map(|(id, _)| id).collect()
     }
@@ -86,7 +86,7 @@ impl State {
     pub(super) fn files(&self) -> Vec<u64> {
         let written = self.segments.iter().filter(|segment| segment.file_bytes.is_some());
         let posted = self.posted.as_ref().and_then(|posted| posted.file);
-        let kept = self.kept.as_ref().map(|(number, ..)| *number);
+        let kept = self.kept.as_ref().map(|kept| kept.number);
         let others = posted.map(|(number, _)| number).into_iter().chain(kept);
         written.map(|segment| segment.number).chain(others).collect()
     }

@@ -6,13 +6,13 @@ use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
 use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
 use crate::shard::vectors::index::{VectorIndex, lock};
+use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::next::Piece;
 use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
 use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::state_file;
 use crate::shard::vectors::{Vectors, record};
-use crate::vector::HnswIndex;
-use std::collections::HashSet;
+use crate::vector::{HnswIndex, IdSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,6 +158,14 @@ impl Vectors {
             // Writers are not slowed by what it takes in.
             Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
             Piece::Link => self.link(index).map(drop),
+            Piece::Repair => {
+                let most =
+                    if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
+                let mut state = index.write();
+                state.repair(most, self.threads());
+                index.measure(&state);
+                Ok(())
+            }
             Piece::Seal => {
                 let mut state = index.write();
                 state.seal(&index.spec);
@@ -179,8 +187,12 @@ impl Vectors {
 
     fn link(&self, index: &VectorIndex) -> Result<usize> {
         let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
+        let linked = index.write().link(most, self.threads());
+        // Whoever links, so that no writer leaves the repair behind; searches have a turn in between.
         let mut state = index.write();
-        let linked = state.link(most, self.threads());
+        if state.needs_repair(false) {
+            state.repair(linked.as_ref().copied().unwrap_or_default(), self.threads());
+        }
         index.measure(&state);
         linked
     }
@@ -271,7 +283,7 @@ impl Vectors {
         if let Some((base, rest)) = parts.split_first()
             && let Some(mended) = self.graph_of(index, base)?
         {
-            graph = mended;
+            graph = mended.repaired_by_hand();
             base.dead.iter().for_each(|id| _ = graph.remove(*id));
             graph.repair(self.threads());
             rows.extend(base.live_rows());
@@ -296,8 +308,7 @@ impl Vectors {
             state.segments = others;
             if let Some((form, file_bytes)) = made {
                 let lives = |id: u64| parts.iter().any(|part| part.has(id));
-                let dead: HashSet<u64> =
-                    rows.iter().map(|(id, _)| id).filter(|id| !lives(*id)).collect();
+                let dead: IdSet = rows.iter().map(|(id, _)| id).filter(|id| !lives(*id)).collect();
                 state.segments.push(Segment {
                     number,
                     form: Arc::new(form),
@@ -365,14 +376,14 @@ impl Vectors {
     /// Writes the graph that grows down.
     fn keep(&self, index: &VectorIndex) -> Result<()> {
         let number = Vectors::number_for_file(index);
-        let (rows, bytes, seals) = {
+        let (rows, bytes, seals, linked) = {
             let state = index.read();
-            (state.fresh_rows(), state.fresh.to_bytes(), state.seals)
+            (Arc::new(state.fresh_rows()), state.fresh.to_bytes(), state.seals, state.linked)
         };
         let writing = index.learning(bytes.len());
         let file_bytes = self.write_file(index, number, &rows, &bytes)?;
         drop((bytes, writing));
-        index.write().set_kept((number, Arc::new(rows), file_bytes), seals);
+        index.write().set_kept(Kept { number, rows, file_bytes, linked }, seals);
         self.save(index)
     }
 
@@ -490,10 +501,7 @@ impl Vectors {
             _ = self.close_posted(index);
             let (is_worth_it, has_files) = {
                 let state = index.read();
-                let kept = state.kept.as_ref().map_or(0, |(_, rows, _)| rows.len());
-                let grown = state.fresh.len().saturating_sub(kept);
-                let has_files = kept > 0 || !state.segments.is_empty() || state.posted.is_some();
-                (grown >= index.limits.kept_min() / 4, has_files)
+                (state.changed_since_kept() >= index.limits.kept_min() / 4, state.has_files())
             };
             if is_worth_it {
                 _ = self.keep(index);

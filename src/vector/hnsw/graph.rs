@@ -5,6 +5,7 @@
 //! free slot before a fresh one.
 
 use super::config::HnswConfig;
+use super::repair::Sweep;
 use crate::base::{Error, ErrorKind, Result};
 use crate::env::Rng;
 use crate::vector::beam::SLOTS_MAX;
@@ -51,6 +52,8 @@ pub(in crate::vector) struct Graph {
     pub(super) slots: IdMap,
     pub(super) dead: usize,
     pub(super) free: Vec<u32>,
+    /// The repair that is going on.
+    pub(super) sweep: Option<Sweep>,
     /// Where walks begin: a node of the highest level.
     pub(super) entry: Option<u32>,
 }
@@ -73,6 +76,7 @@ impl Graph {
             slots: IdMap::default(),
             dead: 0,
             free: Vec::new(),
+            sweep: None,
             entry: None,
         }
     }

@@ -34,6 +34,8 @@ use std::collections::HashMap;
 pub struct HnswIndex {
     pub(in crate::vector) graph: Graph,
     scratches: Scratches,
+    /// Whether it repairs itself when many nodes are dead.
+    repairs_itself: bool,
 }
 
 impl HnswIndex {
@@ -43,7 +45,12 @@ impl HnswIndex {
     }
 
     pub(in crate::vector) fn of(graph: Graph) -> HnswIndex {
-        HnswIndex { graph, scratches: Scratches::default() }
+        HnswIndex { graph, scratches: Scratches::default(), repairs_itself: true }
+    }
+
+    /// Leaves it to the caller to repair it, with [`HnswIndex::repair_some`].
+    pub(crate) fn repaired_by_hand(self) -> HnswIndex {
+        HnswIndex { repairs_itself: false, ..self }
     }
 
     /// The settings.
@@ -140,8 +147,25 @@ impl HnswIndex {
         self.graph.repair(threads, &self.scratches);
     }
 
+    /// Goes on with a repair, or begins one: mends so many lists of links, or a few more. False once
+    /// all that was removed before it began is out of the graph. Costs, of 384 floats, some 25 us a
+    /// list, and a pass over all of the graph's links at the end.
+    pub(crate) fn repair_some(&mut self, lists: usize, threads: usize) -> bool {
+        self.graph.repair_some(lists, threads, &self.scratches)
+    }
+
+    /// Whether a repair has begun that is still to be gone on with.
+    pub(crate) fn is_in_repair(&self) -> bool {
+        self.graph.sweep.is_some()
+    }
+
+    /// Vectors that were removed and whose nodes are in the graph still.
+    pub(crate) fn dead(&self) -> usize {
+        self.graph.dead
+    }
+
     fn repair_if_due(&mut self, threads: usize) {
-        if self.graph.needs_repair() {
+        if self.repairs_itself && self.graph.needs_repair() {
             self.repair(threads);
         }
     }

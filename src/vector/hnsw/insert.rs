@@ -118,7 +118,8 @@ impl Graph {
             candidates.extend(peers.iter().filter(|key| self.level(slot_of(**key)) >= level));
             candidates.sort_unstable();
             candidates.truncate(self.config.ef_construction);
-            self.select(&candidates, level, self.config.m, &mut levels[usize::from(level)]);
+            let links = &mut levels[usize::from(level)];
+            self.select(&candidates, Graph::clearly(level), self.config.m, links);
         }
         levels
     }
@@ -138,19 +139,19 @@ impl Graph {
         let max = self.links_max(level);
         if links.len() > max {
             let others = links.split_off(pinned);
-            links = self.selected(node, level, links, &others);
+            links = self.selected(node, links, &others, (Graph::clearly(level), max));
         }
         (pinned, links)
     }
 
-    /// The links that a node has on a level in any case, and those that [`Graph::select`] chooses
-    /// out of `among` until the list is full.
+    /// The links that a node has in any case, and those that [`Graph::select`] chooses
+    /// out of `among` until there are `max`.
     pub(super) fn selected(
         &self,
         node: u32,
-        level: u8,
         mut chosen: Vec<u32>,
         among: &[u32],
+        (clearly, max): (f32, usize),
     ) -> Vec<u32> {
         debug_assert!(!among.contains(&NONE) && !among.contains(&node));
         let mut distances = Vec::new();
@@ -158,7 +159,7 @@ impl Graph {
         let mut keys: Vec<Key> =
             distances.iter().zip(among).map(|(d, slot)| key(*d, *slot)).collect();
         keys.sort_unstable();
-        self.select(&keys, level, self.links_max(level), &mut chosen);
+        self.select(&keys, clearly, max, &mut chosen);
         chosen
     }
 }

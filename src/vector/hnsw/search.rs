@@ -31,6 +31,9 @@ const DISTANCES_AMONG: u64 = 36;
 /// How many times a filter can be asked in the time of one distance: 60 if the answer is a bit in
 /// memory, 8 if it is looked up in a map.
 const QUESTIONS_PER_DISTANCE: u64 = 32;
+/// With one dead of so many a walk keeps as many more nodes as are dead among all; with more it asks
+/// each whether it is.
+const LIVE_PER_DEAD: usize = 4;
 /// Rows compared at once by an exact search.
 const BLOCK: usize = 64;
 
@@ -113,12 +116,18 @@ impl Graph {
         if exact_cost as f64 <= walk_cost {
             return self.exact(query, request, scratch);
         }
-        if matches!(request.filter, Filter::All) && self.dead == 0 {
-            let hits = self.by_walk(query, ef, scratch);
-            return match hits.len() < wanted.min(self.live()) {
-                true => self.exact(query, request, scratch),
-                false => hits,
-            };
+        if matches!(request.filter, Filter::All) && self.dead * LIVE_PER_DEAD <= self.live() {
+            // As many more as are dead among all.
+            let spare = (ef * self.dead).div_ceil(self.live().max(1));
+            let hits = self.by_walk(query, ef + spare, scratch);
+            match hits.len() < wanted.min(self.live()) {
+                true if self.dead == 0 => return self.exact(query, request, scratch),
+                false if self.dead == 0 || hits.len() * 4 >= ef.min(self.live()) * 3 => {
+                    return hits;
+                }
+                // Those near the query are dead.
+                _ => {}
+            }
         }
         let Some(start) = self.descend(query, 0, scratch) else { return Vec::new() };
         let mut listed = Vec::new();
@@ -151,7 +160,8 @@ impl Graph {
     fn hits(&self, beam: &Beam) -> Vec<Hit> {
         let hit =
             |key: &u64| Hit { id: self.ids[slot_of(*key) as usize], distance: distance_of(*key) };
-        beam.keys().iter().map(hit).collect()
+        let is_live = |key: &&u64| self.is_live(slot_of(**key));
+        beam.keys().iter().filter(is_live).map(hit).collect()
     }
 
     /// How many live vectors a filter takes, judged by slots all over the table.

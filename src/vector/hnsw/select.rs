@@ -72,10 +72,15 @@ impl Graph {
         list.extend(passed_over.into_iter().take(room));
     }
 
+    /// How many times nearer to a chosen link a candidate of a level is that is passed over.
+    pub(super) fn clearly(level: u8) -> f32 {
+        if level == 0 { 1.0 } else { CLEARLY_ABOVE }
+    }
+
     /// Chooses among `candidates`, which are sorted by their distance from the node, until `out`
-    /// has `max` links of a `level`. What is in it counts as chosen.
-    pub(super) fn select(&self, candidates: &[Key], level: u8, max: usize, out: &mut Vec<u32>) {
-        let clearly = if level == 0 { 1.0 } else { CLEARLY_ABOVE };
+    /// has `max` links; one that is `clearly` times nearer to a chosen link is passed over. What is in
+    /// `out` counts as chosen.
+    pub(super) fn select(&self, candidates: &[Key], clearly: f32, max: usize, out: &mut Vec<u32>) {
         let mut distances = Vec::with_capacity(AT_ONCE);
         for candidate in candidates {
             if out.len() >= max {

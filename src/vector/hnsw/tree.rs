@@ -6,7 +6,7 @@
 //! are linked both ways for good. The pinned links are a tree over all nodes. They stand first in
 //! a list, and a node has `m + 1` of them at most, so that half a list is left for other links.
 
-use super::graph::Graph;
+use super::graph::{Graph, NONE};
 use crate::vector::beam::{Scratches, slot_of};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -50,12 +50,18 @@ impl Graph {
                 parts.join(*node, *link);
             }
         }
+        let Some(entry) = self.entry else { return };
         let none = Pending::new();
-        // The nearest links of all nodes first: they are the ones to keep.
+        // The nearest links of all nodes first: they are the ones to keep. Few ranks join all.
         for rank in 0..self.links_max(0) {
+            if live.iter().all(|node| parts.of(*node) == parts.of(entry)) {
+                return;
+            }
             for node in &live {
-                let Some(link) = self.neighbours(*node, 0).get(rank).copied() else { continue };
-                if parts.of(*node) != parts.of(link)
+                let link = self.links.row(*node)[rank];
+                if link != NONE
+                    && self.is_live(link)
+                    && parts.of(*node) != parts.of(link)
                     && self.has_room(*node, &none)
                     && self.has_room(link, &none)
                 {
@@ -64,7 +70,6 @@ impl Graph {
                 }
             }
         }
-        let Some(entry) = self.entry else { return };
         for node in &live {
             if parts.of(*node) != parts.of(entry) {
                 self.lead_to(*node, entry, &mut parts, scratches);
@@ -82,7 +87,11 @@ impl Graph {
             self.walk(query, &[start], 0, self.config.ef_construction, scratch);
             scratch.beam.keys().iter().map(|key| slot_of(*key)).collect()
         });
-        near.retain(|other| self.has_room(*other, &none) && parts.of(*other) != parts.of(mine));
+        near.retain(|other| {
+            self.is_live(*other)
+                && self.has_room(*other, &none)
+                && parts.of(*other) != parts.of(mine)
+        });
         if let Some(theirs) = near.first().copied().or_else(|| self.parent(&[entry], &none)) {
             self.pin(mine, theirs);
             parts.join(mine, theirs);
