@@ -39,6 +39,8 @@ pub(super) const TAIL_BYTES_PER_FLOAT: usize = 9;
 /// while nothing is written.
 const NODES_PER_DEAD: usize = 14;
 const NODES_PER_DEAD_IDLE: usize = 64;
+/// Nodes for each that is free from which the memory of these is given back while nothing is written.
+const NODES_PER_FREE_IDLE: usize = 16;
 /// Lists of links that are mended for each vector that is linked while the graph is being repaired: of
 /// 384 floats that takes about as long, and repairs keep up with writers who replace all they write.
 const LISTS_PER_LINKED: usize = 14;
@@ -248,7 +250,8 @@ impl State {
     /// Makes a segment of the graph that grows, and begins another.
     pub(super) fn seal(&mut self, spec: &IndexSpec) {
         let empty = HnswIndex::new(graph_config(spec)).repaired_by_hand();
-        let graph = std::mem::replace(&mut self.fresh, empty);
+        let mut graph = std::mem::replace(&mut self.fresh, empty);
+        graph.give_up_repair();
         self.linked = 0;
         self.kept = None;
         self.seals += 1;
@@ -259,10 +262,7 @@ impl State {
             graph.ids().map(|id| (id, self.seqs.remove(&id).unwrap_or_default())).collect();
         rows.sort_unstable();
         // What they held is in the segment by now, which may be the last for long.
-        self.seqs.shrink_to_fit();
-        self.given.shrink_to_fit();
-        self.order.shrink_to_fit();
-        self.tail.shrink_to_fit();
+        self.shrink_tables();
         let number = self.next_file;
         self.next_file += 1;
         self.segments.push(Segment {
@@ -275,13 +275,22 @@ impl State {
         });
     }
 
+    fn shrink_tables(&mut self) {
+        self.seqs.shrink_to_fit();
+        self.given.shrink_to_fit();
+        self.order.shrink_to_fit();
+        self.tail.shrink_to_fit();
+    }
+
     /// Whether the graph that grows is as large as it may get.
     pub(super) fn is_full(&self, spec: &IndexSpec) -> bool {
         let (rows, bytes) = match takes_postings(spec) {
             true => (self.limits.posted_at(), POSTED_AT_BYTES),
             false => (self.limits.segment_rows, SEAL_BYTES),
         };
-        self.fresh.len() >= rows || self.fresh.memory_bytes() >= bytes
+        // What was removed leaves it, and is taken by others.
+        let per_node = self.fresh.memory_bytes() / self.fresh.slots().max(1);
+        self.fresh.len() >= rows || self.fresh.len() * per_node >= bytes
     }
 
     /// Moves the oldest vectors of the tail, so many at most, into the graph; how many it moved.
@@ -310,6 +319,28 @@ impl State {
         self.fresh.is_in_repair()
             || dead > self.limits.dead_min().max(nodes / NODES_PER_DEAD)
             || (is_idle && dead > nodes / NODES_PER_DEAD_IDLE)
+    }
+
+    /// Whether so much of the memory of the graph that grows belongs to no vector, nor will soon, that it
+    /// is worth a copy of all to give it back.
+    pub(super) fn is_hollow(&self, is_idle: bool) -> bool {
+        let live = self.fresh.len();
+        let free = self.fresh.slots() - live - self.fresh.dead();
+        let most = if is_idle { live / NODES_PER_FREE_IDLE } else { live };
+        let is_worth_it = free > self.limits.dead_min().max(most) || (live == 0 && free > 0);
+        is_worth_it && !self.fresh.is_in_repair()
+    }
+
+    /// Gives that memory back; whether its file is of nothing now.
+    pub(super) fn shrink(&mut self, spec: &IndexSpec) -> bool {
+        let is_kept = self.kept.is_some();
+        if self.fresh.is_empty() && self.fresh.dead() == 0 {
+            self.seal(spec);
+        } else {
+            self.fresh.shrink();
+            self.shrink_tables();
+        }
+        is_kept && self.kept.is_none()
     }
 
     /// Goes on with the repair of the graph that grows, for about as long as linking so many takes.

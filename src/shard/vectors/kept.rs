@@ -29,6 +29,12 @@ impl State {
         self.linked - self.kept.as_ref().map_or(0, |kept| kept.linked)
     }
 
+    /// Whether most of that file is of vectors that are gone.
+    pub(super) fn is_kept_hollow(&self) -> bool {
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.rows.len());
+        !self.fresh.is_empty() && kept > 2 * self.fresh.len() + self.limits.dead_min()
+    }
+
     /// Whether there are files of it, or are to be.
     pub(super) fn has_files(&self) -> bool {
         self.kept.is_some() || !self.segments.is_empty() || self.posted.is_some()

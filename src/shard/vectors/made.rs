@@ -48,9 +48,9 @@ pub(super) fn alike(segments: &[Segment], most: usize) -> Option<Vec<u64>> {
 }
 
 /// All segments, if they are worth being made one where nobody writes: each is walked by every search,
-/// and their dead nodes with them. Not if they have more vectors than fit into two that are sealed, of
-/// which making one takes minutes, and only if enough vectors are dead or outside the largest: else each
-/// few that are written have all the others written anew.
+/// and their dead nodes with them. Not if that takes minutes, in which other indexes would wait; and only
+/// if enough vectors are dead or outside the largest: else each few that are written have all the others
+/// written anew.
 pub(super) fn worth_making_one(
     segments: &[Segment],
     spec: &IndexSpec,
@@ -60,7 +60,10 @@ pub(super) fn worth_making_one(
     let live: usize = segments.iter().map(Segment::live).sum();
     let all: usize = segments.iter().map(|segment| segment.rows.len()).sum();
     let largest = segments.iter().map(Segment::live).max()?;
-    let is_small = live <= made_max(spec, limits).min(2 * limits.segment_rows);
+    // From a graph that is kept on, only what is outside it is linked.
+    let linked = if takes_pages(spec) { live } else { live - largest };
+    let is_small = all <= made_max(spec, limits).min(2 * limits.segment_rows)
+        && linked <= limits.segment_rows / 2;
     let is_worth_it = (all - largest) * per_waste > live;
     (is_small && is_worth_it).then(|| segments.iter().map(|segment| segment.number).collect())
 }

@@ -13,8 +13,9 @@ use std::sync::atomic::Ordering;
 const NODES_PER_DEAD: usize = 5;
 /// Turns of the upkeep without a change after which nothing is being written.
 const IDLE_TURNS: u64 = 10;
-/// How many times as many vectors as it held must have been put into the graph before it is written
-/// down while others come in: that holds these up, and would be done again and again.
+/// How many times as many vectors as it held, or else as many and half a segment, must have been
+/// put into the graph before it is written down while others come in: that holds these up, and would be
+/// done again and again.
 const GROWN_AMID_WRITES: usize = 3;
 
 /// A piece of work.
@@ -25,6 +26,8 @@ pub(super) enum Piece {
     Seal,
     /// What was removed leaves the graph that grows.
     Repair,
+    /// The memory of what has left it is given back.
+    Shrink,
     /// A segment gets its form and its file.
     Finish(u64),
     /// Segments of which nothing counts any more go.
@@ -98,13 +101,19 @@ impl Vectors {
     fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
         let limits = &index.limits;
         let kept = state.kept.as_ref().map_or(0, |kept| kept.rows.len());
-        let changed = match next_loose(index, state) {
+        let loose = next_loose(index, state);
+        let is_tidied = matches!(loose, Some(Piece::Repair | Piece::Shrink));
+        let changed = match loose {
             None => kept / 2 + 1,
-            Some(_) => GROWN_AMID_WRITES * kept,
+            Some(_) if is_tidied => kept / 2 + 1,
+            Some(_) => (GROWN_AMID_WRITES * kept).min(kept + limits.segment_rows / 2),
         };
         // Of what stands in no file.
         let least = limits.kept_min().saturating_sub(kept).max(changed);
-        if state.changed_since_kept() >= least && !index.is_hurried() {
+        // Before it is tidied what is written would be as large as before.
+        let is_hollow = state.is_kept_hollow() && !is_tidied;
+        let is_due = state.changed_since_kept() >= least || is_hollow;
+        if is_due && !index.is_hurried() {
             return Some(Piece::Keep);
         }
         let has_files = state.has_files();
@@ -129,6 +138,9 @@ fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
     }
     if state.needs_repair(is_idle) {
         return Some(Piece::Repair);
+    }
+    if state.is_hollow(is_idle) {
+        return Some(Piece::Shrink);
     }
     let wants_form = !is_plain(&index.spec, state.fresh.len());
     (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
@@ -261,10 +273,12 @@ mod tests {
         (3..5).for_each(|entry| replace(&shard, entry + 1, 0..3_000));
         idle(&shard);
         let (bytes, on_disk) = (index.info().memory_bytes, index.info().disk_bytes);
-        let mut repaired = 0;
-        for round in 0..40 {
-            let from = round % 10 * 300;
-            apply(&shard, INDEX, 6 + round, from..from + 300);
+        let (mut repaired, mut worst) = (0, 0);
+        for round in 0..120 {
+            let from = round % 30 * 100;
+            apply(&shard, INDEX, 6 + round, from..from + 100);
+            // It is not idle.
+            shard.vectors.tend();
             let mut before = index.read().fresh.dead();
             while shard.vectors.work_once() {
                 let dead = index.read().fresh.dead();
@@ -272,10 +286,11 @@ mod tests {
                 before = dead;
             }
             let state = index.read();
-            assert_eq!((state.segments.len(), state.fresh.len()), (0, 3_000));
-            assert!(state.fresh.dead() <= 3_600 / 8, "{}", state.fresh.dead());
+            assert_eq!((state.segments.len(), state.fresh.len() + state.tail.len()), (0, 3_000));
+            worst = worst.max(state.fresh.dead());
+            assert!(worst <= index.limits.dead_min() && !state.needs_repair(false), "{worst}");
         }
-        assert!(repaired >= 10, "{repaired}");
+        assert!(repaired >= 10 && worst > 3_000 / 64, "{repaired} {worst}");
         idle(&shard);
         let info = index.info();
         assert!(info.dead <= 3_000 / 64, "{info:?}");
@@ -297,21 +312,38 @@ mod tests {
         assert!(state.loose().len() <= 3_000 / 2 + 1, "{}", state.loose().len());
     }
 
-    /// Writers who delete and do not insert leave nodes behind as well.
+    /// Writers who delete and do not insert leave nodes behind as well; their memory and their file are
+    /// given back.
     #[test]
     fn deleted_vectors_leave_the_graph() {
         let (shard, index) = with_index(8_192);
         replace(&shard, 4, 0..3_000);
-        let mut batch = WriteBatch::new();
-        for id in 0..2_000 {
-            batch.delete_cf(CfId::VECTORS, &record::vector_key(INDEX, VectorId::new(id)));
-        }
-        batch.place(Seq(9_000), 1);
-        shard.apply_entry(LogIndex(5), &[batch.bytes().to_vec()]).unwrap();
+        let bytes = index.read().memory_bytes();
+        let remove = |entry: u64, ids: std::ops::Range<u64>| {
+            let mut batch = WriteBatch::new();
+            for id in ids {
+                batch.delete_cf(CfId::VECTORS, &record::vector_key(INDEX, VectorId::new(id)));
+            }
+            batch.place(Seq(entry * 2_000), 1);
+            shard.apply_entry(LogIndex(entry), &[batch.bytes().to_vec()]).unwrap();
+        };
+        remove(5, 0..2_000);
         assert!(index.read().fresh.dead() > 1_900);
         shard.vectors.settle();
-        let state = index.read();
+        let (state, bytes) = (index.read(), bytes / 2);
         assert_eq!((state.fresh.dead(), state.fresh.len() + state.tail.len()), (0, 1_000));
+        assert_eq!(state.kept.as_ref().unwrap().rows.len(), state.fresh.len());
+        let (in_memory, in_file) = (state.memory_bytes(), state.kept.as_ref().unwrap().file_bytes);
+        assert!(in_memory < bytes && in_file < bytes, "{in_memory} and {in_file} of {bytes}");
+        drop(state);
+        // And with the last of them all that there is, also on disk.
+        remove(6, 2_000..3_000);
+        shard.vectors.settle();
+        assert_eq!((index.read().fresh.slots(), index.read().files().len()), (0, 0));
+        let entries = shard.engine().place().0.list(&index.dir).unwrap();
+        assert!(entries.iter().all(|entry| !entry.name.ends_with(".seg")), "{entries:?}");
+        apply(&shard, INDEX, 20, 0..10);
+        assert_eq!(index.read().len(), 10);
     }
 
     /// Where nobody writes, small segments and such with dead vectors are made one with the largest;

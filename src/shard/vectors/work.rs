@@ -172,6 +172,13 @@ impl Vectors {
                 index.measure(&state);
                 Ok(())
             }
+            Piece::Shrink => {
+                let mut state = index.write();
+                let is_gone = state.shrink(&index.spec);
+                index.has_dead_files.fetch_or(is_gone, Ordering::Relaxed);
+                index.measure(&state);
+                Ok(())
+            }
             Piece::Finish(number) => self.finish(index, number),
             Piece::Bury => self.bury(index),
             Piece::Make(numbers) => self.make(index, &numbers),

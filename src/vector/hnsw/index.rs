@@ -147,7 +147,7 @@ impl HnswIndex {
         self.graph.repair(threads, &self.scratches);
     }
 
-    /// Goes on with a repair, or begins one: mends so many lists of links, or a few more. False once
+    /// Goes on with a repair, or begins one: mends about so many lists of links. False once
     /// all that was removed before it began is out of the graph. Costs, of 384 floats, some 25 us a
     /// list, and a pass over all of the graph's links at the end.
     pub(crate) fn repair_some(&mut self, lists: usize, threads: usize) -> bool {
@@ -157,6 +157,23 @@ impl HnswIndex {
     /// Whether a repair has begun that is still to be gone on with.
     pub(crate) fn is_in_repair(&self) -> bool {
         self.graph.sweep.is_some()
+    }
+
+    /// Gives the memory back of what was removed and is out of the graph. Costs a copy of all; nothing
+    /// while a repair goes on.
+    pub(crate) fn shrink(&mut self) {
+        self.graph.shrink();
+    }
+
+    /// Nodes that there is memory for: those of vectors, of what was removed and is in the graph still,
+    /// and those that new vectors will take.
+    pub(crate) fn slots(&self) -> usize {
+        self.graph.slot_count()
+    }
+
+    /// Ends a repair where it is: what is dead stays.
+    pub(crate) fn give_up_repair(&mut self) {
+        self.graph.sweep = None;
     }
 
     /// Vectors that were removed and whose nodes are in the graph still.

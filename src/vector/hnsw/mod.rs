@@ -6,7 +6,8 @@
 //! - `graph`: the tables.
 //! - `walk`: down the levels and along one; `among`: from match to match.
 //! - `select`: which neighbours a node keeps.
-//! - `insert`: batches of new nodes; `tree`: none is lost; `repair`: dead ones leave.
+//! - `insert`: batches of new nodes; `tree`: none is lost; `repair`: dead ones leave;
+//!   `shrink`: their memory is given back.
 //! - `search`: which way a search takes.
 //! - `stored`: the graph's sections in a segment.
 //! - `index`: [`HnswIndex`].
@@ -19,6 +20,7 @@ mod insert;
 mod repair;
 mod search;
 mod select;
+mod shrink;
 mod stored;
 mod tree;
 mod walk;

@@ -11,6 +11,7 @@
 
 use super::graph::{Graph, State};
 use crate::vector::beam::Scratches;
+use crate::vector::ids::Mix;
 use crate::vector::parallel;
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -29,6 +30,19 @@ const MET_MAX: usize = 2000;
 const CLEARLY: f32 = 1.1;
 /// Slots that are looked at for each list that may be mended at once.
 const SLOTS_PER_LIST: usize = 64;
+
+/// Lists that are mended at once: their cost is only known afterwards.
+const LISTS_AT_ONCE: usize = 32;
+/// Nodes that are met for a list, most often. Where most are dead they are many more, and fewer lists are
+/// mended in a step.
+const MET_PER_LIST: usize = 96;
+
+/// What a list comes to.
+struct Mended {
+    links: Vec<u32>,
+    /// Nodes that were met for it.
+    met: usize,
+}
 
 /// A repair that is going on.
 #[derive(Debug)]
@@ -52,8 +66,8 @@ impl Graph {
         }
     }
 
-    /// Goes on with a repair, or begins one if nodes are dead: mends so many lists, or a few more.
-    /// False once the slots of all that were dead at its beginning are free.
+    /// Goes on with a repair, or begins one if nodes are dead: mends about so many lists, or fewer that
+    /// cost as much. False once the slots of all that were dead at its beginning are free.
     pub(super) fn repair_some(
         &mut self,
         lists: usize,
@@ -66,21 +80,18 @@ impl Graph {
         let slots = self.slot_count() as u32;
         let last = (sweep.next as usize).saturating_add(lists.saturating_mul(SLOTS_PER_LIST));
         let last = slots.min(u32::try_from(last).unwrap_or(u32::MAX));
-        let mut hurt: Vec<(u32, u8)> = Vec::new();
-        while sweep.next < last && hurt.len() < lists {
-            let slot = sweep.next;
-            if self.is_live(slot) {
-                let levels = 0..=self.level(slot);
-                hurt.extend(levels.filter(|l| self.is_hurt(slot, *l)).map(|l| (slot, l)));
-            }
-            sweep.next += 1;
-        }
-        let mended =
-            parallel::map(threads, hurt.len(), |i| self.without_dead(hurt[i].0, hurt[i].1));
-        for ((slot, level), list) in hurt.into_iter().zip(mended) {
-            match level {
-                0 => self.set_list(slot, self.pinned_len(slot), &list),
-                _ => self.set_upper(slot, level, &list),
+        let (mut mended, mut met) = (0, 0);
+        while sweep.next < last && mended < lists && met < lists.saturating_mul(MET_PER_LIST) {
+            let hurt = self.hurt_lists(&mut sweep.next, last);
+            let lists =
+                parallel::map(threads, hurt.len(), |i| self.without_dead(hurt[i].0, hurt[i].1));
+            mended += hurt.len();
+            for ((slot, level), list) in hurt.into_iter().zip(lists) {
+                met += list.met;
+                match level {
+                    0 => self.set_list(slot, self.pinned_len(slot), &list.links),
+                    _ => self.set_upper(slot, level, &list.links),
+                }
             }
         }
         if sweep.next < slots {
@@ -89,6 +100,20 @@ impl Graph {
         }
         self.let_go(&sweep.leaving, scratches);
         false
+    }
+
+    /// The next lists with links to the dead, from a slot on; some, or none up to `last`.
+    fn hurt_lists(&self, next: &mut u32, last: u32) -> Vec<(u32, u8)> {
+        let mut hurt = Vec::new();
+        while *next < last && hurt.len() < LISTS_AT_ONCE {
+            let slot = *next;
+            if self.is_live(slot) {
+                let levels = 0..=self.level(slot);
+                hurt.extend(levels.filter(|l| self.is_hurt(slot, *l)).map(|l| (slot, l)));
+            }
+            *next += 1;
+        }
+        hurt
     }
 
     fn begin_repair(&self) -> Option<Sweep> {
@@ -133,39 +158,37 @@ impl Graph {
         self.states[slot as usize] == State::Dead
     }
 
-    /// Whether a live node has links to the dead that are not pinned.
     fn is_hurt(&self, slot: u32, level: u8) -> bool {
-        let pinned = if level == 0 { self.pinned_len(slot) } else { 0 };
-        self.neighbours(slot, level)[pinned..].iter().any(|link| self.is_dead(*link))
+        self.neighbours(slot, level).iter().any(|link| self.is_dead(*link))
     }
 
     /// The links a live node has once all to the dead are gone that are not pinned, those first that
     /// are.
-    fn without_dead(&self, slot: u32, level: u8) -> Vec<u32> {
+    fn without_dead(&self, slot: u32, level: u8) -> Mended {
         let pinned = if level == 0 { self.pinned_len(slot) } else { 0 };
-        let links = self.neighbours(slot, level);
-        let (mut mended, others) = (links[..pinned].to_vec(), &links[pinned..]);
+        let before = self.neighbours(slot, level);
+        let (mut links, others) = (before[..pinned].to_vec(), &before[pinned..]);
         let live = |links: &[u32]| -> Vec<u32> {
             links.iter().copied().filter(|link| !self.is_dead(*link)).collect()
         };
-        let mut among = self.behind_the_dead(links, level);
-        among.retain(|link| *link != slot && !links.contains(link));
+        let (mut among, met) = self.behind_the_dead(before, level);
+        among.retain(|link| *link != slot && !before.contains(link));
         // Choosing among all again would thin the lists out, round after round. Those that are to
         // leave stand for no direction.
-        let mut chosen = live(&mended);
+        let mut chosen = live(&links);
         let first = chosen.len();
         chosen.extend(live(others));
         let max = self.links_max(level) - (pinned - first);
         let clearly = Graph::clearly(level).max(CLEARLY);
-        mended.extend(&self.selected(slot, chosen, &among, (clearly, max))[first..]);
-        mended
+        links.extend(&self.selected(slot, chosen, &among, (clearly, max))[first..]);
+        Mended { links, met }
     }
 
     /// The live ones of `links`, and the live neighbours of the dead ones. Where most neighbours of
     /// a dead node are dead as well, as when a whole cluster goes, those behind them too: what lay
-    /// on both sides of the cluster is linked across it.
-    fn behind_the_dead(&self, links: &[u32], level: u8) -> Vec<u32> {
-        let mut met: HashSet<u32> = links.iter().copied().collect();
+    /// on both sides of the cluster is linked across it. With how many nodes were met.
+    fn behind_the_dead(&self, links: &[u32], level: u8) -> (Vec<u32>, usize) {
+        let mut met: HashSet<u32, Mix> = links.iter().copied().collect();
         let mut ahead: Vec<u32> = links.to_vec();
         let mut at = 0;
         while let Some(link) = ahead.get(at).copied() {
@@ -180,7 +203,7 @@ impl Graph {
             ahead.extend(next.filter(|node| met.insert(**node)));
         }
         ahead.retain(|link| self.is_live(*link));
-        ahead
+        (ahead, met.len())
     }
 }
 
@@ -201,7 +224,11 @@ mod tests {
 
     impl World {
         fn new(seed: u64) -> World {
-            let config = HnswConfig { m: 4, ..HnswConfig::new(DIM, DistanceMetric::L2) };
+            let mut config = HnswConfig { m: 4, ..HnswConfig::new(DIM, DistanceMetric::L2) };
+            if seed % 2 == 1 {
+                // Nodes are full soon, and know few others.
+                (config.m, config.ef_construction) = (2, 2 + seed as usize % 5);
+            }
             let index = HnswIndex::new(config).repaired_by_hand();
             World { rng: Rng::new(seed), index, live: BTreeMap::new() }
         }
@@ -235,6 +262,13 @@ mod tests {
                 for level in 0..=graph.level(slot) {
                     let mut links = graph.neighbours(slot, level).iter();
                     assert!(links.all(|link| graph.states[*link as usize] != State::Free));
+                }
+                let links = graph.neighbours(slot, 0);
+                let distinct: HashSet<u32> = links.iter().copied().collect();
+                assert!(distinct.len() == links.len() && !distinct.contains(&slot));
+                for link in &links[..graph.pinned_len(slot)] {
+                    let back = &graph.neighbours(*link, 0)[..graph.pinned_len(*link)];
+                    assert!(back.contains(&slot), "{slot} is pinned to {link} alone");
                 }
             }
             assert_eq!(graph.live(), self.live.len());
@@ -312,7 +346,7 @@ mod tests {
     /// are all dead was left with few candidates.
     #[test]
     fn few_dead_cost_no_candidates() {
-        let mut world = World::new(7);
+        let mut world = World::new(8);
         let rows: Vec<f32> = (0..4_000).flat_map(|_| world.vector()).collect();
         let ids: Vec<u64> = (0..4_000).collect();
         world.index.insert_many(&ids, &rows, 1).unwrap();

@@ -6,7 +6,7 @@
 //! are linked both ways for good. The pinned links are a tree over all nodes. They stand first in
 //! a list, and a node has `m + 1` of them at most, so that half a list is left for other links.
 
-use super::graph::{Graph, NONE};
+use super::graph::{Graph, NONE, State};
 use crate::vector::beam::{Scratches, slot_of};
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -44,20 +44,20 @@ impl Graph {
     pub(super) fn mend_tree(&mut self, scratches: &Scratches) {
         let slots = self.slot_count() as u32;
         let mut parts = Parts((0..slots).collect());
-        let live: Vec<u32> = (0..slots).filter(|slot| self.is_live(*slot)).collect();
-        for node in &live {
-            for link in &self.neighbours(*node, 0)[..self.pinned_len(*node)] {
-                parts.join(*node, *link);
+        // Those that died amid a repair are still part of it.
+        let there = (0..slots).filter(|slot| self.states[*slot as usize] != State::Free);
+        for node in there {
+            for link in &self.neighbours(node, 0)[..self.pinned_len(node)] {
+                parts.join(node, *link);
             }
         }
         let Some(entry) = self.entry else { return };
         let none = Pending::new();
-        // The nearest links of all nodes first: they are the ones to keep. Few ranks join all.
+        let mut apart: Vec<u32> = (0..slots).filter(|slot| self.is_live(*slot)).collect();
+        // The nearest links of all nodes first: they are the ones to keep. Few ranks join nearly all.
         for rank in 0..self.links_max(0) {
-            if live.iter().all(|node| parts.of(*node) == parts.of(entry)) {
-                return;
-            }
-            for node in &live {
+            apart.retain(|node| parts.of(*node) != parts.of(entry));
+            for node in &apart {
                 let link = self.links.row(*node)[rank];
                 if link != NONE
                     && self.is_live(link)
@@ -70,9 +70,9 @@ impl Graph {
                 }
             }
         }
-        for node in &live {
-            if parts.of(*node) != parts.of(entry) {
-                self.lead_to(*node, entry, &mut parts, scratches);
+        for node in apart {
+            if parts.of(node) != parts.of(entry) {
+                self.lead_to(node, entry, &mut parts, scratches);
             }
         }
     }
@@ -92,7 +92,9 @@ impl Graph {
                 && self.has_room(*other, &none)
                 && parts.of(*other) != parts.of(mine)
         });
-        if let Some(theirs) = near.first().copied().or_else(|| self.parent(&[entry], &none)) {
+        // Which of the entry's part has room may be far, but it is of another part than this one.
+        let theirs = near.first().copied().or_else(|| self.parent(&[entry], &none));
+        if let Some(theirs) = theirs.filter(|theirs| parts.of(*theirs) != parts.of(mine)) {
             self.pin(mine, theirs);
             parts.join(mine, theirs);
         }
