@@ -85,8 +85,13 @@ class Server:
         return self.run("search", "churn", "--queries", str(queries), *form, *more)
 
     def disk_bytes(self):
-        files = (Path(at, name) for at, _, names in os.walk(self.folder) for name in names)
-        return sum(file.stat().st_size for file in files)
+        """Of the log, of the index's files, and of all else: tables of records."""
+        parts = {"log": 0, "vectors": 0, "tables": 0}
+        for at, _, names in os.walk(self.folder):
+            within = set(Path(at).relative_to(self.folder).parts) & {"log", "vectors"}
+            size = sum(Path(at, name).stat().st_size for name in names)
+            parts[within.pop() if within else "tables"] += size
+        return parts
 
 
 def figures(server, queries):

@@ -39,8 +39,9 @@ pub(super) const TAIL_BYTES_PER_FLOAT: usize = 9;
 /// while nothing is written.
 const NODES_PER_DEAD: usize = 14;
 const NODES_PER_DEAD_IDLE: usize = 64;
-/// Nodes for each that is free from which the memory of these is given back while nothing is written.
-const NODES_PER_FREE_IDLE: usize = 16;
+/// Nodes for each that is free from which the memory of these is given back while nothing is written:
+/// those that were replaced without end leave fewer, which the next will take.
+const NODES_PER_FREE_IDLE: usize = 6;
 /// Lists of links that are mended for each vector that is linked while the graph is being repaired: of
 /// 384 floats that takes about as long, and repairs keep up with writers who replace all they write.
 const LISTS_PER_LINKED: usize = 14;
@@ -338,8 +339,8 @@ impl State {
             self.seal(spec);
         } else {
             self.fresh.shrink();
-            self.shrink_tables();
         }
+        self.shrink_tables();
         is_kept && self.kept.is_none()
     }
 

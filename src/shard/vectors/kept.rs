@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub(super) struct Kept {
     pub(super) number: u64,
     pub(super) rows: Arc<SortedRows>,
+    /// Nodes that stand in it, those among them that are dead or free.
+    pub(super) slots: usize,
     pub(super) file_bytes: u64,
     /// Vectors that had been put into the graph.
     pub(super) linked: usize,
@@ -29,10 +31,11 @@ impl State {
         self.linked - self.kept.as_ref().map_or(0, |kept| kept.linked)
     }
 
-    /// Whether most of that file is of vectors that are gone.
+    /// Whether most of that file is of vectors that are gone, and what would be written now is smaller.
     pub(super) fn is_kept_hollow(&self) -> bool {
-        let kept = self.kept.as_ref().map_or(0, |kept| kept.rows.len());
-        !self.fresh.is_empty() && kept > 2 * self.fresh.len() + self.limits.dead_min()
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.slots);
+        let most = 2 * self.fresh.len() + self.limits.dead_min();
+        !self.fresh.is_empty() && kept > most && self.fresh.slots() <= most
     }
 
     /// Whether there are files of it, or are to be.

@@ -205,9 +205,10 @@ impl Vectors {
         dead.iter().for_each(|id| _ = graph.remove(*id));
         let live = stored.rows.iter().filter(|(id, _)| !dead.contains(id));
         state.seqs.extend(live);
+        let slots = graph.slots();
         state.fresh = graph;
         let (rows, file_bytes) = (Arc::new(stored.rows), stored.file_bytes);
-        state.kept = Some(Kept { number: file.number, rows, file_bytes, linked: 0 });
+        state.kept = Some(Kept { number: file.number, rows, slots, file_bytes, linked: 0 });
         Ok(())
     }
 }

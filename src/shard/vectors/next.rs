@@ -101,18 +101,13 @@ impl Vectors {
     fn next_to_write(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
         let limits = &index.limits;
         let kept = state.kept.as_ref().map_or(0, |kept| kept.rows.len());
-        let loose = next_loose(index, state);
-        let is_tidied = matches!(loose, Some(Piece::Repair | Piece::Shrink));
-        let changed = match loose {
-            None => kept / 2 + 1,
-            Some(_) if is_tidied => kept / 2 + 1,
+        let changed = match next_loose(index, state) {
+            None | Some(Piece::Repair | Piece::Shrink) => kept / 2 + 1,
             Some(_) => (GROWN_AMID_WRITES * kept).min(kept + limits.segment_rows / 2),
         };
         // Of what stands in no file.
         let least = limits.kept_min().saturating_sub(kept).max(changed);
-        // Before it is tidied what is written would be as large as before.
-        let is_hollow = state.is_kept_hollow() && !is_tidied;
-        let is_due = state.changed_since_kept() >= least || is_hollow;
+        let is_due = state.changed_since_kept() >= least || state.is_kept_hollow();
         if is_due && !index.is_hurried() {
             return Some(Piece::Keep);
         }
@@ -136,14 +131,14 @@ fn next_loose(index: &VectorIndex, state: &State) -> Option<Piece> {
     if state.tail.len() >= limits.link_at() || (is_idle && !state.tail.is_empty()) {
         return Some(Piece::Link);
     }
+    let wants_form = !is_plain(&index.spec, state.fresh.len());
+    if is_idle && wants_form && state.fresh.len() >= limits.idle_min() {
+        return Some(Piece::Seal);
+    }
     if state.needs_repair(is_idle) {
         return Some(Piece::Repair);
     }
-    if state.is_hollow(is_idle) {
-        return Some(Piece::Shrink);
-    }
-    let wants_form = !is_plain(&index.spec, state.fresh.len());
-    (is_idle && wants_form && state.fresh.len() >= limits.idle_min()).then_some(Piece::Seal)
+    state.is_hollow(is_idle).then_some(Piece::Shrink)
 }
 
 #[cfg(test)]
@@ -219,7 +214,7 @@ mod tests {
         state.link(20, 1).unwrap();
         let file = |state: &State| {
             let rows = Arc::new(state.fresh_rows());
-            Kept { number: 7, rows, file_bytes: 1, linked: state.linked }
+            Kept { number: 7, rows, slots: 20, file_bytes: 1, linked: state.linked }
         };
         let (kept, seals) = (file(&state), state.seals);
         state.set_kept(kept.clone(), seals);
@@ -340,6 +335,7 @@ mod tests {
         remove(6, 2_000..3_000);
         shard.vectors.settle();
         assert_eq!((index.read().fresh.slots(), index.read().files().len()), (0, 0));
+        assert!(index.read().memory_bytes() < bytes / 20, "{}", index.read().memory_bytes());
         let entries = shard.engine().place().0.list(&index.dir).unwrap();
         assert!(entries.iter().all(|entry| !entry.name.ends_with(".seg")), "{entries:?}");
         apply(&shard, INDEX, 20, 0..10);

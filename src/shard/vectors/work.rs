@@ -4,7 +4,7 @@ use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
 use crate::env::{Clock, Pool};
 use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
-use crate::shard::vectors::form::{Form, Place, graph_config, is_plain, making_bytes};
+use crate::shard::vectors::form::{Form, Place, graph_bytes, graph_config, is_plain, making_bytes};
 use crate::shard::vectors::index::{VectorIndex, lock};
 use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::next::Piece;
@@ -174,6 +174,8 @@ impl Vectors {
             }
             Piece::Shrink => {
                 let mut state = index.write();
+                // Both are in memory for a moment.
+                let _copy = index.learning(graph_bytes(&index.spec, state.fresh.len()));
                 let is_gone = state.shrink(&index.spec);
                 index.has_dead_files.fetch_or(is_gone, Ordering::Relaxed);
                 index.measure(&state);
@@ -383,14 +385,15 @@ impl Vectors {
     /// Writes the graph that grows down.
     fn keep(&self, index: &VectorIndex) -> Result<()> {
         let number = Vectors::number_for_file(index);
-        let (rows, bytes, seals, linked) = {
+        let (rows, bytes, seals, (slots, linked)) = {
             let state = index.read();
-            (Arc::new(state.fresh_rows()), state.fresh.to_bytes(), state.seals, state.linked)
+            let numbers = (state.fresh.slots(), state.linked);
+            (Arc::new(state.fresh_rows()), state.fresh.to_bytes(), state.seals, numbers)
         };
         let writing = index.learning(bytes.len());
         let file_bytes = self.write_file(index, number, &rows, &bytes)?;
         drop((bytes, writing));
-        index.write().set_kept(Kept { number, rows, file_bytes, linked }, seals);
+        index.write().set_kept(Kept { number, rows, slots, file_bytes, linked }, seals);
         self.save(index)
     }
 

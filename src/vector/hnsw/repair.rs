@@ -31,8 +31,9 @@ const CLEARLY: f32 = 1.1;
 /// Slots that are looked at for each list that may be mended at once.
 const SLOTS_PER_LIST: usize = 64;
 
-/// Lists that are mended at once: their cost is only known afterwards.
-const LISTS_AT_ONCE: usize = 32;
+/// Lists that are mended at once, at first and while they cost what they mostly do.
+const LISTS_FIRST: usize = 4;
+const LISTS_AT_ONCE: usize = 64;
 /// Nodes that are met for a list, most often. Where most are dead they are many more, and fewer lists are
 /// mended in a step.
 const MET_PER_LIST: usize = 96;
@@ -80,9 +81,9 @@ impl Graph {
         let slots = self.slot_count() as u32;
         let last = (sweep.next as usize).saturating_add(lists.saturating_mul(SLOTS_PER_LIST));
         let last = slots.min(u32::try_from(last).unwrap_or(u32::MAX));
-        let (mut mended, mut met) = (0, 0);
+        let (mut mended, mut met, mut at_once) = (0, 0, LISTS_FIRST);
         while sweep.next < last && mended < lists && met < lists.saturating_mul(MET_PER_LIST) {
-            let hurt = self.hurt_lists(&mut sweep.next, last);
+            let hurt = self.hurt_lists(&mut sweep.next, last, at_once);
             let lists =
                 parallel::map(threads, hurt.len(), |i| self.without_dead(hurt[i].0, hurt[i].1));
             mended += hurt.len();
@@ -93,6 +94,9 @@ impl Graph {
                     _ => self.set_upper(slot, level, &list.links),
                 }
             }
+            // Their cost is only known afterwards.
+            let is_costly = met > mended * MET_PER_LIST;
+            at_once = if is_costly { LISTS_FIRST } else { (2 * at_once).min(LISTS_AT_ONCE) };
         }
         if sweep.next < slots {
             self.sweep = Some(sweep);
@@ -102,10 +106,10 @@ impl Graph {
         false
     }
 
-    /// The next lists with links to the dead, from a slot on; some, or none up to `last`.
-    fn hurt_lists(&self, next: &mut u32, last: u32) -> Vec<(u32, u8)> {
+    /// The next lists with links to the dead, from a slot on: `most` or a few more, or all up to `last`.
+    fn hurt_lists(&self, next: &mut u32, last: u32, most: usize) -> Vec<(u32, u8)> {
         let mut hurt = Vec::new();
-        while *next < last && hurt.len() < LISTS_AT_ONCE {
+        while *next < last && hurt.len() < most {
             let slot = *next;
             if self.is_live(slot) {
                 let levels = 0..=self.level(slot);
@@ -321,6 +325,34 @@ mod tests {
             world.check();
         }
         assert!(whole > 100 && amid > 100, "{whole} {amid}");
+    }
+
+    /// Where most are dead a list has many more nodes behind them: a step of so many lists took seconds.
+    #[test]
+    fn a_step_is_bounded_where_most_are_dead() {
+        let mut rng = Rng::new(3);
+        let config = HnswConfig { m: 8, ..HnswConfig::new(DIM, DistanceMetric::L2) };
+        let mut index = HnswIndex::new(config).repaired_by_hand();
+        let rows: Vec<f32> = (0..6_000 * DIM).map(|_| rng.below(1_000) as f32).collect();
+        let ids: Vec<u64> = (0..6_000).collect();
+        index.insert_many(&ids, &rows, 2).unwrap();
+        (0..5_400).for_each(|id| assert!(index.remove(id)));
+        let (mut steps, mut lists) = (0, 0);
+        loop {
+            let before = index.graph.sweep.as_ref().map_or(0, |sweep| sweep.next);
+            let goes_on = index.repair_some(200, 1);
+            if !goes_on {
+                break;
+            }
+            let next = index.graph.sweep.as_ref().map_or(0, |sweep| sweep.next);
+            let live = (before..next).filter(|slot| index.graph.is_live(*slot)).count();
+            (steps, lists) = (steps + 1, lists + live);
+            assert!(next > before);
+        }
+        assert!(lists < steps * 100, "{lists} lists in {steps} steps");
+        assert_eq!((index.len(), index.dead()), (600, 0));
+        let query = &rows[5_500 * DIM..5_501 * DIM];
+        assert_eq!(index.search(query, 1, Some(64)).unwrap()[0].id, 5_500);
     }
 
     /// What dies while a repair goes on leaves with the next one.

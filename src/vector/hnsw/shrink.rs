@@ -21,6 +21,8 @@ impl Graph {
         };
         let mut graph = Graph::new(self.config);
         graph.reserve(there.len());
+        let levels = |slot: &u32| usize::from(self.heights[*slot as usize].level);
+        graph.upper.reserve(there.iter().map(levels).sum());
         for (old, new) in there.iter().copied().zip(0..) {
             graph.vectors.push(self.vectors.row(old));
             graph.links.push(&moved(self.links.row(old)));
