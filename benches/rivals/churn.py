@@ -7,9 +7,9 @@
 DIR has debvec384.f16 and queries_dev.f16: 16-bit floats, 384 a row, compared by cosine. In each of twenty
 rounds a tenth of the ids get vectors of others among them, so that what is stored stays the same as a
 set. Before the first, behind the tenth and behind the last round it waits until the index has not changed
-for half a minute, or for four minutes, and searches with each query four times at an ef of 64. What it
-says of the disk is all of the data folder, the log among it; after the first import some vectors are
-in the log alone, and in tables later. Run it with nothing beside: the background makes way for others.
+for half a minute, or for four minutes, and searches with each query four times at an ef of 64. It
+tells the bytes of the data folder by its parts; after the first import some vectors are in the log
+alone, and in tables later. Run it with nothing beside: the background makes way for others.
 JSON lines go to standard output.
 """
 

@@ -192,10 +192,7 @@ impl Vectors {
             if state.is_full(&index.spec) {
                 state.seal(&index.spec);
             } else if state.tail.len() >= waiting_max {
-                let linked = state.link(LINKED_AT_ONCE, self.threads())?;
-                if state.needs_repair(false) {
-                    state.repair(linked, self.threads());
-                }
+                state.link_and_repair(LINKED_AT_ONCE, self.threads())?;
                 index.measure(&state);
                 continue;
             } else {
@@ -265,6 +262,16 @@ impl State {
                 self.tail.len() >= most.min(POSTED_AT_BYTES / bytes)
             }
         }
+    }
+
+    /// As [`State::link`]; then goes on with a repair that is due, as whoever links has to, so that no
+    /// writer leaves it behind.
+    pub(super) fn link_and_repair(&mut self, most: usize, threads: usize) -> Result<()> {
+        let linked = self.link(most, threads)?;
+        if self.needs_repair(false) {
+            self.repair(linked, threads);
+        }
+        Ok(())
     }
 
     /// As [`State::remove`], of one that a walk of records did not find.

@@ -153,10 +153,7 @@ impl Vectors {
             if state.is_full(&index.spec) {
                 state.seal(&index.spec);
             } else if state.tail.len() >= waiting_max {
-                let linked = state.link(LINKED_AT_ONCE, self.threads())?;
-                if state.needs_repair(false) {
-                    state.repair(linked, self.threads());
-                }
+                state.link_and_repair(LINKED_AT_ONCE, self.threads())?;
                 index.measure(&state);
                 continue;
             }

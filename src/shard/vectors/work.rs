@@ -197,10 +197,12 @@ impl Vectors {
     fn link(&self, index: &VectorIndex) -> Result<usize> {
         let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
         let linked = index.write().link(most, self.threads());
-        // Whoever links, so that no writer leaves the repair behind; searches have a turn in between.
+        // As in `State::link_and_repair`, with a turn for searches in between.
         let mut state = index.write();
-        if state.needs_repair(false) {
-            state.repair(linked.as_ref().copied().unwrap_or_default(), self.threads());
+        if let Ok(linked) = linked
+            && state.needs_repair(false)
+        {
+            state.repair(linked, self.threads());
         }
         index.measure(&state);
         linked
