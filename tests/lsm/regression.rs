@@ -150,6 +150,44 @@ fn families_dropped_while_another_is_flushed_leave_no_pressure() {
     }
 }
 
+/// What was written last stayed in memory alone for as long as nothing else was written: each start
+/// replayed it, and the log kept it.
+#[test]
+fn what_is_in_memory_is_flushed_where_nothing_is_written_for_long() {
+    let mut writer = Writer::new();
+    let (disk, pool) = (writer.world.disk.clone(), writer.world.pool.clone());
+    let options =
+        EngineOptions { write_buffer_bytes: 16 << 10, dir: "/larger".into(), ..options() };
+    let engine = Engine::open(disk.shared(), pool.clone(), BlockCache::new(0), options).unwrap();
+    writer.world.engine = engine.clone();
+    let tend = |at_s: u64| {
+        engine.tend_at(at_s * 1_000_000);
+        pool.wait_idle();
+        engine.replay_from()
+    };
+    assert_eq!(tend(0), LogIndex(0));
+    // Little is worth no table.
+    writer.write(1, |b| b.put_with(CfId::EXPIRY, b"a", b"v", Meta::default(), Counts::NONE));
+    assert_eq!((tend(1), tend(60)), (LogIndex(0), LogIndex(0)));
+    for n in 2..=5 {
+        writer.write(n, |b| {
+            b.put_with(CfId::DEFAULT, b"k", &[7; 300], Meta::default(), Counts::NONE)
+        });
+        assert_eq!(tend(60 + 9 * n), LogIndex(0), "{n}");
+    }
+    assert_eq!((tend(114), tend(115)), (LogIndex(0), LogIndex(5)));
+    assert_eq!(tend(200), LogIndex(5));
+    assert_eq!(engine.stats().memtable_bytes, 0);
+    // Not again and again: each would be a small table.
+    for n in 6..=9 {
+        writer.write(n, |b| {
+            b.put_with(CfId::DEFAULT, b"k", &[7; 300], Meta::default(), Counts::NONE)
+        });
+    }
+    assert_eq!((tend(201), tend(414)), (LogIndex(5), LogIndex(5)));
+    assert_eq!(tend(415), LogIndex(9));
+}
+
 /// Keys and values of the default family, forwards, and that backwards gives the same.
 fn rows(engine: &arqondb::lsm::Engine, at: Option<Seq>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let options = IterOptions { at, ..IterOptions::default() };

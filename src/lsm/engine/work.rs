@@ -25,12 +25,20 @@ pub(super) struct Work {
     pub(super) error: Option<Error>,
     /// The last sequence number seen by [`Engine::tend`], and when it was first seen, in µs.
     written: (u64, u64),
+    /// When that was last done which is done at rest, in µs.
+    rested: Option<u64>,
     /// While a checkpoint is taken: memtables sealed behind this are not flushed.
     pub(super) ceiling: Option<LogIndex>,
 }
 
 /// Microseconds without a write after which work is done that pays only where nobody waits.
 pub(super) const IDLE_US: u64 = 1_000_000;
+/// Microseconds without a write after which memtables are flushed, if of one a part of so many is used: a
+/// start has little to replay then, and the log can be cut. Not more often than in so many: many small
+/// tables would be merged again and again.
+const REST_US: u64 = 10_000_000;
+const REST_PARTS: u64 = 16;
+const REST_EVERY_US: u64 = 300_000_000;
 
 /// The kinds of work on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +69,8 @@ impl Drop for Held<'_> {
 impl Engine {
     /// Looks after what no write brings about; to be called about ten times a second. What walks
     /// over many deleted keys have told is looked into, so that others need not walk there. Where
-    /// nothing was written for a second, level 0 is merged if that gives space back.
+    /// nothing was written for a second, level 0 is merged if that gives space back; for ten, what is in
+    /// memory is flushed, if it is more than a little.
     pub fn tend(&self) {
         self.tend_at(self.inner.monotonic_us());
     }
@@ -99,7 +108,11 @@ impl Engine {
         for tree in inner.all_trees().iter().filter(|tree| !tree.view().sealed.is_empty()) {
             inner.queue(tree, Slot::Flush);
         }
-        let idle = now.saturating_sub(since) >= IDLE_US;
+        let rest_us = now.saturating_sub(since);
+        if rest_us >= REST_US {
+            inner.flush_at_rest(now);
+        }
+        let idle = rest_us >= IDLE_US;
         for tree in inner.all_trees() {
             if tree.idle.swap(idle, Ordering::AcqRel) != idle && idle {
                 inner.schedule(&tree);
@@ -158,6 +171,31 @@ impl Inner {
         }
         if self.is_compaction_due(tree) {
             self.queue(tree, Slot::Compact);
+        }
+    }
+
+    /// Has all that is in memory flushed, if a family has more than a little there: the log is kept for
+    /// the least of them. Not while flushes fail or are held up: what is sealed would only pile up.
+    fn flush_at_rest(self: &Arc<Self>, now_us: u64) {
+        let trees = self.all_trees();
+        let least = self.options.write_buffer_bytes / REST_PARTS;
+        let is_more = |tree: &Arc<Tree>| tree.view().active.table.bytes() as u64 > least;
+        let waits = trees.iter().any(|tree| !tree.view().sealed.is_empty());
+        if self.options.read_only || waits || !trees.iter().any(is_more) {
+            return;
+        }
+        {
+            let mut work = lock(&self.work);
+            let is_soon = work.rested.is_some_and(|at| now_us.saturating_sub(at) < REST_EVERY_US);
+            if is_soon || work.error.is_some() || work.ceiling.is_some() {
+                return;
+            }
+            work.rested = Some(now_us);
+        }
+        let mut applying = self.apply.lock();
+        for tree in &trees {
+            self.rotate(&mut applying, tree);
+            self.schedule(tree);
         }
     }
 

@@ -171,8 +171,8 @@ impl Footer {
     }
 }
 
-/// Appends a block to `out`, compressed by `codec` if that saves an eighth. `offset` is that of
-/// the block in the file. Gives the block's handle.
+/// Appends a block to `out`, compressed by `codec` if that saves an eighth, as far as it is tried.
+/// `offset` is that of the block in the file. Gives the block's handle.
 ///
 /// # Errors
 /// `InvalidArgument` if the block is too long for the format.
@@ -191,7 +191,7 @@ pub(super) fn put_block(
     if codec == Codec::Lz4 {
         out.extend_from_slice(&(raw.len() as u32).to_le_bytes());
         let bytes_max = (raw.len() - raw.len() / 8).saturating_sub(4);
-        if encoder.encode(raw, bytes_max, out) {
+        if encoder.encode_next(raw, bytes_max, out) {
             used = Codec::Lz4;
         } else {
             out.truncate(start);

@@ -2,8 +2,9 @@
 //!
 //! Tables are compressed by whoever flushes and compacts, so its speed is that of writing. It
 //! looks for matches at every byte at first and soon more seldom the longer it finds none, grows a
-//! match backwards over the bytes it passed, and forgets everything from one block to the next, so
-//! that a block's bytes depend on that block alone. Reading is the library's, which checks.
+//! match backwards over the bytes it passed, and forgets everything from one block to the next but
+//! whether blocks shrink at all: where several did not, most of those that follow are not tried.
+//! Reading is the library's, which checks.
 
 use std::ops::Range;
 
@@ -22,19 +23,42 @@ const STEP_BITS: u32 = 3;
 /// After so many bytes without a match the next are likely noise too: every second is looked at.
 /// A sixth faster on half noise, and 0.2 % of size on text.
 const NOISE_BYTES: usize = 32;
+/// After so many blocks in a row that did not shrink, only one of [`TRIED_OF`] is tried, until one does.
+const IN_VAIN_MAX: u32 = 16;
+const TRIED_OF: u32 = 8;
 
 /// What is remembered while a block is encoded: for a hash of 4 bytes, where they stood last.
 pub(super) struct Encoder {
     places: Box<[u16; 1 << HASH_BITS]>,
+    /// Blocks in a row that did not shrink, those that were not tried among them.
+    in_vain: u32,
 }
 
 impl Encoder {
     pub(super) fn new() -> Encoder {
-        Encoder { places: Box::new([0; 1 << HASH_BITS]) }
+        Encoder { places: Box::new([0; 1 << HASH_BITS]), in_vain: 0 }
     }
 
-    /// Appends the encoding of `input`; false, with nothing of use appended, if it would take more
-    /// than `bytes_max`.
+    /// Has the next block tried, whatever the ones before came to.
+    pub(super) fn forget_others(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// As [`Encoder::encode`], of the next block of a table; false also for one that is not tried.
+    pub(super) fn encode_next(
+        &mut self,
+        input: &[u8],
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let is_tried = self.in_vain < IN_VAIN_MAX || self.in_vain.is_multiple_of(TRIED_OF);
+        let shrinks = is_tried && self.encode(input, bytes_max, out);
+        self.in_vain = if shrinks { 0 } else { self.in_vain.wrapping_add(1) };
+        shrinks
+    }
+
+    /// Appends the encoding of `input`, which depends on that alone; false, with nothing of use
+    /// appended, if it would take more than `bytes_max`.
     pub(super) fn encode(&mut self, input: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> bool {
         let limit = out.len() + bytes_max;
         if input.len() > PLACES_MAX {
@@ -201,6 +225,26 @@ mod tests {
         again.clear();
         assert!(encoder.encode(&text, 4096, &mut again));
         assert_eq!(first, again);
+    }
+
+    /// Each block of noise was looked through for what it has not, by every flush and compaction.
+    #[test]
+    fn of_blocks_that_do_not_shrink_few_are_tried_until_one_does() {
+        let (mut encoder, mut rng) = (Encoder::new(), Rng::new(2));
+        let text = b"the quick brown fox ".repeat(200);
+        let mut next = |input: &[u8]| encoder.encode_next(input, 3_000, &mut Vec::new());
+        assert!(next(&text));
+        let mut noise = vec![0; 4_096];
+        for _ in 0..100 {
+            rng.fill(&mut noise);
+            assert!(!next(&noise));
+        }
+        // Those that shrink again are found soon, and from then on each of them.
+        let in_vain = (0..).take_while(|_| !next(&text)).count();
+        assert!((1..TRIED_OF as usize).contains(&in_vain), "{in_vain}");
+        assert!((0..100).all(|_| next(&text)));
+        rng.fill(&mut noise);
+        assert!(!next(&noise) && next(&text));
     }
 
     #[test]

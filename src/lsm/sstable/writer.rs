@@ -272,8 +272,10 @@ impl TableWriter {
         if self.out.len() >= OUT_BYTES { self.flush() } else { Ok(()) }
     }
 
+    /// Puts a block that is none of data.
     fn put(&mut self, raw: &[u8], codec: Codec) -> Result<Handle> {
         let offset = self.offset();
+        self.encoder.forget_others();
         put_block(&mut self.out, offset, raw, codec, &mut self.encoder)
     }
 

@@ -5,7 +5,7 @@ use crate::env::Disk;
 use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
 use crate::shard::vectors::posted::takes_postings;
 use crate::shard::vectors::segment::{
-    self, GRAPH, PACKED, SegmentPages, WITH_CODES, write, write_pages,
+    self, GRAPH, IN_PAGES, PACKED, SegmentPages, WITH_CODES, write, write_parts,
 };
 use crate::shard::vectors::sorted::SortedRows;
 use crate::vector::{
@@ -83,11 +83,16 @@ pub(super) fn graph_bytes(spec: &IndexSpec, rows: usize) -> usize {
 }
 
 /// Bytes that are in memory for a moment while a graph of so many vectors gets the form of the
-/// settings and a file, about: the graph or that form, the same as bytes of a file, and beside them the
-/// graph's bytes once more. A packed form and its bytes are up to twice as large as the graph.
+/// settings and a file, about: the graph, the same as bytes of a file, and as much again for what codes are
+/// learnt from. A packed form takes a copy of the vectors to be made, beside it and the graph, and is then
+/// there twice: a row has 6 bytes a dimension, and 32 neighbours.
 pub(super) fn making_bytes(spec: &IndexSpec, rows: usize) -> usize {
-    let graphs = if spec.quantisation == Quantisation::Packed { 5 } else { 3 };
-    graph_bytes(spec, rows).saturating_mul(graphs)
+    if spec.quantisation != Quantisation::Packed {
+        return graph_bytes(spec, rows).saturating_mul(3);
+    }
+    let dim = spec.dim as usize;
+    let packed = 6 * dim + 512;
+    rows.saturating_mul((graph_bytes(spec, 1) + 4 * dim + packed).max(2 * packed))
 }
 
 /// The name of a file to be written.
@@ -114,27 +119,32 @@ impl Form {
         if takes_pages(spec) && graph.fits_halves() {
             let config = DiskHnswConfig::default();
             let put = |sink: &mut PageSink<'_>| DiskHnswIndex::write(graph, &config, threads, sink);
-            let file_bytes = write_pages(disk, path, index, rows, put)?;
+            let ((), file_bytes) = write_parts(disk, path, index, rows, (IN_PAGES, put))?;
             let form = segment::read(disk, path, index)?.form(path, spec)?;
             return Ok((form, file_bytes));
         }
-        let put = |kind: u8, parts: &[&[u8]]| write(disk, path, index, rows, (kind, parts));
         if spec.quantisation == Quantisation::None && takes_codes(spec, graph.len()) {
             let made =
                 PqHnswIndex::from_hnsw_on(graph, pq_config(spec), spec.rerank_k as usize, threads)?;
-            let file_bytes = put(WITH_CODES, &[&made.to_bytes()])?;
+            let file_bytes = write(disk, path, index, rows, (WITH_CODES, &made.to_bytes()))?;
             return Ok((Form::Pq(Box::new(made)), file_bytes));
         }
-        let bytes = graph.to_bytes();
-        let form = Form::of_graph(graph, spec, threads)?;
-        let file_bytes = match &form {
-            Form::Packed(made) => {
-                let len = (bytes.len() as u64).to_le_bytes();
-                put(PACKED, &[&len, &bytes, &made.to_bytes()])?
-            }
-            _ => put(GRAPH, &[&bytes])?,
-        };
-        Ok((form, file_bytes))
+        if spec.quantisation == Quantisation::Packed && graph.fits_halves() {
+            let put = |sink: &mut PageSink<'_>| {
+                let bytes = graph.to_bytes();
+                sink(&(bytes.len() as u64).to_le_bytes())?;
+                sink(&bytes)?;
+                drop(bytes);
+                let made = PackedIndex::from_hnsw(graph, threads)?;
+                sink(&made.to_bytes())?;
+                Ok(made)
+            };
+            let (made, file_bytes) = write_parts(disk, path, index, rows, (PACKED, put))?;
+            return Ok((Form::Packed(made), file_bytes));
+        }
+        // Also of a packed one that does not fit 16 bits: one scale for all would make nothing of some.
+        let file_bytes = write(disk, path, index, rows, (GRAPH, &graph.to_bytes()))?;
+        Ok((Form::of_graph(graph, spec, threads)?, file_bytes))
     }
 
     /// Whether the form is made of a graph whenever it is opened: files hold the graph alone.
@@ -142,15 +152,10 @@ impl Form {
         matches!(spec.quantisation, Quantisation::Compact4 | Quantisation::Compact8)
     }
 
-    /// A graph in the form of the settings' quantisation.
+    /// A graph in the form of the settings' quantisation, if that is made of graphs, or as it is.
     pub(super) fn of_graph(graph: HnswIndex, spec: &IndexSpec, threads: usize) -> Result<Form> {
         Ok(match spec.quantisation {
-            Quantisation::None => Form::Hnsw(graph),
-            Quantisation::Packed if graph.fits_halves() => {
-                Form::Packed(PackedIndex::from_hnsw(graph, threads)?)
-            }
-            // One scale for all would make nothing of some.
-            Quantisation::Packed => Form::Hnsw(graph),
+            Quantisation::None | Quantisation::Packed => Form::Hnsw(graph),
             Quantisation::Compact4 => Form::Compact(CompactIndex::from_hnsw(graph, 4, threads)?),
             Quantisation::Compact8 => Form::Compact(CompactIndex::from_hnsw(graph, 8, threads)?),
         })

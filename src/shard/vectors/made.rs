@@ -15,17 +15,17 @@ const MADE_BYTES_MAX: usize = 512 << 20;
 /// gone on with, so that all are linked anew.
 const PER_WASTE: usize = 16;
 const PER_WASTE_ON_DISK: usize = 4;
-/// Making it takes one of so many bytes of the budget of vectors at most.
+/// Making it takes what vectors leave of their budget, or else one of so many bytes of it.
 const MADE_SHARE: u64 = 4;
 
 /// The most vectors of a segment that is made of others: while it is made, it is in memory, also of
-/// those indexes that are to take little of it.
-pub(super) fn made_max(spec: &IndexSpec, limits: &VectorLimits) -> usize {
+/// those indexes that are to take little of it. `free` bytes of the budget of vectors are not taken.
+pub(super) fn made_max(spec: &IndexSpec, limits: &VectorLimits, free: u64) -> usize {
     let fixed = match takes_pages(spec) {
         true => MADE_BYTES_MAX / graph_bytes(spec, 1),
         false => MADE_MAX,
     };
-    let share = limits.bytes_max / MADE_SHARE / making_bytes(spec, 1) as u64;
+    let share = free.max(limits.bytes_max / MADE_SHARE) / making_bytes(spec, 1) as u64;
     fixed.min(usize::try_from(share).unwrap_or(usize::MAX))
 }
 
@@ -55,6 +55,7 @@ pub(super) fn worth_making_one(
     segments: &[Segment],
     spec: &IndexSpec,
     limits: &VectorLimits,
+    free: u64,
 ) -> Option<Vec<u64>> {
     let per_waste = if takes_pages(spec) { PER_WASTE_ON_DISK } else { PER_WASTE };
     let live: usize = segments.iter().map(Segment::live).sum();
@@ -62,7 +63,7 @@ pub(super) fn worth_making_one(
     let largest = segments.iter().map(Segment::live).max()?;
     // From a graph that is kept on, only what is outside it is linked.
     let linked = if takes_pages(spec) { live } else { live - largest };
-    let is_small = all <= made_max(spec, limits).min(2 * limits.segment_rows)
+    let is_small = all <= made_max(spec, limits, free).min(2 * limits.segment_rows)
         && linked <= limits.segment_rows / 2;
     let is_worth_it = (all - largest) * per_waste > live;
     (is_small && is_worth_it).then(|| segments.iter().map(|segment| segment.number).collect())
@@ -71,18 +72,28 @@ pub(super) fn worth_making_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::vector::Metric;
+    use crate::op::vector::{Metric, Quantisation};
 
     /// Segments were made as large as memory or not, and what that took was told to nobody.
     #[test]
     fn what_is_made_of_segments_fits_into_the_budget() {
         for (bytes_max, dim) in [(64 << 20, 384), (512 << 20, 768), (8 << 30, 64)] {
-            let spec = IndexSpec::new("v", dim, Metric::L2).with_defaults();
-            let limits = VectorLimits { bytes_max, ..VectorLimits::default() };
-            let most = made_max(&spec, &limits);
-            assert!(most > 1_000 && making_bytes(&spec, most) as u64 <= bytes_max / 4, "{most}");
+            for quantisation in [Quantisation::None, Quantisation::Packed] {
+                let spec = IndexSpec { quantisation, ..IndexSpec::new("v", dim, Metric::L2) };
+                let spec = spec.with_defaults();
+                let limits = VectorLimits { bytes_max, ..VectorLimits::default() };
+                let made = |free: u64| {
+                    let most = made_max(&spec, &limits, free);
+                    (most, making_bytes(&spec, most) as u64)
+                };
+                let (least, bytes) = made(0);
+                assert!(least > 1_000 && bytes <= bytes_max / 4, "{least}");
+                // As much as there is while vectors take little, and no more.
+                let (most, bytes) = made(bytes_max - bytes_max / 8);
+                assert!(most > 3 * least && bytes <= bytes_max - bytes_max / 8, "{most}");
+            }
         }
         let spec = IndexSpec::new("v", 64, Metric::L2).with_defaults();
-        assert_eq!(made_max(&spec, &VectorLimits::default()), MADE_MAX);
+        assert_eq!(made_max(&spec, &VectorLimits::default(), 0), MADE_MAX);
     }
 }

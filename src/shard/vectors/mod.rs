@@ -263,18 +263,23 @@ impl Vectors {
     /// Fails if no more vectors may be taken in. What learning codes takes for a moment is taken off
     /// the cache of blocks, and refuses none.
     fn check_room(&self) -> Result<()> {
-        let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
-        let bytes: u64 = all.by_id.values().map(|index| index.lasting_bytes()).sum();
-        drop(all);
-        let most = self.limits().bytes_max;
-        if bytes < most {
+        let (free, most) = (self.free_bytes(), self.limits().bytes_max);
+        if free > 0 {
             return Ok(());
         }
         let message = format!(
-            "the vector indexes take {bytes} bytes of memory and may take {most}, half of the \
+            "the vector indexes take the {most} bytes of memory that they may, half of the \
              memory budget: raise it, delete vectors, or create indexes of a smaller form"
         );
         Err(Error::new(ErrorKind::Refused, message))
+    }
+
+    /// Bytes of the budget of vectors that no index takes.
+    fn free_bytes(&self) -> u64 {
+        let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes: u64 = all.by_id.values().map(|index| index.lasting_bytes()).sum();
+        drop(all);
+        self.limits().bytes_max.saturating_sub(bytes)
     }
 
     /// Says how much an index may take with the fields that searches have indexed: together with the

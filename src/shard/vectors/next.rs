@@ -52,18 +52,19 @@ impl Vectors {
         if index.lag.is_behind() {
             return Some(Piece::CatchUp);
         }
+        let free = self.free_bytes();
         let state = index.read();
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
         match index.has_linked.load(Ordering::Relaxed) {
-            true => self.next_sealed(index, &state).or_else(|| next_loose(index, &state)),
-            false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state)),
+            true => self.next_sealed(index, &state, free).or_else(|| next_loose(index, &state)),
+            false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state, free)),
         }
     }
 
     /// What is to be done next with what is sealed, and with files.
-    fn next_sealed(&self, index: &VectorIndex, state: &State) -> Option<Piece> {
+    fn next_sealed(&self, index: &VectorIndex, state: &State, free: u64) -> Option<Piece> {
         let limits = &index.limits;
         if takes_postings(&index.spec) {
             if let Some(piece) = post::next(index, state) {
@@ -85,13 +86,13 @@ impl Vectors {
             return Some(Piece::Make(vec![stale.number]));
         }
         if is_idle(index)
-            && let Some(all) = worth_making_one(&state.segments, &index.spec, limits)
+            && let Some(all) = worth_making_one(&state.segments, &index.spec, limits, free)
         {
             return Some(Piece::Make(all));
         }
         // It may take minutes, and those who write do not get by without the background for so long.
         if !index.is_hurried()
-            && let Some(alike) = alike(&state.segments, made_max(&index.spec, limits))
+            && let Some(alike) = alike(&state.segments, made_max(&index.spec, limits, free))
         {
             return Some(Piece::Make(alike));
         }
@@ -120,7 +121,7 @@ impl Vectors {
 }
 
 /// Whether nothing was written for a while.
-fn is_idle(index: &VectorIndex) -> bool {
+pub(super) fn is_idle(index: &VectorIndex) -> bool {
     lock(&index.rest).1 >= IDLE_TURNS
 }
 

@@ -13,6 +13,7 @@ use crate::shard::vectors::catch_up::interrupted;
 use crate::shard::vectors::form::Form;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
 use crate::shard::vectors::limits::VectorLimits;
+use crate::shard::vectors::next::is_idle;
 use crate::shard::vectors::pages::{self, PageFile};
 use crate::shard::vectors::posted::{self, Finder, Posted};
 use crate::shard::vectors::rows::Rows;
@@ -122,7 +123,11 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
     if is_stale {
         return Some(Piece::Sweep);
     }
-    finder.pages.is_wasteful().then_some(Piece::Keep)
+    if finder.pages.is_wasteful() {
+        return Some(Piece::Keep);
+    }
+    // Their memory is of use to others where nobody changes them.
+    (is_idle(index) && finder.pages.changed_bytes() > 0).then_some(Piece::Write)
 }
 
 /// What has to be done before anything else so that vectors of a segment can be put into postings
@@ -346,7 +351,7 @@ impl Vectors {
         };
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
         pages.sync_data()?;
-        let file_bytes = segment::write(disk, &path, index.id, &rows, (POSTED, &[&bytes]))?;
+        let file_bytes = segment::write(disk, &path, index.id, &rows, (POSTED, &bytes))?;
         if let Some(posted) = &mut index.write().posted {
             posted.file = Some((number, file_bytes));
             posted.rows.rebase(rows);

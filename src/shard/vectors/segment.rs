@@ -41,7 +41,7 @@ const MAGIC: &[u8; 8] = b"ArqonVSg";
 const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 44;
 const ROW_BYTES: usize = 16;
-/// Bytes of pages that are written at once.
+/// Index bytes that are written at once.
 const WRITTEN_AT_ONCE: usize = 1 << 20;
 /// What the index bytes are; a number is never given to another.
 pub(super) const GRAPH: u8 = 1;
@@ -101,7 +101,7 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number}.seg"))
 }
 
-/// Writes a segment's file whole, its index bytes in parts, durable but for its name; gives its length.
+/// Writes a segment's file whole, durable but for its name; gives its length.
 ///
 /// # Errors
 /// What the disk answers.
@@ -110,55 +110,59 @@ pub(super) fn write(
     path: &Path,
     index: IndexId,
     rows: &SortedRows,
-    (kind, parts): (u8, &[&[u8]]),
+    (kind, bytes): (u8, &[u8]),
 ) -> Result<u64> {
-    let table = table(rows);
-    let bytes: usize = parts.iter().map(|part| part.len()).sum();
-    let head = header(kind, index, &table, bytes as u64);
-    let file = disk.create(path)?;
-    file.write_at(&head, 0)?;
-    file.write_at(&table, HEADER_BYTES as u64)?;
-    let mut at = (HEADER_BYTES + table.len()) as u64;
-    for part in parts {
-        file.write_at(part, at)?;
-        at += part.len() as u64;
-    }
-    file.sync_data()?;
-    Ok(at)
+    write_parts(disk, path, index, rows, (kind, |sink: &mut PageSink<'_>| sink(bytes)))
+        .map(|((), file_bytes)| file_bytes)
 }
 
-/// As [`write`], of pages that `put` gives one by one.
-pub(super) fn write_pages(
+/// As [`write`], of index bytes that `put` gives part by part: no more of them are in memory than it has
+/// at once. Gives also what `put` does.
+pub(super) fn write_parts<T>(
     disk: &dyn Disk,
     path: &Path,
     index: IndexId,
     rows: &SortedRows,
-    put: impl FnOnce(&mut PageSink<'_>) -> Result<()>,
-) -> Result<u64> {
+    (kind, put): (u8, impl FnOnce(&mut PageSink<'_>) -> Result<T>),
+) -> Result<(T, u64)> {
     let table = table(rows);
     let file = disk.create(path)?;
-    let from = pages_at(rows.len() as u64);
+    let from = bytes_at(kind, rows.len() as u64);
     let (mut at, mut buffer) = (from, Vec::with_capacity(WRITTEN_AT_ONCE));
-    put(&mut |page| {
-        buffer.extend_from_slice(page);
-        if buffer.len() >= WRITTEN_AT_ONCE {
-            file.write_at(&buffer, at)?;
-            at += buffer.len() as u64;
+    let mut write = |bytes: &[u8]| -> Result<()> {
+        file.write_at(bytes, at)?;
+        at += bytes.len() as u64;
+        Ok(())
+    };
+    let put = put(&mut |part| {
+        if buffer.len() + part.len() > WRITTEN_AT_ONCE {
+            write(&buffer)?;
             buffer.clear();
         }
+        if part.len() > WRITTEN_AT_ONCE {
+            return write(part);
+        }
+        buffer.extend_from_slice(part);
         Ok(())
-    })?;
-    file.write_at(&buffer, at)?;
-    let len = at + buffer.len() as u64;
-    file.write_at(&table, HEADER_BYTES as u64)?;
-    file.write_at(&header(IN_PAGES, index, &table, len - from), 0)?;
-    file.sync_data()?;
-    Ok(len)
+    });
+    let put = put.and_then(|given| write(&buffer).map(|()| given));
+    let written = put.and_then(|given| {
+        file.write_at(&table, HEADER_BYTES as u64)?;
+        file.write_at(&header(kind, index, &table, at - from), 0)?;
+        file.sync_data()?;
+        Ok((given, at))
+    });
+    if written.is_err() {
+        // Half of one takes room that there may be none of.
+        _ = disk.remove(path);
+    }
+    written
 }
 
-/// Where the pages begin behind so many rows.
-fn pages_at(rows: u64) -> u64 {
-    (HEADER_BYTES as u64 + rows * ROW_BYTES as u64).next_multiple_of(PAGE_BYTES as u64)
+/// Where the index bytes begin behind so many rows: pages at a multiple of their size.
+fn bytes_at(kind: u8, rows: u64) -> u64 {
+    let at = HEADER_BYTES as u64 + rows * ROW_BYTES as u64;
+    if kind == IN_PAGES { at.next_multiple_of(PAGE_BYTES as u64) } else { at }
 }
 
 fn table(rows: &SortedRows) -> Vec<u8> {
@@ -227,11 +231,7 @@ pub(super) fn read(disk: &dyn Disk, path: &Path, index: IndexId) -> Result<Store
         return Err(wrong(8, &format!("version {VERSION} of index {index}"), found));
     }
     let fits = count <= len / ROW_BYTES as u64;
-    let at = match kind {
-        _ if !fits => 0,
-        IN_PAGES => pages_at(count),
-        _ => HEADER_BYTES as u64 + count * ROW_BYTES as u64,
-    };
+    let at = if fits { bytes_at(kind, count) } else { 0 };
     if !fits || at.checked_add(bytes) != Some(len) {
         return Err(wrong(20, "lengths that make up the file", format!("{count} and {bytes}")));
     }

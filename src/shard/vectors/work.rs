@@ -282,6 +282,11 @@ impl Vectors {
 
     /// Makes one segment of some: the graph of the largest, mended, and the vectors of the others.
     fn make(&self, index: &VectorIndex, numbers: &[u64]) -> Result<()> {
+        // It may take long, and tables that are written meanwhile know more than what is written down
+        // now: after a crash all records would be looked at.
+        if index.read().has_files() {
+            self.save(index)?;
+        }
         let number = Vectors::number_for_file(index);
         let is_one = |s: &&Segment| numbers.contains(&s.number);
         let mut parts: Vec<Segment> =
@@ -408,7 +413,7 @@ impl Vectors {
         bytes: &[u8],
     ) -> Result<u64> {
         let (disk, path) = (self.begin_file(index)?, segment::path(&index.dir, number));
-        segment::write(disk, &path, index.id, rows, (GRAPH, &[bytes]))
+        segment::write(disk, &path, index.id, rows, (GRAPH, bytes))
     }
 
     /// Brings a graph to the form that the settings ask for, and writes its file.

@@ -16,7 +16,7 @@ use crate::vector::rows::Rows;
 use std::sync::{Mutex, PoisonError};
 
 /// Rows made at once before they are written.
-const ROWS_AT_ONCE: usize = 4096;
+const ROWS_AT_ONCE: usize = 512;
 /// Nodes from which the walk begins at the nearest.
 pub(super) const DOORS: usize = 8;
 /// Vectors that can be compared with in the time of a hop, roughly.
