@@ -374,4 +374,28 @@ mod tests {
         assert_eq!(shape(), (1, 0, 50));
         assert_eq!(index.read().segments[0].number, number);
     }
+
+    /// Postings that had changed were held in memory until as many had as are written at once.
+    #[test]
+    fn changed_postings_are_written_where_nobody_writes() {
+        let limits = VectorLimits { segment_rows: 1_024, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        let spec = IndexSpec { kind: IndexKind::Spfresh, ..IndexSpec::new("v", 2, Metric::L2) };
+        create(&shard, INDEX, 3, spec.with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let changed = || {
+            let state = index.read();
+            state.posted.as_ref().unwrap().finder.as_ref().unwrap().pages.changed_bytes()
+        };
+        apply(&shard, INDEX, 4, 0..8_192);
+        idle(&shard);
+        assert_eq!(changed(), 0);
+        // So few that what is in postings is not written down for them.
+        apply(&shard, INDEX, 20, 0..256);
+        shard.vectors.tend();
+        shard.vectors.settle();
+        assert!(changed() > 0);
+        idle(&shard);
+        assert_eq!((changed(), index.read().len()), (0, 8_192));
+    }
 }
