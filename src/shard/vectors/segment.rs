@@ -134,7 +134,7 @@ pub(super) fn write_parts<T>(
         at += bytes.len() as u64;
         Ok(())
     };
-    let put = put(&mut |part| {
+    let given = put(&mut |part| {
         if buffer.len() + part.len() > WRITTEN_AT_ONCE {
             write(&buffer)?;
             buffer.clear();
@@ -145,8 +145,8 @@ pub(super) fn write_parts<T>(
         buffer.extend_from_slice(part);
         Ok(())
     });
-    let put = put.and_then(|given| write(&buffer).map(|()| given));
-    let written = put.and_then(|given| {
+    let given = given.and_then(|given| write(&buffer).map(|()| given));
+    let written = given.and_then(|given| {
         file.write_at(&table, HEADER_BYTES as u64)?;
         file.write_at(&header(kind, index, &table, at - from), 0)?;
         file.sync_data()?;
