@@ -116,7 +116,11 @@ impl StateMachine for ShardMachine {
     fn apply(&self, index: LogIndex, parts: &[Bytes]) -> Result<Bytes> {
         match parts {
             [part] if Split::is_one(part) => self.split(index, &Split::decode(part)?)?,
-            parts => self.handle.get()?.apply_entry(index, parts)?,
+            parts => {
+                let shard = self.handle.get()?;
+                shard.keep_up();
+                shard.apply_entry(index, parts)?;
+            }
         }
         Ok(Bytes::new())
     }
@@ -124,7 +128,7 @@ impl StateMachine for ShardMachine {
     fn is_slow(&self, parts: &[Bytes]) -> bool {
         // Families are written down at once.
         let is_slow = |part: &Bytes| Split::is_one(part) || changes_families(part);
-        parts.iter().any(is_slow)
+        parts.iter().any(is_slow) || self.handle.get().is_ok_and(|shard| shard.is_overrun())
     }
 
     fn hold(&self, _: &dyn Fn() -> Result<()>) -> Result<()> {

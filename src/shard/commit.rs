@@ -274,7 +274,7 @@ impl Shard {
                     return Err(unknown(&error));
                 }
                 // Who finds no lock finds what was locked.
-                self.vectors.note(&view);
+                self.vectors.note(index, &view);
                 self.locks.note(&view);
                 self.vectors.noted_through(index);
                 self.commits.set_applied(&mut state, last);
@@ -376,7 +376,7 @@ impl Shard {
         self.engine.apply_all(index, views)?;
         for view in views {
             self.note_committed_ms(view.commit_ms);
-            self.vectors.note(view);
+            self.vectors.note(index, view);
             self.locks.note(view);
             if view.is_empty() {
                 continue;

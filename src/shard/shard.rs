@@ -178,6 +178,17 @@ impl Shard {
         self.engine.wait_for_room()
     }
 
+    /// Whether so many vectors wait to be linked that [`Shard::keep_up`] takes a while.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.vectors.is_overrun()
+    }
+
+    /// Has as many vectors linked as keep the others few, where nobody asks for room before writing:
+    /// a replica applies what its leader had room for.
+    pub(crate) fn keep_up(&self) {
+        self.vectors.keep_up();
+    }
+
     /// Whether a column family exists.
     pub fn has_family(&self, cf: crate::base::CfId) -> bool {
         self.engine.flushed_index(cf).is_ok()

@@ -97,6 +97,8 @@ fn searches_out_of_bounds_are_refused() {
         VectorSearch { k: 10, offset: 9_991, ..base.clone() },
         VectorSearch { ef: 1 << 21, ..base.clone() },
         VectorSearch { distance_max: Some(f32::NAN), ..base.clone() },
+        // Beside the other limit too.
+        VectorSearch { distance_max: Some(1.0), score_min: Some(f32::NAN), ..base.clone() },
     ] {
         let error = db.search_vectors(wrong.clone()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{wrong:?}");

@@ -132,3 +132,41 @@ impl Inner {
         Ok(CheckpointInfo { index: seal.last_index, seq: seal.last_seq, files })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Pool, SimDisk};
+    use crate::lsm::batch::{Counts, WriteBatch};
+    use crate::lsm::{BlockCache, EngineOptions};
+
+    /// The job for it found nothing to do, and queued itself again, until the checkpoint was taken.
+    #[test]
+    fn a_memtable_that_a_checkpoint_holds_up_keeps_no_job_busy() {
+        let (disk, pool) = (SimDisk::new().shared(), Pool::manual());
+        let options = EngineOptions { write_buffer_bytes: 16 << 10, ..EngineOptions::new("/db") };
+        let engine = Engine::open(disk, pool.clone(), BlockCache::new(0), options).unwrap();
+        let (_, _, ceiling) = engine.inner.seal_all().unwrap();
+        let mut written = 0;
+        while engine.stats().memtables_sealed == 0 {
+            written += 1;
+            let mut batch = WriteBatch::new();
+            let key = u64::to_be_bytes(written);
+            batch.put_with(CfId::DEFAULT, &key, &[7; 1000], Default::default(), Counts::NONE);
+            batch.place(Seq(written), 1);
+            engine.apply(LogIndex(written), &batch.view()).unwrap();
+            assert!(written < 100);
+        }
+        for second in 0..3 {
+            engine.tend_at(second * 1_000_000);
+            for _ in 0..10 {
+                pool.run_one();
+            }
+            assert_eq!(pool.pending(), 0, "after {second} s");
+        }
+        assert_eq!(engine.stats().memtables_sealed, 1);
+        drop(ceiling);
+        pool.wait_idle();
+        assert_eq!(engine.stats().memtables_sealed, 0);
+    }
+}

@@ -105,7 +105,7 @@ impl Engine {
             inner.queue_dead(&tree);
         }
         // One that failed for want of space is tried again.
-        for tree in inner.all_trees().iter().filter(|tree| !tree.view().sealed.is_empty()) {
+        for tree in inner.all_trees().iter().filter(|tree| inner.may_flush(tree)) {
             inner.queue(tree, Slot::Flush);
         }
         let rest_us = now.saturating_sub(since);
@@ -166,12 +166,21 @@ impl Inner {
         if !self.options.background || self.options.read_only || tree.is_dropped() {
             return;
         }
-        if !tree.view().sealed.is_empty() {
+        if self.may_flush(tree) {
             self.queue(tree, Slot::Flush);
         }
         if self.is_compaction_due(tree) {
             self.queue(tree, Slot::Compact);
         }
+    }
+
+    /// Whether a memtable is sealed that no checkpoint holds up: a job for one that is held up would
+    /// find nothing to do, and be queued again, without end.
+    pub(super) fn may_flush(&self, tree: &Tree) -> bool {
+        let view = tree.view();
+        // The oldest stands last.
+        let Some(oldest) = view.sealed.last() else { return false };
+        lock(&self.work).ceiling.is_none_or(|ceiling| oldest.seal().last_index <= ceiling)
     }
 
     /// Has all that is in memory flushed, if a family has more than a little there: the log is kept for

@@ -6,9 +6,8 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::op::vector::IndexSpec;
 use crate::shard::vectors::form::metric;
-use crate::shard::vectors::index::{
-    Change, POSTED_AT_BYTES, State, TAIL_BYTES_PER_FLOAT, VectorIndex, lock,
-};
+use crate::shard::vectors::grow::POSTED_AT_BYTES;
+use crate::shard::vectors::index::{Change, State, TAIL_BYTES_PER_FLOAT, VectorIndex, lock};
 use crate::shard::vectors::posted::{Posted, takes_postings};
 use crate::shard::vectors::rows::Rows;
 use crate::shard::vectors::slices::{SLICE, Told};
@@ -31,6 +30,8 @@ pub(super) struct Lag {
     done: AtomicU64,
     /// The vectors that are to be looked up; nothing if all records are.
     some: Mutex<Option<Vec<u64>>>,
+    /// Why it has not, the last time it tried.
+    error: Mutex<Option<Error>>,
 }
 
 impl Lag {
@@ -43,6 +44,22 @@ impl Lag {
 
     pub(super) fn is_behind(&self) -> bool {
         self.done.load(Ordering::Acquire) != self.asked.load(Ordering::Acquire)
+    }
+
+    /// It could not catch up.
+    pub(super) fn fail(&self, error: Error) {
+        *lock(&self.error) = Some(error);
+    }
+
+    /// Why it could not, if it could not.
+    pub(super) fn error(&self) -> Option<Error> {
+        lock(&self.error).clone()
+    }
+
+    /// It has caught up with what it was `asked` for.
+    fn catches_up(&self, asked: u64) {
+        *lock(&self.error) = None;
+        self.done.store(asked, Ordering::Release);
     }
 }
 
@@ -60,7 +77,7 @@ impl Vectors {
             None => self.walk(index, asked, &mut |_| self.relieve(index, waiting_max))?,
         }
         index.measure(&index.read());
-        index.lag.done.store(asked, Ordering::Release);
+        index.lag.catches_up(asked);
         Ok(())
     }
 
@@ -87,7 +104,7 @@ impl Vectors {
             Err(_) if looked_at > few => Ok(()),
             Err(e) => Err(e),
             Ok(()) => {
-                index.lag.done.store(asked, Ordering::Release);
+                index.lag.catches_up(asked);
                 Ok(())
             }
         }
@@ -262,16 +279,6 @@ impl State {
                 self.tail.len() >= most.min(POSTED_AT_BYTES / bytes)
             }
         }
-    }
-
-    /// As [`State::link`]; then goes on with a repair that is due, as whoever links has to, so that no
-    /// writer leaves it behind.
-    pub(super) fn link_and_repair(&mut self, most: usize, threads: usize) -> Result<()> {
-        let linked = self.link(most, threads)?;
-        if self.needs_repair(false) {
-            self.repair(linked, threads);
-        }
-        Ok(())
     }
 
     /// As [`State::remove`], of one that a walk of records did not find.

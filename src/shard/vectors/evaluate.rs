@@ -248,7 +248,7 @@ pub(super) fn put_index(batch: &mut WriteBatch, index: &NamedIndex) {
     batch.put_with(CfId::VECTORS, &record::index_key(index.id), &value, meta, Counts::Unknown);
 }
 
-fn delete_index(batch: &mut WriteBatch, id: IndexId) {
+pub(super) fn delete_index(batch: &mut WriteBatch, id: IndexId) {
     batch.delete_cf(CfId::VECTORS, &record::index_key(id));
     let end = record::prefix(IndexId(id.0 + 1));
     batch.delete_range_cf(CfId::VECTORS, &record::prefix(id), &end);

@@ -12,39 +12,28 @@ use crate::base::{IndexId, LogIndex, Result};
 use crate::op::vector::{IndexInfo, IndexSpec};
 use crate::shard::vectors::attributes::Attributes;
 use crate::shard::vectors::catch_up::Lag;
-use crate::shard::vectors::form::{Form, graph_config, metric};
+use crate::shard::vectors::control::Failed;
+use crate::shard::vectors::form::{graph_config, metric};
 use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::limits::VectorLimits;
 use crate::shard::vectors::post::Building;
-use crate::shard::vectors::posted::{Posted, takes_postings};
+use crate::shard::vectors::posted::Posted;
 use crate::shard::vectors::record;
-use crate::shard::vectors::segment::{Row, Segment};
-use crate::shard::vectors::sorted::SortedRows;
+use crate::shard::vectors::segment::Segment;
 use crate::shard::vectors::texts::Texts;
 use crate::vector::{FlatIndex, HnswIndex};
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
 
-/// Bytes of it at which it is sealed, and at which its vectors are put into postings.
-const SEAL_BYTES: usize = 512 << 20;
-pub(super) const POSTED_AT_BYTES: usize = 64 << 20;
 /// Bytes of the vectors that are compared one by one at which writers are stopped.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a vector takes for each of its floats while it is compared one by one.
 pub(super) const TAIL_BYTES_PER_FLOAT: usize = 9;
-/// Of so many nodes of the graph that grows one may be dead before it is repaired, and of so many
-/// while nothing is written.
-const NODES_PER_DEAD: usize = 14;
-const NODES_PER_DEAD_IDLE: usize = 64;
-/// Nodes for each that is free from which the memory of these is given back while nothing is written:
-/// those that were replaced without end leave fewer, which the next will take.
-const NODES_PER_FREE_IDLE: usize = 6;
-/// Lists of links that are mended for each vector that is linked while the graph is being repaired: of
-/// 384 floats that takes about as long, and repairs keep up with writers who replace all they write.
-const LISTS_PER_LINKED: usize = 14;
 /// Names of vectors to be linked that are not looked through.
 const ORDER_MIN: usize = 64;
 
@@ -68,7 +57,7 @@ impl Change {
 pub(super) struct State {
     pub(super) tail: FlatIndex,
     /// The vectors of the tail as they were given: an index brings them to unit length once.
-    given: HashMap<u64, Vec<f32>>,
+    pub(super) given: HashMap<u64, Vec<f32>>,
     /// The ids of the tail, the oldest first; some may be gone, or there again.
     pub(super) order: VecDeque<u64>,
     pub(super) fresh: HnswIndex,
@@ -136,6 +125,8 @@ pub(super) struct VectorIndex {
     pub(super) has_dead_files: AtomicBool,
     /// Whether it is still to catch up with the records.
     pub(super) lag: Lag,
+    /// What has failed in the background.
+    pub(super) failed: Mutex<Failed>,
 }
 
 impl State {
@@ -248,107 +239,6 @@ impl State {
         }
     }
 
-    /// Makes a segment of the graph that grows, and begins another.
-    pub(super) fn seal(&mut self, spec: &IndexSpec) {
-        let empty = HnswIndex::new(graph_config(spec)).repaired_by_hand();
-        let mut graph = std::mem::replace(&mut self.fresh, empty);
-        graph.give_up_repair();
-        self.linked = 0;
-        self.kept = None;
-        self.seals += 1;
-        if graph.is_empty() {
-            return;
-        }
-        let mut rows: Vec<Row> =
-            graph.ids().map(|id| (id, self.seqs.remove(&id).unwrap_or_default())).collect();
-        rows.sort_unstable();
-        // What they held is in the segment by now, which may be the last for long.
-        self.shrink_tables();
-        let number = self.next_file;
-        self.next_file += 1;
-        self.segments.push(Segment {
-            number,
-            form: Arc::new(Form::Hnsw(graph)),
-            rows: Arc::new(SortedRows::of(rows)),
-            dead: Default::default(),
-            file_bytes: None,
-            is_final: false,
-        });
-    }
-
-    fn shrink_tables(&mut self) {
-        self.seqs.shrink_to_fit();
-        self.given.shrink_to_fit();
-        self.order.shrink_to_fit();
-        self.tail.shrink_to_fit();
-    }
-
-    /// Whether the graph that grows is as large as it may get.
-    pub(super) fn is_full(&self, spec: &IndexSpec) -> bool {
-        let (rows, bytes) = match takes_postings(spec) {
-            true => (self.limits.posted_at(), POSTED_AT_BYTES),
-            false => (self.limits.segment_rows, SEAL_BYTES),
-        };
-        // What was removed leaves it, and is taken by others.
-        let per_node = self.fresh.memory_bytes() / self.fresh.slots().max(1);
-        self.fresh.len() >= rows || self.fresh.len() * per_node >= bytes
-    }
-
-    /// Moves the oldest vectors of the tail, so many at most, into the graph; how many it moved.
-    pub(super) fn link(&mut self, most: usize, threads: usize) -> Result<usize> {
-        let (mut ids, mut floats) = (Vec::new(), Vec::new());
-        while ids.len() < most {
-            let Some(id) = self.order.pop_front() else { break };
-            // Gone, or named twice because it came again.
-            if let Some(vector) = self.given.remove(&id) {
-                floats.extend_from_slice(&vector);
-                ids.push(id);
-                self.tail.remove(id);
-            }
-        }
-        if !ids.is_empty() {
-            self.fresh.insert_many(&ids, &floats, threads)?;
-            self.linked += ids.len();
-        }
-        Ok(ids.len())
-    }
-
-    /// Whether so many nodes of the graph that grows are dead, or a repair of it has begun, that it is
-    /// to be repaired.
-    pub(super) fn needs_repair(&self, is_idle: bool) -> bool {
-        let (dead, nodes) = (self.fresh.dead(), self.fresh.len() + self.fresh.dead());
-        self.fresh.is_in_repair()
-            || dead > self.limits.dead_min().max(nodes / NODES_PER_DEAD)
-            || (is_idle && dead > nodes / NODES_PER_DEAD_IDLE)
-    }
-
-    /// Whether so much of the memory of the graph that grows belongs to no vector, nor will soon, that it
-    /// is worth a copy of all to give it back.
-    pub(super) fn is_hollow(&self, is_idle: bool) -> bool {
-        let live = self.fresh.len();
-        let free = self.fresh.slots() - live - self.fresh.dead();
-        let most = if is_idle { live / NODES_PER_FREE_IDLE } else { live };
-        let is_worth_it = free > self.limits.dead_min().max(most) || (live == 0 && free > 0);
-        is_worth_it && !self.fresh.is_in_repair()
-    }
-
-    /// Gives that memory back; whether its file is of nothing now.
-    pub(super) fn shrink(&mut self, spec: &IndexSpec) -> bool {
-        let is_kept = self.kept.is_some();
-        if self.fresh.is_empty() && self.fresh.dead() == 0 {
-            self.seal(spec);
-        } else {
-            self.fresh.shrink();
-        }
-        self.shrink_tables();
-        is_kept && self.kept.is_none()
-    }
-
-    /// Goes on with the repair of the graph that grows, for about as long as linking so many takes.
-    pub(super) fn repair(&mut self, linked: usize, threads: usize) {
-        self.fresh.repair_some(linked * LISTS_PER_LINKED, threads);
-    }
-
     /// Bytes of memory that all of it takes, about.
     pub(super) fn memory_bytes(&self) -> u64 {
         let segments: usize = self.segments.iter().map(Segment::memory_bytes).sum();
@@ -400,6 +290,7 @@ impl VectorIndex {
             saved: Mutex::default(),
             has_dead_files: AtomicBool::new(false),
             lag: Lag::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -436,6 +327,11 @@ impl VectorIndex {
             drop(self.write());
         }
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether [`VectorIndex::read`] would wait.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state.try_read(), Err(TryLockError::WouldBlock))
     }
 
     /// As [`VectorIndex::read`], to be changed.

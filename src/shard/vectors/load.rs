@@ -23,14 +23,17 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+/// How many times as many vectors as stop writers may wait when those of damaged segments are taken in.
+const GIVEN_UP_WAITING: usize = 4;
+
 impl Vectors {
     /// Loads all indexes. What was applied before is known from the engine, what is applied from now
     /// on is noted. Unless `at_once`, those of which more is to be taken in from records than may wait
     /// to be linked catch up in the background, and answer no search until then.
     ///
     /// # Errors
-    /// What reading records gives, and a record of an index that is damaged or of a newer version.
-    /// Damaged files are none.
+    /// A record of an index that is damaged or of a newer version. Damaged files are none; an index
+    /// whose vectors cannot be read answers no search, and all else does.
     pub(crate) fn load(&self, at_once: bool) -> Result<()> {
         let Some(replayed) = lock(&self.replayed).take() else { return Ok(()) };
         let mut registry = Registry::default();
@@ -60,9 +63,15 @@ impl Vectors {
             "the shard is being split, and its indexes are still to hear of it; try again".into()
         } else if index.lag.is_behind() {
             let name = &index.spec.name;
-            format!(
-                "the index `{name}` is being brought up to date with its records; try again soon"
-            )
+            match index.lag.error() {
+                None => format!(
+                    "the index `{name}` is being brought up to date with its records; try again soon"
+                ),
+                Some(error) => format!(
+                    "the index `{name}` cannot be brought up to date with its records, and is tried \
+                     again: {error}"
+                ),
+            }
         } else {
             return Ok(());
         };
@@ -110,7 +119,18 @@ impl Vectors {
             stored.loose.into_iter().chain(replayed.into_iter().flatten().copied()).collect()
         });
         index.lag.begin(some);
-        if at_once { self.catch_up(index, index.stop_at()) } else { self.catch_up_soon(index) }
+        let caught_up = match at_once {
+            true => self.catch_up(index, index.stop_at()),
+            false => self.catch_up_soon(index),
+        };
+        match caught_up {
+            // All else that the shard holds can be had; the background tries again.
+            Err(e) if matches!(e.kind(), ErrorKind::Corruption | ErrorKind::Io) => {
+                index.lag.fail(e);
+                Ok(())
+            }
+            caught_up => caught_up,
+        }
     }
 
     /// Loads the files that there are; whether they hold all that is in tables.
@@ -252,25 +272,44 @@ impl VectorIndex {
     /// What reading records gives: the segments are there still, and the next search goes on.
     pub(super) fn give_up(&self, engine: &Engine, numbers: &[u64]) -> Result<()> {
         const AT_ONCE: usize = 256;
-        loop {
-            let mut state = self.write();
-            let is_damaged = |segment: &&Segment| numbers.contains(&segment.number);
-            let damaged = state.segments.iter().filter(is_damaged);
-            let ids = damaged.flat_map(|segment| segment.live_rows().map(|(id, _)| id));
-            let ids: Vec<u64> = ids.take(AT_ONCE).collect();
-            if ids.is_empty() {
-                let before = state.segments.len();
-                state.segments.retain(|segment| !numbers.contains(&segment.number));
-                let gone = before - state.segments.len();
-                self.rebuilt.fetch_add(gone as u64, Ordering::Relaxed);
+        let is_damaged = |segment: &&Segment| numbers.contains(&segment.number);
+        let damaged: Vec<Segment> =
+            self.read().segments.iter().filter(is_damaged).cloned().collect();
+        // None is put into a segment: those that live now are all there will be.
+        for segment in &damaged {
+            let mut ids = segment.live_rows().map(|(id, _)| id);
+            loop {
+                let mut state = self.write();
+                let of_it = |segments: &[Segment], id| {
+                    segments.iter().any(|s| s.number == segment.number && s.has(id))
+                };
+                let mut some = ids.by_ref().take(AT_ONCE).peekable();
+                if some.peek().is_none() {
+                    break;
+                }
+                for id in some {
+                    if of_it(&state.segments, id) {
+                        self.take_anew(engine, &mut state, id)?;
+                    }
+                }
+                // As they were given they take more memory than there may be.
+                if state.tail.len() >= GIVEN_UP_WAITING * self.stop_at() {
+                    if state.is_full(&self.spec) {
+                        state.seal(&self.spec);
+                    }
+                    state.link_and_repair(AT_ONCE, self.limits.threads.max(1))?;
+                }
                 self.measure(&state);
-                return Ok(());
             }
-            for id in ids {
-                self.take_anew(engine, &mut state, id)?;
-            }
-            self.measure(&state);
         }
+        let mut state = self.write();
+        let before = state.segments.len();
+        state.segments.retain(|segment| !numbers.contains(&segment.number) || segment.live() > 0);
+        let gone = before - state.segments.len();
+        self.rebuilt.fetch_add(gone as u64, Ordering::Relaxed);
+        self.has_dead_files.fetch_or(gone > 0, Ordering::Relaxed);
+        self.measure(&state);
+        Ok(())
     }
 }
 
@@ -452,5 +491,42 @@ pub(super) mod tests {
         let mut ids = index.read().ids();
         ids.sort_unstable();
         assert_eq!(ids, (0..COUNT as u64).collect::<Vec<_>>());
+    }
+
+    /// One block of vectors that could not be read kept the whole shard from being opened, its keys
+    /// included.
+    #[test]
+    fn records_that_cannot_be_read_cost_their_index_alone() {
+        let disk = filled(IndexKind::Hnsw, Quantisation::None);
+        let size = |path: &std::path::Path| disk.open(path).unwrap().len().unwrap();
+        let tables = || {
+            let all = disk.list("/shard".as_ref()).unwrap().into_iter();
+            all.filter(|entry| entry.name.ends_with(".sst")).map(|entry| entry.name)
+        };
+        let largest = tables().map(|name| std::path::Path::new("/shard").join(name));
+        let largest = largest.max_by_key(|path| size(path)).unwrap();
+        let half = size(&largest) / 2;
+        (half..half + 64).for_each(|at| disk.damage(&largest, at, 0xFF).unwrap());
+        let (shard, index) = open(&disk);
+        let call = |call: VectorCall| shard.execute(Request::Vector(Box::new(call)), 1);
+        let search = || call(VectorCall::Search(VectorSearch::new("v", &[1.0, 2.0], 1)));
+        for _ in 0..3 {
+            let told = search().map(|_| ()).unwrap_err();
+            assert_eq!(told.kind(), ErrorKind::Unavailable);
+            assert!(told.to_string().contains("cannot be brought up to date"), "{told}");
+            shard.vectors.tend();
+            shard.vectors.settle();
+        }
+        // Whatever else is written and read.
+        apply(&shard, INDEX, 20, 9_000..9_010);
+        assert!(index.unwrap().lag.is_behind());
+        // Once it can be read, all is.
+        (half..half + 64).for_each(|at| disk.damage(&largest, at, 0xFF).unwrap());
+        for _ in 0..10 {
+            shard.vectors.tend();
+            shard.vectors.settle();
+        }
+        assert!(search().is_ok());
+        assert_eq!(shard.vectors.get("v").unwrap().read().len(), COUNT + 10);
     }
 }

@@ -10,9 +10,9 @@
 //! - `stored`: what records say, without an index.
 //! - `evaluate`: requests, to writes and answers.
 //! - `limits`: [`VectorLimits`].
-//! - `index`: one index in memory; `kept`: its graph, written down; `attributes`: which of its vectors
-//!   match a filter; `texts`: which have the words of a text; `fields`: both, when they are first asked;
-//!   `slices`: walks of records.
+//! - `index`: one index in memory; `grow`: its graph; `kept`: that graph, written down; `attributes`:
+//!   which of its vectors match a filter; `texts`: which have the words of a text; `fields`: both, when
+//!   they are first asked; `slices`: walks of records.
 //! - `search`: a search over all its parts; `reads`: what it reads of records; `compare`: with all of
 //!   them one by one; `hybrid`: one for words as well.
 //! - `form`: what searches a sealed part; `segment`, `state_file`: the files; `sorted`: which vectors
@@ -21,7 +21,7 @@
 //!   are in it; `pages`: the file of its postings.
 //! - `work`: what the background does: linking, sealing, making anew, writing down; `next`: what of it
 //!   comes next; `made`: of which segments; `post`: what it does for postings.
-//! - `control`: one job at a time, and its end.
+//! - `control`: one job at a time, its end, and when what failed is tried again.
 //! - `load`: from files to an index; `catch_up`: from records.
 //!
 //! Invariants owed to the shard:
@@ -37,6 +37,7 @@ mod control;
 mod evaluate;
 mod fields;
 mod form;
+mod grow;
 mod hybrid;
 mod index;
 mod kept;
@@ -89,7 +90,8 @@ pub(crate) struct Vectors {
     clock: RealClock,
     /// The last entry of the log that was taken note of.
     noted: AtomicU64,
-    /// How far tables went when the engine was opened: what is newer comes from the log.
+    /// How far tables went when the engine was opened: what is newer comes from the log, and what is
+    /// older may come again.
     flushed_at_open: LogIndex,
     /// What the log told before the indexes were loaded.
     replayed: Mutex<Option<Replayed>>,
@@ -127,7 +129,7 @@ impl Vectors {
             dir,
             indexes: RwLock::default(),
             clock: RealClock::new(),
-            noted: AtomicU64::new(engine.applied_index().0),
+            noted: AtomicU64::new(flushed_at_open.0),
             flushed_at_open,
             replayed: Mutex::new(Some(Replayed::new())),
             due: AtomicBool::new(false),
@@ -151,10 +153,12 @@ impl Vectors {
         *lock(&self.limits)
     }
 
-    /// Takes note of a batch that was applied. Called in the order of the log.
+    /// Takes note of a batch of an entry that was applied. Called in the order of the log. One that
+    /// the tables have held since the engine was opened comes again, but the indexes know what came
+    /// behind it.
     #[inline]
-    pub(crate) fn note(&self, batch: &BatchView<'_>) {
-        if batch.has_vectors {
+    pub(crate) fn note(&self, index: LogIndex, batch: &BatchView<'_>) {
+        if batch.has_vectors && index > self.flushed_at_open {
             self.note_all(batch);
         }
     }
@@ -162,7 +166,7 @@ impl Vectors {
     /// All batches of the log's entries up to `index` have been noted, also of those without any.
     #[inline]
     pub(crate) fn noted_through(&self, index: LogIndex) {
-        self.noted.store(index.0, Ordering::Release);
+        self.noted.fetch_max(index.0, Ordering::AcqRel);
     }
 
     fn note_all(&self, batch: &BatchView<'_>) {
@@ -219,8 +223,7 @@ impl Vectors {
                 indexes.add(Arc::new(index));
             }
             (None, Some(known)) => {
-                indexes.by_id.remove(&id);
-                indexes.by_name.retain(|_, index| index.id != id);
+                indexes.remove(&known);
                 known.dropped.store(true, Ordering::Release);
                 lock(&self.doomed).push(known);
                 self.due.store(true, Ordering::Release);
@@ -279,6 +282,9 @@ impl Vectors {
         let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         let bytes: u64 = all.by_id.values().map(|index| index.lasting_bytes()).sum();
         drop(all);
+        // Those that were dropped are there until what works on them has ended.
+        let doomed: u64 = lock(&self.doomed).iter().map(|index| index.lasting_bytes()).sum();
+        let bytes = bytes + doomed;
         self.limits().bytes_max.saturating_sub(bytes)
     }
 
@@ -313,6 +319,15 @@ impl Registry {
     fn add(&mut self, index: Arc<VectorIndex>) {
         self.by_name.insert(index.spec.name.clone(), index.clone());
         self.by_id.insert(index.id, index);
+    }
+
+    /// Takes an index out, and its name with it unless that is another's by now.
+    fn remove(&mut self, index: &VectorIndex) {
+        self.by_id.remove(&index.id);
+        let name = &index.spec.name;
+        if self.by_name.get(name).is_some_and(|named| named.id == index.id) {
+            self.by_name.remove(name);
+        }
     }
 }
 
@@ -445,6 +460,62 @@ mod tests {
         assert_eq!(shard.engine().applied_index(), LogIndex(7));
     }
 
+    /// A restart applies entries again that tables of vectors have held since, because others still lack
+    /// them. That an index was once dropped took the name from the one that was created after it, and
+    /// vectors that were deleted since came back.
+    #[test]
+    fn entries_that_come_again_change_no_index() {
+        let spec = |name: &str| IndexSpec::new(name, 2, Metric::L2).with_defaults();
+        let placed = |entry: u64, change: &dyn Fn(&mut WriteBatch)| {
+            let mut batch = WriteBatch::new();
+            change(&mut batch);
+            batch.place(Seq(entry * 10), 1);
+            batch.bytes().to_vec()
+        };
+        let made = |entry: u64, index: u64| {
+            let index = NamedIndex { id: IndexId(index), spec: spec("v") };
+            placed(entry, &|batch| evaluate::put_index(batch, &index))
+        };
+        let vector = |entry: u64, id: u64, is_there: bool| {
+            let key = record::vector_key(IndexId(7), VectorId::new(id));
+            let value = record::encode(&Floats::of(&[id as f32, 1.0]), b"");
+            placed(entry, &|batch| match is_there {
+                true => batch.put_cf(CfId::VECTORS, &key, &value),
+                false => batch.delete_cf(CfId::VECTORS, &key),
+            })
+        };
+        let entries = [
+            placed(1, &|batch| batch.put_cf(CfId::DEFAULT, b"k", b"v")),
+            made(2, 3),
+            placed(3, &|batch| evaluate::delete_index(batch, IndexId(3))),
+            made(4, 7),
+            vector(5, 1, true),
+            vector(6, 2, true),
+            vector(7, 1, false),
+            // Not in tables, this one.
+            vector(8, 4, true),
+        ];
+        let disk = SimDisk::new();
+        let shard = shard_on(&disk, VectorLimits::default());
+        for (at, entry) in (1..8).zip(&entries) {
+            shard.apply_entry(LogIndex(at), std::slice::from_ref(entry)).unwrap();
+        }
+        shard.engine().flush(CfId::VECTORS).unwrap();
+        drop(shard);
+        let shard = shard_on(&disk, VectorLimits::default());
+        let vectors = &shard.vectors;
+        assert!(shard.engine().replay_from() < LogIndex(2));
+        let noted = || vectors.noted.load(Ordering::Acquire);
+        for (at, entry) in (1..).zip(&entries) {
+            assert_eq!(noted(), 7, "{at}");
+            shard.apply_entry(LogIndex(at), std::slice::from_ref(entry)).unwrap();
+            let index = vectors.get("v").unwrap();
+            assert_eq!((index.id, vectors.all().len()), (IndexId(7), 1), "{at}");
+            assert_eq!(index.read().len(), if at < 8 { 1 } else { 2 }, "{at}");
+        }
+        assert_eq!(noted(), 8);
+    }
+
     #[test]
     fn nothing_is_put_behind_the_end_of_an_index() {
         let shard = shard();
@@ -464,5 +535,24 @@ mod tests {
         // Placed, and not yet applied anywhere.
         shard.change_vector_indexes(&[IndexId(3)], &[], 1).unwrap();
         assert_eq!(put().unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    /// A follower took in whatever its leader had room for, and held all that its background had not
+    /// come to: nobody there waits before writing.
+    #[test]
+    fn a_replica_that_only_applies_has_few_vectors_waiting() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        create(&shard, IndexId(3), 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let mut kept_up = 0;
+        for turn in 0..20 {
+            assert_eq!(shard.is_overrun(), index.waiting() >= 2 * index.stop_at());
+            kept_up += u32::from(shard.is_overrun());
+            shard.keep_up();
+            assert!(index.waiting() < 2 * index.stop_at());
+            apply(&shard, IndexId(3), 4 + turn, turn * 300..(turn + 1) * 300);
+        }
+        assert!(kept_up > 10 && index.read().len() == 6_000, "{kept_up}");
     }
 }

@@ -49,13 +49,17 @@ impl Vectors {
         if index.is_dropped() {
             return None;
         }
+        let rests = lock(&index.failed).rests();
         if index.lag.is_behind() {
-            return Some(Piece::CatchUp);
+            return (!rests).then_some(Piece::CatchUp);
         }
         let free = self.free_bytes();
         let state = index.read();
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
+        }
+        if rests {
+            return next_loose(index, &state);
         }
         match index.has_linked.load(Ordering::Relaxed) {
             true => self.next_sealed(index, &state, free).or_else(|| next_loose(index, &state)),
@@ -397,5 +401,39 @@ mod tests {
         assert!(changed() > 0);
         idle(&shard);
         assert_eq!((changed(), index.read().len()), (0, 8_192));
+    }
+
+    /// Where a device was full each turn of the upkeep made the whole form anew, and failed to write it.
+    #[test]
+    fn what_fails_again_and_again_is_tried_ever_less_often() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let disk = SimDisk::new();
+        let shard = shard_on(&disk, limits);
+        create(&shard, INDEX, 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let index = shard.vectors.get("v").unwrap();
+        let turn = || {
+            shard.vectors.tend();
+            shard.vectors.settle();
+        };
+        disk.set_capacity(Some(disk.used_bytes()));
+        // Numbers of files are taken and not given back.
+        apply(&shard, INDEX, 4, 0..600);
+        (0..1_000).for_each(|_| turn());
+        let sealed =
+            |state: &State| state.segments.iter().filter(|s| s.file_bytes.is_none()).count();
+        assert!(sealed(&index.read()) > 0);
+        let failed = lock(&index.failed).in_a_row();
+        assert!((3..=12).contains(&failed), "{failed}");
+        // What comes is linked all the same.
+        apply(&shard, INDEX, 5, 600..900);
+        turn();
+        assert_eq!(index.read().tail.len(), 0);
+        disk.set_capacity(None);
+        let turns = (1..2_000).find(|_| {
+            turn();
+            sealed(&index.read()) == 0
+        });
+        assert!(turns.is_some_and(|turns| turns <= 601), "{turns:?}");
+        assert_eq!(lock(&index.failed).in_a_row(), 0);
     }
 }

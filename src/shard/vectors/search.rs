@@ -32,6 +32,8 @@ const NODES_PER_LIVE: usize = 8;
 
 /// Searches that are made, if what was found is gone or another before it is read.
 const TRIES: usize = 3;
+/// Searches for which the fields of a filter are indexed again because others had them forgotten.
+const INDEXED_TRIES: usize = 16;
 
 /// What a search comes to, once it was looked at.
 pub(super) struct Plan<'a> {
@@ -110,6 +112,11 @@ impl VectorIndex {
             let state = self.read();
             let Some(matching) = matching(&state, search)? else {
                 drop(state);
+                if turn > INDEXED_TRIES {
+                    let message = "other searches have this one's fields forgotten as soon as they \
+                                   are indexed; filter by fewer fields at a time, or try again";
+                    return Err(Error::new(ErrorKind::Busy, message));
+                }
                 self.index_search(engine, search)?;
                 continue;
             };
@@ -188,10 +195,10 @@ impl VectorIndex {
             Metric::InnerProduct | Metric::L2 => -score,
         });
         let limits = search.distance_max.into_iter().chain(by_score);
-        let distance_max = limits.reduce(f32::min);
-        if distance_max.is_some_and(f32::is_nan) {
+        if limits.clone().any(f32::is_nan) {
             return Err(Error::invalid("a greatest distance or least score must be a number"));
         }
+        let distance_max = limits.reduce(f32::min);
         let ef = if search.ef == 0 { self.spec.ef_search } else { search.ef } as usize;
         Ok(Plan {
             search,

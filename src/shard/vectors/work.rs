@@ -14,12 +14,19 @@ use crate::shard::vectors::state_file;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::{HnswIndex, IdSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 /// Vectors linked at once while nobody searches, and while somebody does: a search waits meanwhile.
 pub(super) const LINKED_AT_ONCE: usize = 256;
 const LINKED_BETWEEN_SEARCHES: usize = 32;
+/// Numbers of a vector times candidates of its insertion that these are meant for: of what costs more
+/// fewer are linked.
+const LINKED_COST: usize = 512 * 256;
+
+/// How many times as many vectors as stop writers may wait before whoever applies more links some: a
+/// follower has no writers that would.
+const OVERRUN: usize = 2;
 
 /// How long the background works before it lets others have their turn, in ns.
 const TURN_NS: u64 = 1_000_000_000;
@@ -39,9 +46,12 @@ impl Vectors {
             let changes = index.changes.load(Ordering::Relaxed);
             let mut rest = lock(&index.rest);
             *rest = if rest.0 == changes { (changes, rest.1 + 1) } else { (changes, 0) };
+            lock(&index.failed).turn();
         }
         self.pin();
-        if !lock(&self.doomed).is_empty() || self.all().iter().any(|i| self.next(i).is_some()) {
+        // All else that is looked after waits for this: not for one who holds an index for long.
+        let is_due = |index: &Arc<VectorIndex>| index.is_held() || self.next(index).is_some();
+        if !lock(&self.doomed).is_empty() || self.all().iter().any(is_due) {
             self.due.store(true, Ordering::Release);
         }
         self.kick();
@@ -83,18 +93,19 @@ impl Vectors {
             if !control.begin() {
                 return;
             }
-            // Whoever closes waits for the end, and holds it until then: what is upgraded here is
-            // never the last, which would end the pool on one of its own threads.
+            // Also if it panics: whoever closes waits for the end, and holds it until then, so that
+            // what is upgraded here is never the last, which would end the pool on one of its own
+            // threads.
+            let _ended = control.ends();
             if let Some(vectors) = vectors.upgrade() {
                 let until = vectors.clock.monotonic_ns() + TURN_NS;
                 while vectors.work_once() && vectors.clock.monotonic_ns() < until {}
             }
-            control.end();
         });
     }
 
-    /// Does one piece of work; whether there may be more. One that fails is tried again at the next
-    /// turn of the upkeep.
+    /// Does one piece of work; whether there may be more. One that fails is tried again at a later
+    /// turn of the upkeep, the next one at first.
     pub(super) fn work_once(&self) -> bool {
         self.due.store(false, Ordering::Release);
         self.remove_doomed();
@@ -107,10 +118,21 @@ impl Vectors {
         let first = self.turn.load(Ordering::Relaxed);
         for at in (0..all.len()).map(|n| (first + n) % all.len()) {
             let Some(piece) = self.next(&all[at]) else { continue };
-            if self.work(&all[at], piece).is_ok() {
-                self.turn.store(at + 1, Ordering::Relaxed);
-                self.due.store(true, Ordering::Release);
-                return true;
+            let is_lasting = !matches!(piece, Piece::Link | Piece::Seal);
+            match self.work(&all[at], piece) {
+                Ok(()) => {
+                    if is_lasting {
+                        *lock(&all[at].failed) = Default::default();
+                    }
+                    self.turn.store(at + 1, Ordering::Relaxed);
+                    self.due.store(true, Ordering::Release);
+                    return true;
+                }
+                // Not what was interrupted.
+                Err(e) if is_lasting && e.kind() != ErrorKind::Unavailable => {
+                    lock(&all[at].failed).once_more();
+                }
+                Err(_) => {}
             }
         }
         false
@@ -119,8 +141,9 @@ impl Vectors {
     /// Does all that is to be done, on this thread: for whoever waits for room, and for tests.
     pub(crate) fn settle(&self) {
         while self.control.begin_here() {
+            let ended = self.control.ends();
             let more = self.work_once();
-            self.control.end();
+            drop(ended);
             if !more {
                 return;
             }
@@ -131,22 +154,34 @@ impl Vectors {
     /// many of them wait about as long as each other, however much a rebuild has left to be linked;
     /// and as many as it writes, so that large batches leave no more and more behind them.
     pub(crate) fn wait_for_room(&self, vectors: usize) {
-        for index in self.all() {
-            let mut linked = 0;
-            while linked < vectors
-                && index.waiting() >= index.stop_at()
-                && !self.control.is_closed()
-            {
-                // The background may be busy for minutes with what was sealed before.
-                let mut state = index.write();
-                if state.is_full(&index.spec) {
-                    state.seal(&index.spec);
-                }
-                drop(state);
-                match self.link(&index) {
-                    Ok(some) if some > 0 => linked += some,
-                    _ => break,
-                }
+        self.all().iter().for_each(|index| self.link_some(index, vectors, index.stop_at()));
+    }
+
+    /// Whether so many vectors wait somewhere that whoever applies more is to call
+    /// [`Vectors::keep_up`].
+    pub(crate) fn is_overrun(&self) -> bool {
+        let all = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        all.by_id.values().any(|index| index.waiting() >= OVERRUN * index.stop_at())
+    }
+
+    /// Links vectors on this thread until fewer wait.
+    pub(crate) fn keep_up(&self) {
+        self.all().iter().for_each(|i| self.link_some(i, usize::MAX, OVERRUN * i.stop_at()));
+    }
+
+    /// Links vectors of an index, as long as `least` wait, and `most` of them or some more.
+    fn link_some(&self, index: &VectorIndex, most: usize, least: usize) {
+        let mut linked = 0;
+        while linked < most && index.waiting() >= least && !self.control.is_closed() {
+            // The background may be busy for minutes with what was sealed before.
+            let mut state = index.write();
+            if state.is_full(&index.spec) {
+                state.seal(&index.spec);
+            }
+            drop(state);
+            match self.link(index) {
+                Ok(some) if some > 0 => linked += some,
+                _ => break,
             }
         }
     }
@@ -159,10 +194,8 @@ impl Vectors {
             Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
             Piece::Link => self.link(index).map(drop),
             Piece::Repair => {
-                let most =
-                    if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
                 let mut state = index.write();
-                state.repair(most, self.threads());
+                state.repair(linked_at_once(index), self.threads());
                 index.measure(&state);
                 Ok(())
             }
@@ -195,7 +228,7 @@ impl Vectors {
     }
 
     fn link(&self, index: &VectorIndex) -> Result<usize> {
-        let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
+        let most = linked_at_once(index);
         let linked = index.write().link(most, self.threads());
         // As in `State::link_and_repair`, with a turn for searches in between.
         let mut state = index.write();
@@ -527,4 +560,11 @@ impl Vectors {
             }
         }
     }
+}
+
+/// How many vectors are linked while searches of the index wait.
+fn linked_at_once(index: &VectorIndex) -> usize {
+    let most = if index.is_searched() { LINKED_BETWEEN_SEARCHES } else { LINKED_AT_ONCE };
+    let cost = index.spec.dim as usize * index.spec.ef_construction as usize;
+    (most * LINKED_COST / cost.max(LINKED_COST)).max(1)
 }
