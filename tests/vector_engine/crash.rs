@@ -5,9 +5,14 @@ use crate::world::{DIM, DIR, Model, compare, create, delete, options, put, spec,
 use arqondb::base::CfId;
 use arqondb::env::sim_disk::Crash;
 use arqondb::env::{Rng, SimDisk};
-use arqondb::op::vector::{IndexKind, Metric};
+use arqondb::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
 use arqondb::{Db, SyncLevel};
 use std::collections::BTreeMap;
+
+type Form = (IndexKind, Quantisation);
+
+const GRAPH: Form = (IndexKind::Hnsw, Quantisation::None);
+const POSTINGS: Form = (IndexKind::Spfresh, Quantisation::None);
 
 /// What may be there of an id: none, or the numbers of writes.
 type MayBe = BTreeMap<u64, Vec<Option<(Vec<f32>, u64)>>>;
@@ -28,14 +33,15 @@ fn settle(may_be: &mut MayBe, db: &Db, what: &str) -> Model {
     model
 }
 
-fn enumerate(kind: IndexKind, sync: SyncLevel, seed: u64, crashes: usize) {
+fn enumerate(form: Form, sync: SyncLevel, seed: u64, crashes: usize) {
     let mut rng = Rng::new(seed);
     let mut disk = SimDisk::new();
     let mut may_be = MayBe::new();
     let mut number = 0;
     {
         let db = Db::open_with(DIR, options(&disk, sync)).unwrap();
-        create(&db, arqondb::op::vector::IndexSpec { kind, ..spec(Metric::L2) });
+        let (kind, quantisation) = form;
+        create(&db, IndexSpec { kind, quantisation, num_sub: 2, ..spec(Metric::L2) });
         db.sync().unwrap();
     }
     let mut stopped = 0;
@@ -94,23 +100,38 @@ fn enumerate(kind: IndexKind, sync: SyncLevel, seed: u64, crashes: usize) {
 #[test]
 fn a_crash_at_always_keeps_what_was_acknowledged_and_no_more() {
     for seed in 1..4 {
-        enumerate(IndexKind::Hnsw, SyncLevel::Always, seed, 60);
+        enumerate(GRAPH, SyncLevel::Always, seed, 60);
     }
 }
 
 #[test]
 fn a_crash_at_os_leaves_vectors_and_keys_of_one_moment() {
     for seed in 10..13 {
-        enumerate(IndexKind::Hnsw, SyncLevel::Os, seed, 60);
+        enumerate(GRAPH, SyncLevel::Os, seed, 60);
     }
 }
 
 #[test]
 fn a_crash_leaves_postings_that_agree_with_the_records() {
     for seed in 20..24 {
-        enumerate(IndexKind::Spfresh, SyncLevel::Always, seed, 60);
+        enumerate(POSTINGS, SyncLevel::Always, seed, 60);
     }
     for seed in 30..34 {
-        enumerate(IndexKind::Spfresh, SyncLevel::Os, seed, 60);
+        enumerate(POSTINGS, SyncLevel::Os, seed, 60);
+    }
+}
+
+/// What is sealed gets another form, and a file of another number, while vectors come and go.
+#[test]
+fn a_crash_leaves_forms_of_graphs_that_agree_with_the_records() {
+    let forms = [
+        (IndexKind::DiskHnsw, Quantisation::None),
+        (IndexKind::PqHnsw, Quantisation::None),
+        (IndexKind::Hnsw, Quantisation::Packed),
+        (IndexKind::Hnsw, Quantisation::Compact8),
+    ];
+    for (form, seed) in forms.into_iter().zip((40..).step_by(2)) {
+        enumerate(form, SyncLevel::Always, seed, 60);
+        enumerate(form, SyncLevel::Os, seed + 1, 60);
     }
 }

@@ -1,8 +1,10 @@
 //! Files of an index that are damaged, missing or old: the answers are the same.
 
-use crate::world::{DIR, Model, NAME, compare, create, info, open, put, spec, vector};
-use arqondb::env::{Disk, Rng, SimDisk};
-use arqondb::op::vector::{Checked, IndexKind, IndexSpec, Metric, VectorAnswer, VectorCall};
+use crate::world::{DIM, DIR, Model, NAME, compare, create, info, open, put, spec, vector};
+use arqondb::env::{DirEntry, Disk, Rng, SimDisk};
+use arqondb::op::vector::{
+    Checked, IndexKind, IndexSpec, Metric, VectorAnswer, VectorCall, VectorSearch,
+};
 use std::path::{Path, PathBuf};
 
 fn filled(disk: &SimDisk, kind: IndexKind, rng: &mut Rng) -> Model {
@@ -144,6 +146,27 @@ fn a_restart_reads_files_and_not_all_records() {
     assert!(info.sealed > 60, "{info:?}");
     assert!(info.waiting < 64, "they are linked already: {info:?}");
     compare(&db, &model, Metric::L2, &mut rng, "opened");
+    for id in 1_000..3_000 {
+        db.execute(put(id, &vector(&mut rng), id)).unwrap();
+    }
+    db.settle_vectors();
+    db.flush().unwrap();
+    db.compact(arqondb::base::CfId::VECTORS).unwrap();
+    db.settle_vectors();
+    let info = crate::world::info(&db);
+    drop(db);
+    // Nor does it notice that some cannot be read.
+    let tables = Path::new(DIR).join("shard-1");
+    let is_table = |e: &DirEntry| e.name.ends_with(".sst");
+    let tables = disk.list(&tables).unwrap().into_iter().filter(is_table);
+    let largest = tables.max_by_key(|entry| entry.len).unwrap();
+    let path = Path::new(DIR).join("shard-1").join(&largest.name);
+    (0..8).for_each(|n| disk.damage(&path, largest.len / 2 + n, 0xFF).unwrap());
+    let db = open(&disk);
+    let found = db.search_vectors(VectorSearch::new(NAME, &[1.0; DIM], 5)).unwrap();
+    assert_eq!((found.hits.len(), crate::world::info(&db).vectors), (5, info.vectors));
+    let all = VectorCall::Verify { index: NAME.into() };
+    assert!(db.vectors(all).is_err(), "the damage is in its records");
 }
 
 /// The longest file of a segment, and its bytes.
