@@ -39,6 +39,7 @@ impl Lag {
     pub(super) fn begin(&self, some: Option<Vec<u64>>) {
         // First: whoever sees the number sees what it is about.
         *lock(&self.some) = some;
+        *lock(&self.error) = None;
         self.asked.fetch_add(1, Ordering::AcqRel);
     }
 

@@ -191,7 +191,11 @@ impl Vectors {
         index.has_linked.store(links, Ordering::Relaxed);
         match piece {
             // Writers are not slowed by what it takes in.
-            Piece::CatchUp => self.catch_up(index, index.stop_at() / 4),
+            Piece::CatchUp => self.catch_up(index, index.stop_at() / 4).inspect_err(|e| {
+                if e.kind() != ErrorKind::Unavailable {
+                    index.lag.fail(e.clone());
+                }
+            }),
             Piece::Link => self.link(index).map(drop),
             Piece::Repair => {
                 let mut state = index.write();

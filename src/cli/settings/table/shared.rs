@@ -24,7 +24,8 @@ section! {
         /// When a write is answered: always, interval, interval:MS or os. A replicated one goes by
         /// raft.sync.
         sync: SyncLevel = Kind::Sync, "interval:100", flag: Some("sync");
-        /// Memory for unflushed writes and cached blocks together.
+        /// Memory for unflushed writes, indexes of vectors (half of it at most) and cached blocks
+        /// together.
         memory: u64 = Kind::Size(8 << 20, 1 << 40), "256MiB", flag: Some("memory"),
             flag_unit: "MiB";
         /// Size below which the log is kept by flushing what holds on to it.
