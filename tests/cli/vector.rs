@@ -48,6 +48,12 @@ fn vectors_go_in_are_found_and_come_out_as_they_were() {
     assert_eq!((&imported["read"], &imported["written"]), (&ROWS.into(), &ROWS.into()));
     let again = record(&vector_run(path, &format!("{import} --resume")));
     assert_eq!((&again["skipped"], &again["written"]), (&ROWS.into(), &0.into()));
+    // The index knows how many numbers a vector has.
+    let again = import.replace(&format!("--dim {DIM}"), "--resume");
+    assert_eq!(record(&vector_run(path, &again))["skipped"], Value::from(ROWS));
+    let unknown = vector_run(path, &again.replace("import docs", "import others"));
+    let told = format!("{}{}", unknown.out, unknown.err);
+    assert!(unknown.code != 0 && told.contains("--dim"), "{} {told}", unknown.code);
 
     let described = record(&vector_run(path, "describe docs"));
     assert_eq!((&described["vectors"], &described["metric"]), (&ROWS.into(), &"cosine".into()));

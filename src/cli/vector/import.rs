@@ -8,8 +8,8 @@ use crate::cli::output::Value;
 use crate::cli::vector::create::Made;
 use crate::cli::vector::input::{FileFormat, Vectors};
 use crate::cli::vector::target::{Target, TargetArgs};
-use crate::env::{Clock, RealClock};
-use crate::op::vector::{StoredVector, VectorAnswer, VectorCall, VectorId};
+use crate::env::{Clock, Disk, RealClock, RealDisk};
+use crate::op::vector::{IndexInfo, StoredVector, VectorAnswer, VectorCall, VectorId};
 use crate::rpc::vector_client::Put;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -73,15 +73,27 @@ struct Tally {
 impl Import {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
-        let mut vectors = Vectors::open(&self.file, self.format, self.dim.map(|dim| dim as usize))?;
+        let mut target = None;
+        let mut dim = self.dim;
+        if dim.is_none() && !self.format.says_dim() {
+            // The index that there is knows it; not asked of in vain if the file is not there.
+            RealDisk.open(&self.file)?;
+            let opened = self.target.open(true)?;
+            dim = self.known(&opened)?.map(|info| info.spec.dim);
+            target = Some(opened);
+        }
+        let mut vectors = Vectors::open(&self.file, self.format, dim.map(|dim| dim as usize))?;
         if let Some(ids) = &self.ids {
             vectors = vectors.with_ids(ids)?;
         }
         let mut first = vectors.next(TOGETHER)?;
-        let dim = vectors.dim().or(self.dim.map(|dim| dim as usize));
+        let dim = vectors.dim().or(dim.map(|dim| dim as usize));
         let dim = dim.or(first.first().map(|one| one.vector.len())).unwrap_or(0);
         let interrupt = Interrupt::watch()?;
-        let target = self.target.open(true)?;
+        let target = match target {
+            Some(target) => target,
+            None => self.target.open(true)?,
+        };
         self.create(&target, dim as u32)?;
         let bar = progress(vectors.rows());
         let (clock, mut tally) = (RealClock::new(), Tally::default());
@@ -129,13 +141,7 @@ impl Import {
 
     fn create(&self, target: &Target, dim: u32) -> Outcome {
         let spec = self.made.spec(&self.name, dim);
-        let known = match target.call(VectorCall::Describe { index: self.name.clone() }) {
-            Ok(VectorAnswer::Index(info)) => Some(info),
-            Ok(_) => None,
-            Err(failure) if failure.code == ErrorKind::NotFound.name() => None,
-            Err(failure) => return Err(failure),
-        };
-        match known {
+        match self.known(target)? {
             None => target.call(VectorCall::Create(spec)).map(drop),
             Some(known) if dim != 0 && known.spec.dim != dim => {
                 let has = known.spec.dim;
@@ -146,6 +152,16 @@ impl Import {
                 .fix("name another index, or drop this one"))
             }
             Some(_) => Ok(()),
+        }
+    }
+
+    /// The index, if there is one.
+    fn known(&self, target: &Target) -> Outcome<Option<IndexInfo>> {
+        match target.call(VectorCall::Describe { index: self.name.clone() }) {
+            Ok(VectorAnswer::Index(info)) => Ok(Some(*info)),
+            Ok(_) => Ok(None),
+            Err(failure) if failure.code == ErrorKind::NotFound.name() => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 

@@ -40,6 +40,13 @@ pub enum FileFormat {
     Ndjson,
 }
 
+impl FileFormat {
+    /// Whether a file says how many numbers a vector has.
+    pub(super) fn says_dim(self) -> bool {
+        !matches!(self, FileFormat::F16 | FileFormat::F32 | FileFormat::U8)
+    }
+}
+
 /// The numbers of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {

@@ -152,6 +152,7 @@ impl Parser {
             return Ok(Filter::OneOf { field, values });
         };
         let (mut all, mut from, mut to) = (Vec::new(), None, None);
+        let range = |from, to| Filter::Range { field: field.clone(), from, to };
         for (name, value) in members {
             self.count(1)?;
             match (name.as_str(), value) {
@@ -170,12 +171,13 @@ impl Parser {
                     all.push(Filter::OneOf { field: field.clone(), values: values? });
                 }
                 ("gt" | "gte", value) => {
-                    let inclusive = name == "gte";
-                    from = Some(End { value: scalar(&field, value)?, inclusive });
+                    let end = End { value: scalar(&field, value)?, inclusive: name == "gte" };
+                    // Beside `gt` a `gte` holds as well.
+                    all.extend(from.replace(end).map(|other| range(Some(other), None)));
                 }
                 ("lt" | "lte", value) => {
-                    let inclusive = name == "lte";
-                    to = Some(End { value: scalar(&field, value)?, inclusive });
+                    let end = End { value: scalar(&field, value)?, inclusive: name == "lte" };
+                    all.extend(to.replace(end).map(|other| range(None, Some(other))));
                 }
                 ("prefix", Value::String(prefix)) => {
                     all.push(Filter::Prefix { field: field.clone(), prefix: prefix.clone() });
@@ -193,7 +195,7 @@ impl Parser {
             }
         }
         if from.is_some() || to.is_some() {
-            all.push(Filter::Range { field: field.clone(), from, to });
+            all.push(range(from, to));
         }
         match all.len() {
             0 => Err(Error::invalid(format!("the condition on `{field}` is empty"))),
@@ -258,6 +260,11 @@ mod tests {
             (r#"{"section": "perl"}"#, false),
             (r#"{"section": {"in": ["perl", "python"]}}"#, true),
             (r#"{"section": {"ne": "python"}}"#, false),
+            // The first of two ends was forgotten.
+            (r#"{"size": {"gt": 42, "gte": 10}}"#, false),
+            (r#"{"size": {"gt": 41, "gte": 42}}"#, true),
+            (r#"{"size": {"lt": 42, "lte": 100}}"#, false),
+            (r#"{"size": {"gt": 1, "gte": 42, "lt": 43, "lte": 42}}"#, true),
             (r#"{"size": {"gte": 42, "lt": 43}}"#, true),
             (r#"{"size": {"gt": 42}}"#, false),
             (r#"{"size": {"lte": 42.0}}"#, true),

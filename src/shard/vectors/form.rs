@@ -16,6 +16,9 @@ use std::path::Path;
 
 /// Vectors from which an index of kind `auto` takes product codes.
 const AUTO_PQ_ROWS: usize = 100_000;
+/// If these have so many parts, or parts of so few numbers.
+const AUTO_PQ_PARTS: usize = 16;
+const AUTO_PQ_FLOATS: usize = 4;
 
 /// What searches a segment.
 #[derive(Debug)]
@@ -71,9 +74,20 @@ pub(super) fn takes_pages(spec: &IndexSpec) -> bool {
 fn takes_codes(spec: &IndexSpec, rows: usize) -> bool {
     match spec.kind {
         IndexKind::PqHnsw => true,
-        IndexKind::Auto => rows >= AUTO_PQ_ROWS,
+        IndexKind::Auto => rows >= AUTO_PQ_ROWS && is_worth_codes(spec),
         IndexKind::Hnsw | IndexKind::DiskHnsw | IndexKind::Spfresh => false,
     }
+}
+
+/// Whether product codes say enough of a vector: one of few divisors is cut into few parts, and one byte
+/// for all of 37 numbers finds one neighbour in seven.
+fn is_worth_codes(spec: &IndexSpec) -> bool {
+    let dim = spec.dim as usize;
+    let parts = match spec.num_sub as usize {
+        0 => PqConfig::new(dim, metric(spec.metric)).num_sub,
+        parts => parts,
+    };
+    parts >= AUTO_PQ_PARTS || dim <= parts * AUTO_PQ_FLOATS
 }
 
 /// Bytes of a graph of so many vectors, in memory or in a file, about: a vector has its numbers, links
@@ -231,5 +245,31 @@ impl Form {
     /// Whether searches read it from disk, so that damage shows only then.
     pub(super) fn is_on_disk(&self) -> bool {
         matches!(self, Form::Disk(..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes of one byte found one of seven neighbours in an index that had chosen them by itself.
+    #[test]
+    fn an_index_chooses_codes_only_where_they_have_enough_parts() {
+        for (dim, num_sub, chosen) in [
+            (384, 0, true),
+            (1_536, 0, true),
+            (100, 0, true),
+            (8, 0, true),
+            (37, 0, false),
+            (383, 0, false),
+            (382, 0, false),
+            (384, 8, false),
+        ] {
+            let spec = IndexSpec { num_sub, ..IndexSpec::new("v", dim, Metric::L2) };
+            assert!(!takes_codes(&spec, AUTO_PQ_ROWS - 1));
+            assert_eq!(takes_codes(&spec, AUTO_PQ_ROWS), chosen, "{dim} {num_sub}");
+            let asked = IndexSpec { kind: IndexKind::PqHnsw, ..spec };
+            assert!(takes_codes(&asked, 10));
+        }
     }
 }

@@ -314,7 +314,10 @@ impl VectorIndex {
         // few match.
         let by_codes = segment.form.is_on_disk() || matches!(*segment.form, Form::Compact(_));
         let exact = base.exact || is_hollow || (few.is_some() && !by_codes);
-        let request = SearchRequest { filter, exact, ..base };
+        // Product codes have a default of their own.
+        let is_default = plan.search.ef == 0 && matches!(*segment.form, Form::Pq(_));
+        let ef = base.ef.filter(|_| !is_default);
+        let request = SearchRequest { filter, exact, ef, ..base };
         match segment.form.answer(&request, &mut fetch) {
             Ok(mut answer) => {
                 // All were compared, but with 16 bits of each number.

@@ -3,7 +3,7 @@
 use crate::base::{Error, ErrorKind, Result};
 use crate::vector::beam::{Key, Scratch, Scratches, WIDE, key, slot_of, walk_cost};
 use crate::vector::code::pq::{Pq, PqConfig};
-use crate::vector::filter::{Filter, SearchRequest};
+use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{HnswConfig, HnswIndex};
 use crate::vector::kernel::{Kernels, kernels};
@@ -11,6 +11,8 @@ use crate::vector::rows::Rows;
 
 /// Estimates that a walk makes for each candidate it keeps, roughly.
 const ESTIMATES_PER_EF: u64 = 12;
+/// Vectors compared for each that is wanted, at least: codes order the nearest only roughly.
+const RERANKED_PER_HIT: usize = 4;
 
 /// The settings of a [`PqHnswIndex`].
 ///
@@ -51,7 +53,7 @@ impl PqHnswConfig {
         if (self.hnsw.dim, self.hnsw.metric) != (self.pq.dim, self.pq.metric) {
             return Err(Error::invalid("the graph and the codes differ in dim or metric"));
         }
-        if self.rerank_k == 0 || self.rerank_k > crate::vector::filter::EF_MAX {
+        if self.rerank_k == 0 || self.rerank_k > EF_MAX {
             return Err(Error::invalid("rerank_k is out of bounds; it may be from 1 to 2^20"));
         }
         Ok(())
@@ -234,7 +236,7 @@ impl PqHnswIndex {
     }
 
     /// The `k` vectors nearest to `query`, or all if there are fewer. `ef` overrides the number of
-    /// candidates, which is else the larger one of `ef_search` and `rerank_k`.
+    /// candidates, which is else the largest one of `ef_search`, `rerank_k` and four times `k`.
     ///
     /// # Errors
     ///
@@ -258,14 +260,14 @@ impl PqHnswIndex {
             return self.index.answer(request);
         };
         let query = self.config.hnsw.metric.prepare(request.query, self.config.hnsw.dim)?;
-        let ef = request.width(self.config.hnsw.ef_search.max(self.config.rerank_k))?;
+        let rerank = self.config.rerank_k.max(RERANKED_PER_HIT * request.k.min(EF_MAX));
+        let ef = request.width(self.config.hnsw.ef_search.max(rerank).min(EF_MAX))?;
         let ef = ef.max(request.k).min(self.index.graph.slot_count()).max(1);
         if ef > WIDE && walk_cost(ef, ESTIMATES_PER_EF) >= self.len() as u64 {
             return self.index.answer(&SearchRequest { exact: true, ..*request });
         }
         let answer = self.scratches.with(|scratch| {
             self.walk(codes, &query, ef, scratch);
-            let rerank = self.config.rerank_k.max(request.k);
             let mut hits = self.compare(&query, rerank, scratch);
             nearest(&mut hits, request.k);
             Answer { hits, stats: scratch.stats }
