@@ -118,7 +118,9 @@ impl Vectors {
         let first = self.turn.load(Ordering::Relaxed);
         for at in (0..all.len()).map(|n| (first + n) % all.len()) {
             let Some(piece) = self.next(&all[at]) else { continue };
-            let is_lasting = !matches!(piece, Piece::Link | Piece::Seal);
+            // What is done in memory alone goes on beside what fails, and says nothing of it.
+            let is_lasting =
+                !matches!(piece, Piece::Link | Piece::Seal | Piece::Repair | Piece::Shrink);
             match self.work(&all[at], piece) {
                 Ok(()) => {
                     if is_lasting {
@@ -166,6 +168,9 @@ impl Vectors {
 
     /// Links vectors on this thread until fewer wait.
     pub(crate) fn keep_up(&self) {
+        if !self.is_overrun() {
+            return;
+        }
         self.all().iter().for_each(|i| self.link_some(i, usize::MAX, OVERRUN * i.stop_at()));
     }
 
