@@ -2,8 +2,9 @@
 // tidy: sleeps because it asks processes until they answer; they have no event to wait for
 
 use crate::net::Net;
-use crate::program::{Process, free_ports};
+use crate::program::Process;
 use arqondb::catalog::{Action, FORMAT_VERSION, NodeId, ShardId, View};
+use arqondb::cli::demo::ports::free_ports;
 use arqondb::gateway::{Node, RemoteShards};
 use arqondb::op::route::SlotRange;
 use arqondb::rpc::Client;
@@ -82,7 +83,7 @@ impl Cluster {
         let alone = ALONE.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let ports = free_ports(layout.metas + 2 * layout.gateways + 2 * layout.nodes);
+        let ports = free_ports(layout.metas + 2 * layout.gateways + 2 * layout.nodes).unwrap();
         let mut ports = ports.into_iter();
         let host = layout.net.as_ref().map_or("127.0.0.1".into(), |net| net.host());
         let mut local = || format!("{host}:{}", ports.next().unwrap());

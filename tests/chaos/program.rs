@@ -106,10 +106,3 @@ fn spawn(line: &[String], log: &Path) -> Child {
     }
     command.spawn().unwrap_or_else(|e| panic!("{line:?}: {e}"))
 }
-
-/// Ports that nobody listens on now.
-pub(crate) fn free_ports(n: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..n).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}

@@ -4,12 +4,11 @@
 
 use super::FORMATS;
 use super::program::{Run, run};
+use arqondb::cli::demo::ports::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::Mutex;
 
 /// A topology in a folder of its own. What it started is killed with it.
 struct Place {
@@ -18,26 +17,10 @@ struct Place {
     ports: Vec<u16>,
 }
 
-/// Ports that nobody listens on, none of them handed out before: tests run side by side.
-fn free_ports(n: usize) -> Vec<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap();
-    let (mut ports, mut listeners) = (Vec::new(), Vec::new());
-    while ports.len() < n {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if given.insert(port) {
-            ports.push(port);
-        }
-        listeners.push(listener);
-    }
-    ports
-}
-
 impl Place {
     /// A metadata server, a node, a gateway.
     fn new(name: &'static str, shards: u32) -> Place {
-        let (folder, ports) = (tempfile::tempdir().unwrap(), free_ports(5));
+        let (folder, ports) = (tempfile::tempdir().unwrap(), free_ports(5).unwrap());
         let [meta, data, raft, grpc, redis] = ports[..] else { panic!() };
         let text = format!(
             "[cluster]\nname = \"{name}\"\nshards = {shards}\nreplicas = 1\nstate = \"state\"\n\

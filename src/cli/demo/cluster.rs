@@ -4,8 +4,8 @@
 
 use super::meaning::{self, Meaning};
 use super::records::{Acknowledged, Writing, key, load, longest_gap, missing};
-use super::{packages, prompt, vectors};
-use crate::base::{Error, Result};
+use super::{packages, ports, prompt, vectors};
+use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::{Action, FORMAT_VERSION, NodeId, View};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
@@ -18,11 +18,10 @@ use crate::rpc::client::ClientOptions;
 use crate::rpc::cluster::MetaClient;
 use crate::rpc::link::{Hello, Role};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Shards of the cluster.
 pub(super) const SHARDS: u32 = 4;
@@ -33,6 +32,10 @@ const BEFORE: Duration = Duration::from_secs(2);
 const AFTER: Duration = Duration::from_secs(4);
 /// How long the parts may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether they still run.
+const LOOK: Duration = Duration::from_millis(200);
+/// Bytes of a process's log that say why it has ended.
+const LAST_WORDS: usize = 2 << 10;
 
 /// A process of the cluster; killed when it is let go of.
 pub(super) struct Process {
@@ -75,6 +78,36 @@ impl Process {
 
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// That it has ended by itself, and why.
+    fn has_ended(&self) -> Error {
+        let name = self.log.file_stem().unwrap_or_default().to_string_lossy();
+        let said = std::fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(LAST_WORDS)..]);
+        let last: Vec<&str> = said.lines().rev().filter(|l| !l.trim().is_empty()).take(3).collect();
+        let last = last.into_iter().rev().map(str::trim).collect::<Vec<_>>().join(" ");
+        let message = match last.is_empty() {
+            true => format!("the process {name} has ended without a word"),
+            false => format!("the process {name} has ended: {last}"),
+        };
+        Error::new(ErrorKind::Unavailable, message)
+    }
+}
+
+/// What comes of `work`, unless one of the processes ends meanwhile: then that.
+async fn unless_one_ends<T>(
+    processes: &mut [&mut Process],
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        if let Ok(done) = timeout(LOOK, &mut work).await {
+            return done;
+        }
+        if let Some(process) = processes.iter_mut().find_map(|p| (!p.is_running()).then_some(p)) {
+            return Err(process.has_ended());
+        }
     }
 }
 
@@ -224,18 +257,18 @@ async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
     crate::env::Disk::create_dir_all(&crate::env::RealDisk, folder)?;
     let local = |port: u16| format!("127.0.0.1:{port}");
     let url = |port: u16| format!("http://127.0.0.1:{port}");
-    let ports = free_ports(2 * nodes as usize + 3)?;
+    let ports = ports::free_ports(2 * nodes as usize + 3)?;
     let dir = |name: &str| folder.join(name).display().to_string();
     let args = |args: &[&str]| args.iter().map(|arg| arg.to_string()).collect::<Vec<_>>();
     let (meta_port, grpc, redis) = (ports[0], ports[1], ports[2]);
     let meta_args = args(&["meta", "--dir", &dir("meta"), "--listen", &local(meta_port)]);
-    let meta_process = Process::start(folder, "meta", meta_args)?;
+    let mut meta_process = Process::start(folder, "meta", meta_args)?;
     let meta = MetaClient::new(&[local(meta_port)], Hello::nameless(Role::Tool, [0; 16]))?;
     let deadline = Instant::now() + PATIENCE;
     let mut id = [0; 16];
     id[..8].copy_from_slice(&rng::entropy().max(1).to_le_bytes());
     let init = Action::InitCluster { id, name: "demo".into(), version: FORMAT_VERSION };
-    meta.propose(init, deadline).await?;
+    unless_one_ends(&mut [&mut meta_process], meta.propose(init, deadline)).await?;
     let mut processes = BTreeMap::new();
     for node in 1..=nodes {
         let at = 3 + 2 * (node as usize - 1);
@@ -252,11 +285,14 @@ async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
         ]);
         processes.insert(node, Process::start(folder, &format!("node-{node}"), node_args)?);
     }
-    meta.wait_for(deadline, |view| view.nodes().count() as u64 >= nodes).await?;
+    let mut all: Vec<&mut Process> = processes.values_mut().collect();
+    all.push(&mut meta_process);
+    let there = meta.wait_for(deadline, |view| view.nodes().count() as u64 >= nodes);
+    unless_one_ends(&mut all, there).await?;
     let create = Action::CreateShards { count: SHARDS, replicas, nodes: Vec::new() };
-    meta.propose(create, deadline).await?;
+    unless_one_ends(&mut all, meta.propose(create, deadline)).await?;
     let led = |view: &View| view.shards().count() > 0 && view.shards().all(|s| s.leader.is_some());
-    meta.wait_for(deadline, led).await?;
+    unless_one_ends(&mut all, meta.wait_for(deadline, led)).await?;
     let gateway_args = args(&[
         "gateway",
         "--meta",
@@ -266,27 +302,20 @@ async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
         "--redis-addr",
         &local(redis),
     ]);
-    let gateway = Process::start(folder, "gateway", gateway_args)?;
+    let mut gateway = Process::start(folder, "gateway", gateway_args)?;
     let options = ClientOptions { call_timeout: DEADLINE, ..ClientOptions::default() };
-    let client = loop {
-        match Client::connect(&url(grpc), options.clone()).await {
-            Ok(client) => break client,
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => sleep(Duration::from_millis(50)).await,
+    let at = url(grpc);
+    let connected = async {
+        loop {
+            match Client::connect(&at, options.clone()).await {
+                Ok(client) => return Ok(client),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
         }
     };
+    let client = unless_one_ends(&mut [&mut gateway], connected).await?;
     Ok(Cluster { nodes: processes, meta, client, _meta_process: meta_process, _gateway: gateway })
-}
-
-/// Ports that nobody listens on. Another program may take one before it is used; then its user
-/// says so.
-fn free_ports(n: usize) -> Result<Vec<u16>> {
-    let failed = |e| Error::io("find a free port on", "127.0.0.1", e);
-    let listeners: std::io::Result<Vec<TcpListener>> =
-        (0..n).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    let ports: std::io::Result<Vec<u16>> =
-        listeners.map_err(failed)?.iter().map(|l| l.local_addr().map(|at| at.port())).collect();
-    ports.map_err(failed)
 }
 
 /// The node that leads the most shards.

@@ -7,8 +7,8 @@
 //! - [`vectors`]: embeddings of packages; [`meaning`]: packages found by them.
 //! - [`writer`], [`crash`]: a second process that writes until it is killed, and the count of what
 //!   it was promised afterwards.
-//! - [`cluster`]: the same with a cluster of processes, whose leader is killed; [`records`]: what is
-//!   written meanwhile; [`prompt`]: faults by hand, for a person at a terminal.
+//! - [`cluster`]: the same with a cluster of processes, whose leader is killed; [`ports`]: where they
+//!   listen; [`records`]: what is written meanwhile; [`prompt`]: faults by hand, for a person at a terminal.
 //!
 //! Every step checks what it finds; the first thing missing ends the demo as a failure, and the
 //! files stay for a look at them.
@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod crash;
 pub mod meaning;
 pub mod packages;
+pub mod ports;
 pub mod prompt;
 pub mod records;
 pub mod steps;
