@@ -238,6 +238,9 @@ pub(super) struct Scratch {
     /// What a query makes of itself to be compared with codes.
     pub(super) table: Vec<f32>,
     pub(super) rabit: super::code::rabitq::RabitQuery,
+    pub(super) tables: super::code::signs::QueryTables,
+    /// Where a walk begins.
+    pub(super) doors: Beam,
     pub(super) stats: super::hit::SearchStats,
 }
 

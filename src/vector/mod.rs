@@ -31,6 +31,7 @@
 //! - `beam`: what a walk remembers.
 //! - `hnsw`: [`HnswIndex`], the graph.
 //! - `code`: product codes, rotations, RaBitQ, codes along the directions of most variance.
+//! - `doors`: where walks through sealed graphs begin.
 //! - `coded`: [`PqHnswIndex`] and [`CompactIndex`], walked by codes.
 //! - `disk`: [`DiskHnswIndex`], a graph in pages on disk and codes in memory.
 //! - `packed`: [`PackedIndex`], with the codes of the neighbours beside each node.
@@ -54,6 +55,7 @@ mod beam;
 mod code;
 mod coded;
 mod disk;
+mod doors;
 mod filter;
 mod flat;
 mod hit;

@@ -58,6 +58,13 @@ pub(in crate::vector) struct RabitQuery {
     length: f32,
 }
 
+impl RabitQuery {
+    /// The query, rotated, and relative to the center unless the metric is the inner product.
+    pub(in crate::vector) fn rotated(&self) -> &[f32] {
+        &self.rotated
+    }
+}
+
 impl RabitCodes {
     /// No codes yet, of `bits` (4 or 8) a dimension, for vectors around `center`.
     pub(in crate::vector) fn new(
@@ -90,11 +97,21 @@ impl RabitCodes {
         self.rows.reserve(more);
     }
 
+    /// Numbers of a rotated vector, a multiple of 8.
+    pub(in crate::vector) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// A prepared vector relative to the center, rotated.
+    pub(in crate::vector) fn rotate(&self, vector: &[f32], out: &mut Vec<f32>) {
+        let apart: Vec<f32> = vector.iter().zip(&self.center).map(|(x, c)| x - c).collect();
+        self.rotation.apply(&apart, out);
+    }
+
     /// A row for a prepared vector.
     pub(in crate::vector) fn encode(&self, vector: &[f32]) -> Vec<u8> {
-        let apart: Vec<f32> = vector.iter().zip(&self.center).map(|(x, c)| x - c).collect();
         let mut rotated = Vec::new();
-        self.rotation.apply(&apart, &mut rotated);
+        self.rotate(vector, &mut rotated);
         let squared: f32 = rotated.iter().map(|x| x * x).sum();
         let (codes, product, grid_squared) = self.best_codes(&rotated);
         let stretch = if product > 0.0 { squared / product } else { 0.0 };

@@ -3,6 +3,7 @@
 use crate::base::{Error, Result};
 use crate::vector::beam::{Scratch, Scratches, WIDE, distance_of, key, slot_of, walk_cost};
 use crate::vector::code::rabitq::{RabitCodes, RabitQuery};
+use crate::vector::doors::{self, BEGINNINGS, Doors};
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{HnswConfig, HnswIndex};
@@ -12,8 +13,6 @@ use crate::vector::parallel;
 use crate::vector::rows::Rows;
 use crate::vector::spfresh::FetchLive;
 
-/// Nodes from which the walk begins at the nearest.
-const DOORS: usize = 8;
 /// Vectors fetched at once.
 const FETCHED_AT_ONCE: usize = 16;
 /// Estimates that a walk makes for each candidate it keeps, roughly.
@@ -40,7 +39,7 @@ pub struct CompactIndex {
     links: Rows<u32>,
     /// In ascending order: a node's number is the rank of its id.
     ids: Vec<u64>,
-    doors: Vec<u32>,
+    doors: Doors,
     scratches: Scratches,
 }
 
@@ -80,9 +79,10 @@ impl CompactIndex {
             let list = graph.neighbours(*slot, 0).iter().map(|link| ranks[*link as usize]);
             links.row_mut(rank).iter_mut().zip(list).for_each(|(place, link)| *place = link);
         }
-        let mut doors: Vec<u32> = (0..live.len() as u32).collect();
-        doors.sort_by_key(|rank| std::cmp::Reverse(graph.level(live[*rank as usize])));
-        doors.truncate(DOORS);
+        let ranks = doors::choose(graph, &live);
+        let doors = Doors::new(config.metric, codes.dim(), ranks, |rank, out| {
+            codes.rotate(graph.vector(live[rank as usize]), out);
+        });
         Ok(CompactIndex {
             config,
             measure: graph.measure,
@@ -219,7 +219,7 @@ impl CompactIndex {
         scratch.beam.reset(width);
         scratch.found.reset(ef);
         scratch.fresh.clear();
-        scratch.fresh.extend(self.doors.iter().filter(|door| scratch.seen.insert(**door)));
+        self.begin(query, scratch);
         loop {
             for slot in &scratch.fresh {
                 let key = key(self.codes.estimate(self.kernels, query, *slot), *slot);
@@ -248,6 +248,16 @@ impl CompactIndex {
         if !is_filtered {
             std::mem::swap(&mut scratch.beam, &mut scratch.found);
         }
+    }
+
+    /// Puts the nodes that the walk begins at into `scratch.fresh`.
+    fn begin(&self, query: &RabitQuery, scratch: &mut Scratch) {
+        scratch.doors.reset(BEGINNINGS);
+        scratch.tables.fill(query.rotated());
+        self.doors.nearest(self.kernels, query.rotated(), &scratch.tables, &mut scratch.doors);
+        scratch.stats.estimates += self.doors.ranks().len() as u64;
+        let doors = scratch.doors.keys().iter().map(|door| slot_of(*door));
+        scratch.fresh.extend(doors.filter(|door| scratch.seen.insert(*door)));
     }
 
     /// Compares those that may be among the `k` nearest, from the nearest estimate on.
@@ -307,10 +317,10 @@ impl CompactIndex {
         Ok(())
     }
 
-    /// Bytes of memory that its codes, links and ids take.
+    /// Bytes of memory that its codes, links, ids and doors take.
     pub fn memory_bytes(&self) -> usize {
         let ids = self.ids.len() * size_of::<u64>();
-        self.codes.memory_bytes() + self.links.memory_bytes() + ids
+        self.codes.memory_bytes() + self.links.memory_bytes() + ids + self.doors.memory_bytes()
     }
 }
 

@@ -6,6 +6,7 @@ use super::walk::Walk;
 use crate::base::{Error, ErrorKind, Result};
 use crate::vector::beam::{WIDE, distance_of, slot_of, walk_cost};
 use crate::vector::code::rotation::Rotation;
+use crate::vector::doors::{self, Doors};
 use crate::vector::filter::{EF_MAX, Filter, SearchRequest};
 use crate::vector::hit::{Answer, Hit, nearest};
 use crate::vector::hnsw::{Graph, HnswConfig, HnswIndex};
@@ -17,8 +18,6 @@ use std::sync::{Mutex, PoisonError};
 
 /// Rows made at once before they are written.
 const ROWS_AT_ONCE: usize = 512;
-/// Nodes from which the walk begins at the nearest.
-pub(super) const DOORS: usize = 8;
 /// Vectors that can be compared with in the time of a hop, roughly.
 const DISTANCES_PER_HOP: usize = 4;
 /// How many times a filter can be asked in the time of one distance, roughly.
@@ -51,7 +50,7 @@ pub struct PackedIndex {
     pub(super) kernels: &'static Kernels,
     pub(super) layout: Layout,
     pub(super) rows: Rows<u8>,
-    pub(super) doors: Vec<u32>,
+    pub(super) doors: Doors,
     rotation: Rotation,
     /// In ascending order: a node's number is the rank of its id.
     pub(super) ids: Vec<u64>,
@@ -82,19 +81,14 @@ impl PackedIndex {
         live.sort_unstable_by_key(|slot| graph.ids[*slot as usize]);
         let rows = Rows::new(Layout::new(config.dim).stride);
         let ids = live.iter().map(|slot| graph.ids[*slot as usize]).collect();
-        let (doors, scale) = (doors(graph, &live), scale(graph, &live));
-        let mut packed = PackedIndex::of(config, rows, doors, ids, scale);
+        let mut packed = PackedIndex::of(config, rows, ids, scale(graph, &live));
         packed.fill(graph, &live, threads);
+        packed.open(doors::choose(graph, &live));
         Ok(packed)
     }
 
-    pub(super) fn of(
-        config: HnswConfig,
-        rows: Rows<u8>,
-        doors: Vec<u32>,
-        ids: Vec<u64>,
-        scale: f32,
-    ) -> PackedIndex {
+    /// One without doors.
+    pub(super) fn of(config: HnswConfig, rows: Rows<u8>, ids: Vec<u64>, scale: f32) -> PackedIndex {
         let layout = Layout::new(config.dim);
         PackedIndex {
             config,
@@ -102,12 +96,23 @@ impl PackedIndex {
             kernels: kernels(),
             layout,
             rows,
-            doors,
+            doors: Doors::new(config.metric, layout.code_dim, Vec::new(), |_, _| {}),
             rotation: Rotation::new(layout.code_dim, SEED),
             ids,
             scale,
             walks: Mutex::default(),
         }
+    }
+
+    /// Has walks begin at these nodes.
+    pub(super) fn open(&mut self, doors: Vec<u32>) {
+        let mut vector = Vec::new();
+        self.doors = Doors::new(self.config.metric, self.layout.code_dim, doors, |rank, out| {
+            vector.clear();
+            let halves = self.layout.vector(&self.rows, rank).iter();
+            vector.extend(halves.map(|half| half::to_f32(*half) / self.scale));
+            self.rotation.apply(&vector, out);
+        });
     }
 
     fn fill(&mut self, graph: &Graph, live: &[u32], threads: usize) {
@@ -275,18 +280,11 @@ impl PackedIndex {
         query.distance(self.measure, self.layout.vector(&self.rows, slot))
     }
 
-    /// Bytes of memory that its rows and ids take.
+    /// Bytes of memory that its rows, ids and doors take.
     pub fn memory_bytes(&self) -> usize {
-        self.rows.memory_bytes() + self.ids.len() * size_of::<u64>()
+        let ids = self.ids.len() * size_of::<u64>();
+        self.rows.memory_bytes() + ids + self.doors.memory_bytes()
     }
-}
-
-/// Nodes all over the graph: those of the highest levels.
-fn doors(graph: &Graph, live: &[u32]) -> Vec<u32> {
-    let mut places: Vec<u32> = (0..live.len() as u32).collect();
-    places.sort_by_key(|place| std::cmp::Reverse(graph.level(live[*place as usize])));
-    places.truncate(DOORS);
-    places
 }
 
 /// The power of two that brings the largest number to between 512 and 1024.

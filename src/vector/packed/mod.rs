@@ -7,15 +7,13 @@
 //! for a node when the walk comes to it (SymphonyQG: Gou et al. 2025).
 //!
 //! In reading order:
-//! - `row`: what a node's row holds, and how a neighbour is estimated.
+//! - `row`: what a node's row holds.
 //! - `lists`: which 32 neighbours a node has.
-//! - `query`: the tables that a query makes of itself.
 //! - `walk`: from row to row.
 //! - `index`: [`PackedIndex`]; `stored`: as bytes.
 
 mod index;
 mod lists;
-mod query;
 mod row;
 mod stored;
 mod walk;

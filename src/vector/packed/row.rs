@@ -1,4 +1,4 @@
-//! What a node's row holds, and how the distance of a neighbour is estimated.
+//! What a node's row holds.
 //!
 //! ```text
 //! offset            bytes
@@ -8,20 +8,8 @@
 //! mul               32 * 4                            f32, the factor of each estimate
 //! links             32 * 4                            u32, the neighbours; NONE fills the list up
 //! ```
-//!
-//! Let `c` be the node's vector, `r` a neighbour's and `q` the query, all rotated, and `s` the signs
-//! of `r - c`. Of `r - c` the code keeps `s`, and the estimate takes it to be `s` stretched to
-//! `|r - c|^2 / sum |r - c|`, which makes the estimate right on average:
-//!
-//! ```text
-//! <q - c, r - c>  is about  f * (<q, s> - <c, s>)     f = |r - c|^2 / sum |r - c|
-//! |q - r|^2 = |q - c|^2 + |r - c|^2 - 2 <q - c, r - c>
-//! ```
-//!
-//! so `add = |r - c|^2 + 2 f <c, s>` and `mul = -2 f` are known when the row is made; cosine is half
-//! of it, as vectors have unit length. For the inner product
-//! `-<q, r> = -<q, c> - <q - c, r - c> - <c, r - c>`.
 
+use crate::vector::code::signs::{GROUP, SignCodes};
 use crate::vector::kernel::SCAN_WIDTH;
 use crate::vector::kernel::half::from_f32;
 use crate::vector::metric::DistanceMetric;
@@ -29,8 +17,6 @@ use crate::vector::rows::Rows;
 
 /// Fills up a list of links.
 pub(super) const NONE: u32 = u32::MAX;
-/// Dimensions of a code that one table of 16 serves.
-const GROUP: usize = 4;
 
 /// The places of the parts of a row.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +76,8 @@ impl Layout {
 
     /// Writes a node's neighbours.
     pub(super) fn put_links(&self, rows: &mut Rows<u8>, slot: u32, part: &Neighbours) {
-        self.put_parts(rows, slot, &part.codes, (&part.add, &part.mul), &part.links);
+        let SignCodes { codes, add, mul } = &part.codes;
+        self.put_parts(rows, slot, codes, (add, mul), &part.links);
     }
 
     /// Writes a whole node. REQUIRES: each part is as long as it should be.
@@ -129,9 +116,7 @@ impl Layout {
 
 /// What a row holds of a node's neighbours.
 pub(super) struct Neighbours {
-    codes: Vec<u8>,
-    add: [f32; SCAN_WIDTH],
-    mul: [f32; SCAN_WIDTH],
+    codes: SignCodes,
     links: [u32; SCAN_WIDTH],
 }
 
@@ -144,42 +129,10 @@ impl Neighbours {
         node: u32,
         list: &[u32],
     ) -> Neighbours {
-        let mut part = Neighbours {
-            codes: vec![0; layout.code_dim / GROUP * 16],
-            // No estimate of a neighbour that is not there is below any limit.
-            add: [f32::INFINITY; SCAN_WIDTH],
-            mul: [0.0; SCAN_WIDTH],
-            links: [NONE; SCAN_WIDTH],
-        };
-        let center = &rotated.row(node)[..layout.code_dim];
-        for (place, link) in list.iter().enumerate() {
-            let to = &rotated.row(*link)[..layout.code_dim];
-            part.links[place] = *link;
-            (part.add[place], part.mul[place]) = factors(metric, center, to);
-            for (at, (to, center)) in to.iter().zip(center).enumerate() {
-                let shift = at % GROUP + if place < 16 { 0 } else { GROUP };
-                part.codes[at / GROUP * 16 + place % 16] |= u8::from(to > center) << shift;
-            }
-        }
-        part
-    }
-}
-
-/// The constant part and the factor of the estimate of a neighbour.
-fn factors(metric: DistanceMetric, center: &[f32], to: &[f32]) -> (f32, f32) {
-    let (mut squared, mut sum, mut signed, mut along) = (0.0f32, 0.0f32, 0.0f32, 0.0f32);
-    for (to, center) in to.iter().zip(center) {
-        let apart = to - center;
-        squared += apart * apart;
-        sum += apart.abs();
-        signed += if apart > 0.0 { *center } else { -center };
-        along += apart * center;
-    }
-    // A neighbour in the same place: no direction, and no distance from the node.
-    let stretch = if sum > 0.0 { squared / sum } else { 0.0 };
-    match metric {
-        DistanceMetric::L2 => (squared + 2.0 * stretch * signed, -2.0 * stretch),
-        DistanceMetric::Cosine => (0.5 * squared + stretch * signed, -stretch),
-        DistanceMetric::InnerProduct => (stretch * signed - along, -stretch),
+        let vector = |slot: u32| &rotated.row(slot)[..layout.code_dim];
+        let mut links = [NONE; SCAN_WIDTH];
+        links[..list.len()].copy_from_slice(list);
+        let codes = SignCodes::new(metric, vector(node), list.iter().map(|link| vector(*link)));
+        Neighbours { codes, links }
     }
 }

@@ -3,16 +3,17 @@
 //! ```text
 //! settings  1 metric, 4 dim, 4 m, 4 ef_construction, 4 ef_search, 8 seed, 4 n, f32 scale
 //! ids       n * 8            in ascending order
-//! doors     4 each           nodes that a walk begins at
+//! doors     4 each           nodes that a walk begins at, 2,048 at most, near ones beside each other
 //! nodes     n * (2 * dim + 16 for 4 dimensions + 384)
 //!           a row's parts (see `row.rs`) without what fills it up: vector, codes, add, mul, links
 //! ```
 
-use super::index::{DOORS, PackedIndex};
+use super::index::PackedIndex;
 use super::row::{Layout, NONE};
 use crate::base::Result;
 use crate::base::codec::Reader;
 use crate::vector::beam::SLOTS_MAX;
+use crate::vector::doors::DOORS_MAX;
 use crate::vector::hnsw::HnswConfig;
 use crate::vector::kernel::SCAN_WIDTH;
 use crate::vector::metric::DistanceMetric;
@@ -36,7 +37,7 @@ impl PackedIndex {
         settings.extend_from_slice(&self.scale.to_le_bytes());
         out.section([settings].into_iter());
         out.section(self.ids.iter().map(|id| id.to_le_bytes()));
-        out.section(self.doors.iter().map(|door| door.to_le_bytes()));
+        out.section(self.doors.ranks().iter().map(|door| door.to_le_bytes()));
         out.section((0..self.len() as u32).map(|slot| self.layout.stored(&self.rows, slot)));
         out.finish()
     }
@@ -61,7 +62,7 @@ impl PackedIndex {
             return Err(section.corrupt(0, "ids in ascending order", "others"));
         }
         let section = from.section()?;
-        let doors = section.numbers::<4>((section.bytes.len() / 4).min(DOORS))?;
+        let doors = section.numbers::<4>((section.bytes.len() / 4).min(DOORS_MAX))?;
         let doors: Vec<u32> = doors.iter().map(|door| u32::from_le_bytes(*door)).collect();
         let is_reached = !doors.is_empty() || count == 0;
         if !is_reached || doors.iter().any(|door| *door as usize >= count) {
@@ -83,7 +84,9 @@ impl PackedIndex {
                 ));
             }
         }
-        Ok(PackedIndex::of(config, rows, doors, ids, scale))
+        let mut index = PackedIndex::of(config, rows, ids, scale);
+        index.open(doors);
+        Ok(index)
     }
 }
 

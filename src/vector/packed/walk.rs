@@ -1,9 +1,10 @@
 //! The walk from row to row.
 
 use super::index::PackedIndex;
-use super::query::QueryTables;
 use super::row::NONE;
 use crate::vector::beam::{Beam, Key, Seen, distance_of, key, slot_of};
+use crate::vector::code::signs::QueryTables;
+use crate::vector::doors::BEGINNINGS;
 use crate::vector::hit::{Hit, SearchStats};
 use crate::vector::kernel::SCAN_WIDTH;
 use crate::vector::measure::ScaledQuery;
@@ -15,6 +16,8 @@ pub(super) struct Walk {
     pub(super) query: ScaledQuery,
     pub(super) rotated: Vec<f32>,
     pub(super) tables: QueryTables,
+    /// Where it begins.
+    doors: Beam,
     /// Nodes to go to, by their estimates. One that was estimated from several nodes stands in it
     /// several times: the best estimate counts.
     ahead: Beam,
@@ -40,10 +43,14 @@ impl PackedIndex {
         walk.ahead.reset(ef);
         walk.found.reset(k);
         walk.seen.begin(self.len());
-        for door in &self.doors {
-            let distance = self.distance(&walk.query, *door);
+        walk.doors.reset(BEGINNINGS);
+        self.doors.nearest(self.kernels, &walk.rotated, &walk.tables, &mut walk.doors);
+        walk.stats.estimates += self.doors.ranks().len() as u64;
+        for door in walk.doors.keys() {
+            let door = slot_of(*door);
+            let distance = self.distance(&walk.query, door);
             walk.stats.distances += 1;
-            walk.ahead.offer(key(distance, *door));
+            walk.ahead.offer(key(distance, door));
         }
         let mut asked = NONE;
         while let Some(next) = walk.ahead.next() {
