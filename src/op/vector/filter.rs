@@ -8,16 +8,11 @@ use crate::op::vector::number::Number;
 use serde_json::Value;
 use std::cmp::Ordering;
 
-/// The deepest that filters lie within each other.
-pub const FILTER_DEPTH_MAX: usize = 16;
+/// The deepest that conditions lie within others. Members of an object are joined, which counts, and
+/// so does what differs.
+pub const FILTER_DEPTH_MAX: usize = 40;
 /// The most conditions and values of one filter.
-pub const FILTER_PARTS_MAX: usize = 4_096;
-/// The most conditions and values of a filter that is no text: a part of one gives three at most, and
-/// what joins them.
-pub const FILTER_NODES_MAX: usize = 4 * FILTER_PARTS_MAX;
-/// The deepest that such a filter's conditions lie: members of an object are joined, the innermost too,
-/// and what differs is one deeper.
-pub const FILTER_NODES_DEEP: usize = 2 * FILTER_DEPTH_MAX + 3;
+pub const FILTER_PARTS_MAX: usize = 16_384;
 /// The longest text of a filter, in bytes.
 pub const FILTER_BYTES_MAX: usize = 8 << 20;
 /// The longest name of a field that may be asked for, in bytes.
@@ -172,19 +167,17 @@ impl Filter {
         }
     }
 
-    /// Whether it is no larger than a text's may be: an embedding program makes any.
+    /// Whether it is no deeper and no larger than a filter may be: an embedding program makes any.
     ///
     /// # Errors
     /// `InvalidArgument`.
     pub fn check(&self) -> Result<()> {
-        let mut left = FILTER_NODES_MAX;
+        let mut left = FILTER_PARTS_MAX;
         self.check_at(0, &mut left)
     }
 
     fn check_at(&self, depth: usize, left: &mut usize) -> Result<()> {
-        if depth > FILTER_NODES_DEEP {
-            return Err(Error::invalid(format!("the filter is nested {FILTER_NODES_DEEP} deep")));
-        }
+        check_depth(depth)?;
         let mut take = |nodes: usize| -> Result<()> {
             *left = left.checked_sub(nodes).ok_or_else(too_large)?;
             Ok(())
@@ -229,6 +222,17 @@ impl Filter {
 /// The error of a filter with too many conditions and values.
 pub fn too_large() -> Error {
     Error::invalid(format!("the filter has more than {FILTER_PARTS_MAX} parts"))
+}
+
+/// Whether conditions may lie so deep within others.
+///
+/// # Errors
+/// `InvalidArgument` if not.
+pub fn check_depth(depth: usize) -> Result<()> {
+    match depth > FILTER_DEPTH_MAX {
+        true => Err(Error::invalid(format!("the filter is nested over {FILTER_DEPTH_MAX} deep"))),
+        false => Ok(()),
+    }
 }
 
 /// Whether a value lies between two ends.
@@ -276,7 +280,9 @@ pub(crate) mod tests {
 
     /// The text of the deepest filter there may be.
     pub(crate) fn deepest() -> String {
+        // Three deep; each around it is two more, and the outermost one.
         let inner = r#"{"x": 1, "y": {"ne": 1, "gt": 0}}"#.to_string();
-        (0..FILTER_DEPTH_MAX).fold(inner, |filter, _| format!(r#"{{"x": 1, "not": {filter}}}"#))
+        let around = |filter, _| format!(r#"{{"x": 1, "not": {filter}}}"#);
+        format!(r#"{{"not": {}}}"#, (0..(FILTER_DEPTH_MAX - 4) / 2).fold(inner, around))
     }
 }

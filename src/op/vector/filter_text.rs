@@ -14,8 +14,7 @@
 
 use crate::base::{Error, Result};
 use crate::op::vector::filter::{
-    End, FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_PARTS_MAX, Filter, Scalar, check_field,
-    too_large,
+    End, FILTER_BYTES_MAX, FILTER_PARTS_MAX, Filter, Scalar, check_depth, check_field, too_large,
 };
 use crate::op::vector::number::Number;
 use serde_json::{Map, Value};
@@ -34,10 +33,14 @@ impl Filter {
         }
         let value: Value = serde_json::from_str(text)
             .map_err(|e| Error::invalid(format!("the filter is not JSON: {e}")))?;
-        Parser { left: FILTER_PARTS_MAX }.filter(&value, 0)
+        // A range is three members of a text and one condition.
+        let filter = Parser { left: 3 * FILTER_PARTS_MAX }.filter(&value, 0)?;
+        filter.check()?;
+        Ok(filter)
     }
 
-    /// The filter as it is written.
+    /// The filter as it is written. [`Filter::parse`] takes it if [`Filter::check`] does, unless it is
+    /// longer than a text may be.
     pub fn text(&self) -> String {
         self.json().to_string()
     }
@@ -101,10 +104,7 @@ impl Parser {
     }
 
     fn filter(&mut self, value: &Value, depth: usize) -> Result<Filter> {
-        if depth > FILTER_DEPTH_MAX {
-            let message = format!("the filter is nested more than {FILTER_DEPTH_MAX} deep");
-            return Err(Error::invalid(message));
-        }
+        check_depth(depth)?;
         let Value::Object(members) = value else {
             return Err(Error::invalid(format!("a filter is a JSON object, not {value}")));
         };
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_told_so() {
-        let deep = format!("{}{{\"a\":1}}{}", "{\"not\":".repeat(20), "}".repeat(20));
+        let deep = format!("{}{{\"a\":1}}{}", "{\"not\":".repeat(41), "}".repeat(41));
         let wide = format!("{{\"a\": {{\"in\": [{}1]}}}}", "1,".repeat(FILTER_PARTS_MAX));
         // Elements without a condition were not counted.
         let empty = format!("{{\"or\": [{}{{}}]}}", "{},".repeat(FILTER_PARTS_MAX));
@@ -332,24 +332,36 @@ mod tests {
     }
 
     #[test]
-    fn what_a_text_may_write_is_no_larger_than_a_filter_may_be() {
+    fn what_a_filter_may_be_a_text_may_write_and_no_more() {
         let many = FILTER_PARTS_MAX;
+        // A client writes the filter that it has parsed: from 9 deep on a server refused that.
         for right in [
             super::super::filter::tests::deepest(),
-            format!("{{\"a\": {{\"in\": [{}1]}}}}", "1,".repeat(many - 3)),
+            format!("{{\"a\": {{\"in\": [{}1]}}}}", "1,".repeat(many - 2)),
             format!("{{\"or\": [{}{{}}]}}", "{},".repeat(many - 2)),
-            format!("{{\"or\": [{}{{}}]}}", r#"{"field": "x", "ne": 1},"#.repeat(many - 2)),
-            format!("{{\"or\": [{}{{}}]}}", r#"{"x": {"ne": 1, "gt": 2}},"#.repeat(many / 3 - 2)),
+            format!("{{\"or\": [{}{{}}]}}", r#"{"x": {"gt": 1, "lt": 2}},"#.repeat(many - 2)),
+            format!("{{\"or\": [{}{{}}]}}", r#"{"field": "x", "eq": 1},"#.repeat(many / 2 - 1)),
+            format!("{{\"or\": [{}{{}}]}}", r#"{"x": {"ne": 1, "gt": 2}},"#.repeat(many / 5)),
         ] {
-            Filter::parse(&right).unwrap().check().unwrap();
+            let filter = Filter::parse(&right).unwrap();
+            filter.check().unwrap();
+            assert!(Filter::parse(&filter.text()).unwrap() == filter);
+            let deeper = format!("{{\"not\": {right}}}");
+            let larger = format!("{{\"or\": [{right}{}]}}", ",{}".repeat(many - 1));
+            assert!(Filter::parse(&larger).is_err());
+            assert_eq!(
+                Filter::parse(&deeper).is_ok(),
+                Filter::Not(Box::new(filter)).check().is_ok()
+            );
         }
         let nested = |depth| {
             let inner = Filter::Exists { field: "x".into() };
             (0..depth).fold(inner, |filter, _| Filter::Not(Box::new(filter)))
         };
-        assert!(nested(35).check().is_ok() && nested(36).check().is_err());
-        assert!(Filter::Or(vec![nested(1); 2 * many - 1]).check().is_ok());
-        assert!(Filter::Or(vec![nested(1); 2 * many]).check().is_err());
+        let deep = super::super::filter::FILTER_DEPTH_MAX;
+        assert!(nested(deep).check().is_ok() && nested(deep + 1).check().is_err());
+        assert!(Filter::Or(vec![nested(1); many / 2 - 1]).check().is_ok());
+        assert!(Filter::Or(vec![nested(1); many / 2]).check().is_err());
         assert!(Filter::Exists { field: "x".repeat(2_000) }.check().is_err());
         assert!(Filter::parse(&" ".repeat(FILTER_BYTES_MAX + 1)).is_err());
     }

@@ -22,7 +22,7 @@
 use crate::base::codec::{put_bytes, put_varint};
 use crate::base::{IndexId, Result};
 use crate::op::vector::filter::{
-    End, FILTER_NODES_DEEP, FILTER_NODES_MAX, Filter, Scalar, check_field, too_large,
+    End, FILTER_PARTS_MAX, Filter, Scalar, check_depth, check_field, too_large,
 };
 use crate::op::vector::number::Number;
 use crate::op::vector::search::{SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
@@ -187,7 +187,7 @@ fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
         exact: flags & EXACT != 0,
         with_payload: flags & WITH_PAYLOAD != 0,
         with_vector: flags & WITH_VECTOR != 0,
-        filter: read_filter(cut, 0, &Cell::new(FILTER_NODES_MAX))?,
+        filter: read_filter(cut, 0, &Cell::new(FILTER_PARTS_MAX))?,
         distance_max: read_optional(cut, read_f32)?,
         score_min: read_optional(cut, read_f32)?,
         without: read_optional(cut, Cut::u64)?,
@@ -238,9 +238,7 @@ fn put_filter(out: &mut Vec<u8>, filter: &Filter) {
 /// The next filter, of `left` conditions and values at most: in memory these take many times their
 /// bytes.
 fn read_filter(cut: &mut Cut<'_>, depth: usize, left: &Cell<usize>) -> Result<Option<Filter>> {
-    if depth > FILTER_NODES_DEEP {
-        return Err(cut.malformed());
-    }
+    check_depth(depth)?;
     let take = || -> Result<()> {
         left.set(left.get().checked_sub(1).ok_or_else(too_large)?);
         Ok(())
@@ -481,7 +479,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<Option<Filter>> {
         let bytes = Bytes::copy_from_slice(bytes);
-        read_filter(&mut Cut::new(&bytes, "a filter"), 0, &Cell::new(FILTER_NODES_MAX))
+        read_filter(&mut Cut::new(&bytes, "a filter"), 0, &Cell::new(FILTER_PARTS_MAX))
     }
 
     /// A node refused what its gateway had parsed.
@@ -505,12 +503,12 @@ mod tests {
             bytes
         };
         // Conditions without a name, and values.
-        assert!(read(&list(6, FILTER_NODES_MAX - 1, &[4, 0])).is_ok());
-        let refused = read(&list(6, FILTER_NODES_MAX, &[4, 0])).unwrap_err();
-        assert!(refused.message().contains("4096 parts"), "{refused}");
+        assert!(read(&list(6, FILTER_PARTS_MAX - 1, &[4, 0])).is_ok());
+        let refused = read(&list(6, FILTER_PARTS_MAX, &[4, 0])).unwrap_err();
+        assert!(refused.message().contains("16384 parts"), "{refused}");
         let values = |count| [vec![1, 0], list(0, count, &[1])[1..].to_vec()].concat();
-        assert!(read(&values(FILTER_NODES_MAX - 1)).is_ok());
-        assert!(read(&values(FILTER_NODES_MAX)).is_err());
+        assert!(read(&values(FILTER_PARTS_MAX - 1)).is_ok());
+        assert!(read(&values(FILTER_PARTS_MAX)).is_err());
         for (bytes, fits) in [(FIELD_BYTES_MAX, true), (FIELD_BYTES_MAX + 1, false)] {
             let (mut out, field) = (Vec::new(), "x".repeat(bytes));
             put_filter(&mut out, &Filter::Exists { field });
