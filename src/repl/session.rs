@@ -208,14 +208,17 @@ impl Session {
                 all.iter().map(|f| (bulk(&f.name), Answer::Int(i64::from(f.id.0)))).collect(),
             ),
             Response::Vector(answer) => {
-                let searched = match request {
-                    Request::Vector(call) => match &**call {
-                        VectorCall::Search(search) => search.with_payload,
-                        _ => false,
+                let found = match (request, self.style) {
+                    (_, Style::Json) => vectors::Found::Listed,
+                    (Request::Vector(call), _) => match &**call {
+                        VectorCall::Search(search) if search.with_payload => {
+                            vectors::Found::WithPayload
+                        }
+                        _ => vectors::Found::Plain,
                     },
-                    _ => false,
+                    _ => vectors::Found::Plain,
                 };
-                vectors::reply(*answer, searched)
+                vectors::reply(*answer, found)
             }
             Response::Deleted(n) => Answer::Int(i64::try_from(n).unwrap_or(i64::MAX)),
             _ => Answer::Simple("OK".to_string()),

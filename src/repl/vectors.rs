@@ -124,9 +124,19 @@ fn search(index: &Token, query: VectorQuery, rest: &[Token]) -> Result<VectorSea
     Ok(search)
 }
 
-/// The reply that an answer is printed as. Of a search each id with its distance, and with both the
-/// payload where payloads were asked for.
-pub fn reply(answer: VectorAnswer, with_payload: bool) -> Answer {
+/// How hits are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Each id with its distance.
+    Plain,
+    /// Each id with its distance and its payload.
+    WithPayload,
+    /// A list of all that is known of each: the members of a JSON object have no order.
+    Listed,
+}
+
+/// The reply that an answer is printed as.
+pub fn reply(answer: VectorAnswer, told: Found) -> Answer {
     let bulk = |text: &str| Answer::Bulk(text.as_bytes().to_vec());
     let count = |n: u64| Answer::Int(i64::try_from(n).unwrap_or(i64::MAX));
     match answer {
@@ -146,16 +156,27 @@ pub fn reply(answer: VectorAnswer, with_payload: bool) -> Answer {
             None => Answer::Nil,
         },
         VectorAnswer::Found(found) => {
-            let pair = |hit: VectorHit| {
-                let distance = Answer::Double(hit.distance.to_string());
-                let payload = || hit.payload.map_or(Answer::Nil, |p| Answer::Bulk(p.to_vec()));
-                let told = match with_payload {
-                    true => Answer::Array(vec![distance, payload()]),
-                    false => distance,
+            let distance = |hit: &VectorHit| Answer::Double(hit.distance.to_string());
+            let payload = |payload: &Bytes| Answer::Bulk(payload.to_vec());
+            let pair = |hit: &VectorHit| {
+                let of_it = match told {
+                    Found::WithPayload => Answer::Array(vec![
+                        distance(hit),
+                        hit.payload.as_ref().map_or(Answer::Nil, payload),
+                    ]),
+                    Found::Plain | Found::Listed => distance(hit),
                 };
-                (bulk(&hit.id.to_string()), told)
+                (bulk(&hit.id.to_string()), of_it)
             };
-            Answer::Map(found.hits.into_iter().map(pair).collect())
+            let object = |hit: &VectorHit| {
+                let known = [(bulk("id"), count(hit.id)), (bulk("distance"), distance(hit))];
+                let payload = hit.payload.as_ref().map(|p| (bulk("payload"), payload(p)));
+                Answer::Map(known.into_iter().chain(payload).collect())
+            };
+            match told {
+                Found::Listed => Answer::Array(found.hits.iter().map(object).collect()),
+                _ => Answer::Map(found.hits.iter().map(pair).collect()),
+            }
         }
         _ => Answer::Simple("OK".to_string()),
     }
@@ -230,16 +251,19 @@ mod tests {
             payload: payload.map(Bytes::from_static),
             ..VectorHit::new(id, 0.5)
         };
-        let hits = vec![hit(7, Some(b"{}")), hit(8, None)];
+        let hits = vec![hit(8, None), hit(17, Some(b"{}"))];
         let found = VectorAnswer::Found(VectorsFound { hits, ..VectorsFound::default() });
-        let json = |with| crate::repl::print::to_json(&reply(found.clone(), with)).to_string();
-        assert_eq!(json(false), r#"{"7":0.5,"8":0.5}"#);
-        assert_eq!(json(true), r#"{"7":[0.5,"{}"],"8":[0.5,null]}"#);
+        let json = |told| crate::repl::print::to_json(&reply(found.clone(), told)).to_string();
+        assert_eq!(json(Found::Plain), r#"{"17":0.5,"8":0.5}"#);
+        assert_eq!(json(Found::WithPayload), r#"{"17":[0.5,"{}"],"8":[0.5,null]}"#);
+        // The farther came first in an object, as its id did.
+        let listed = r#"[{"distance":0.5,"id":8},{"distance":0.5,"id":17,"payload":"{}"}]"#;
+        assert_eq!(json(Found::Listed), listed);
         let stored =
             StoredVector { id: 7, vector: Floats::of(&[1.0, -0.5]), payload: Bytes::new() };
-        let got = reply(VectorAnswer::Vectors(vec![Some(stored)]), false);
+        let got = reply(VectorAnswer::Vectors(vec![Some(stored)]), Found::Listed);
         let got = crate::repl::print::to_json(&got).to_string();
         assert_eq!(got, r#"{"id":7,"vector":"1,-0.5"}"#);
-        assert_eq!(reply(VectorAnswer::Vectors(vec![None]), false), Answer::Nil);
+        assert_eq!(reply(VectorAnswer::Vectors(vec![None]), Found::Listed), Answer::Nil);
     }
 }

@@ -149,14 +149,14 @@ fn the_console_keeps_and_finds_vectors() {
         "VLIST",
     ];
     let ran = server.repl("--output json", &lines);
-    let payload = r#"{"7":[5.0,"{\"kind\": \"a\"}"]}"#;
+    let payload = r#"[{"distance":5.0,"id":7,"payload":"{\"kind\": \"a\"}"}]"#;
     let expected = [
         "\"OK\"",
         "\"OK\"",
         "\"OK\"",
-        r#"{"7":0.25,"8":3.25}"#,
+        r#"[{"distance":0.25,"id":7},{"distance":3.25,"id":8}]"#,
         payload,
-        r#"{"7":1.0}"#,
+        r#"[{"distance":1.0,"id":7}]"#,
         r#"{"id":8,"vector":"0,2"}"#,
         "\"OK\"",
         "null",
