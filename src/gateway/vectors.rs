@@ -7,7 +7,7 @@ use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::scatter::Gathered;
 use crate::op::route::{SlotRange, slot_of};
-use crate::op::vector::search::{HITS_MAX, VectorHit};
+use crate::op::vector::search::{HITS_MAX, VectorHit, depth};
 use crate::op::vector::text::RANKED_MIN;
 use crate::op::vector::{
     ANSWER_BYTES_MAX, Checked, FETCH_MAX, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector,
@@ -208,7 +208,8 @@ impl<C: ShardCalls> Gateway<C> {
         if let Some(text) = &mut search.text {
             text.is_part = true;
         }
-        let (index, ranked) = (search.index.clone(), search.k.max(RANKED_MIN) as usize);
+        let (index, wanted) = (search.index.clone(), search.k.max(RANKED_MIN) as usize);
+        let ranked = depth(wanted, RANKED_MIN as usize).min(HITS_MAX as usize);
         let reads = with_payload || with_vector;
         let filter = search.filter.as_ref().filter(|_| reads).cloned();
         let answers = self.ask_all(VectorCall::Search(search), deadline).await?;

@@ -121,20 +121,24 @@ fn a_restart_reads_a_file_and_takes_in_the_tail_alone() {
     let mut model = filled(&disk, 600, &mut rng);
     let (before, killed) = {
         let db = open(&disk);
+        db.settle_vectors();
+        let before = info(&db);
         for number in 0..20 {
             put_one(&db, &mut model, number, 1_000 + number, &mut rng);
         }
         db.execute(delete(33)).unwrap();
         model.remove(&33);
-        (info(&db), disk.crash(Crash::Process))
+        (before, disk.crash(Crash::Process))
     };
     // As kill -9 leaves it, and as an orderly end, which may still write postings.
     for disk in [killed, disk] {
         let pages = page_files(&disk);
         let db = open(&disk);
         let after = info(&db);
+        // What the background posted of the twenty may be in the file or not, a split of it too.
         assert!(after.waiting + after.fresh <= before.waiting + before.fresh + 20, "{after:?}");
-        assert!(after.sealed >= 550 && after.postings == before.postings, "{after:?} {before:?}");
+        let postings = after.postings.abs_diff(before.postings);
+        assert!(after.sealed >= 550 && postings <= 2, "{after:?} {before:?}");
         assert_eq!(after.rebuilt, 0);
         assert_eq!(page_files(&disk), pages, "no posting was written");
         compare(&db, &model, Metric::L2, &mut rng, "opened");

@@ -85,6 +85,33 @@ fn filters_give_as_many_as_are_wanted_or_match() {
     }
 }
 
+/// Each page was searched for more widely than the one before, and found otherwise.
+#[test]
+fn pages_are_parts_of_few_answers() {
+    const EF: u32 = 16;
+    for (kind, quantisation) in [
+        (IndexKind::Hnsw, Quantisation::None),
+        (IndexKind::Hnsw, Quantisation::Packed),
+        (IndexKind::Hnsw, Quantisation::Compact8),
+        (IndexKind::PqHnsw, Quantisation::None),
+        (IndexKind::DiskHnsw, Quantisation::None),
+        (IndexKind::Spfresh, Quantisation::None),
+    ] {
+        let (db, _, mut rng) = filled(kind, quantisation);
+        db.settle_vectors();
+        let query = vector(&mut rng);
+        let base = VectorSearch { ef: EF, ..VectorSearch::new(NAME, &query, 0) };
+        for (from, depth) in [(0, EF), (EF, 2 * EF), (2 * EF, 4 * EF), (4 * EF, 8 * EF)] {
+            let whole = search(&db, VectorSearch { k: depth, ..base.clone() });
+            let mut pages = Vec::new();
+            for offset in (from..depth).step_by(4) {
+                pages.extend(search(&db, VectorSearch { k: 4, offset, ..base.clone() }));
+            }
+            assert_eq!(pages, whole[from as usize..], "{kind:?} {quantisation:?} {depth}");
+        }
+    }
+}
+
 #[test]
 fn ranges_scores_pages_and_stored_queries() {
     let (db, model, mut rng) = filled(IndexKind::Hnsw, Quantisation::None);

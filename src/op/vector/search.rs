@@ -9,6 +9,16 @@ pub const HITS_MAX: u32 = 10_000;
 /// The widest beam.
 pub const EF_MAX: u32 = 1 << 20;
 
+/// How many are looked for where `wanted` are: as many, up to `step`; beyond, `step` doubled until it is
+/// enough. What is looked for more widely may be found otherwise, so pages between the same two of these
+/// are parts of one answer.
+pub fn depth(wanted: usize, step: usize) -> usize {
+    match wanted <= step {
+        true => wanted,
+        false => step.max(1).saturating_mul(wanted.div_ceil(step.max(1)).next_power_of_two()),
+    }
+}
+
 /// Near what to look.
 #[derive(Debug, Clone, PartialEq)]
 pub enum VectorQuery {

@@ -3,7 +3,7 @@
 use crate::base::{Error, Result};
 use crate::lsm::Engine;
 use crate::op::vector::filter::check_field;
-use crate::op::vector::search::HITS_MAX;
+use crate::op::vector::search::{HITS_MAX, depth};
 use crate::op::vector::text::{RANKED_MIN, TextQuery};
 use crate::op::vector::{VectorHit, VectorSearch, VectorsFound};
 use crate::shard::vectors::attributes::Matching;
@@ -23,7 +23,8 @@ const WORDS_MAX: usize = 64;
 
 /// How many of each ranking count.
 pub(super) fn ranked(search: &VectorSearch) -> usize {
-    search.k.saturating_add(search.offset).clamp(RANKED_MIN, HITS_MAX) as usize
+    let wanted = search.k.saturating_add(search.offset).clamp(RANKED_MIN, HITS_MAX);
+    depth(wanted as usize, RANKED_MIN as usize).min(HITS_MAX as usize)
 }
 
 /// Whether a search by words can be made.

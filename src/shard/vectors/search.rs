@@ -9,7 +9,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::env::{Clock, RealClock};
 use crate::lsm::Engine;
 use crate::op;
-use crate::op::vector::search::{EF_MAX, HITS_MAX};
+use crate::op::vector::search::{EF_MAX, HITS_MAX, depth};
 use crate::op::vector::{Metric, SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::compare::Apart;
@@ -224,7 +224,7 @@ impl VectorIndex {
         let matches = matching.map_or(all, Matching::count);
         // The one that is left out may be among the nearest.
         let wanted = plan.wanted() + usize::from(plan.without.is_some());
-        let k = wanted.min(matches.max(1));
+        let k = depth(wanted, plan.ef).min(matches.max(1));
         let ef = plan.ef.max(k);
         let mut whole = Gathered { exact: true, ..Gathered::default() };
         let share = matches.max(1) as f64 / all.max(1) as f64;
