@@ -2,7 +2,7 @@
 
 use crate::base::{CfId, Error, ErrorKind, Result};
 use crate::op::kv::CfInfo;
-use crate::op::vector::VectorCall;
+use crate::op::vector::{VectorAnswer, VectorCall};
 use crate::op::{Request, Response};
 use crate::repl::backend::Backend;
 use crate::repl::client::Answer;
@@ -149,6 +149,13 @@ impl Session {
                 let response = self.backend.kv(request.clone())?;
                 self.answer_of(&request, response)
             }
+            Ask::Explain(request) => match self.backend.kv(request)? {
+                Response::Vector(answer) => Ok(vectors::cost(&answer)),
+                _ => Err(Error::new(
+                    ErrorKind::Internal,
+                    "a search was answered with something else",
+                )),
+            },
             Ask::Use(name) => {
                 self.family = self.find_family(&name)?;
                 Ok(Answer::Simple("OK".to_string()))
@@ -208,16 +215,22 @@ impl Session {
                 all.iter().map(|f| (bulk(&f.name), Answer::Int(i64::from(f.id.0)))).collect(),
             ),
             Response::Vector(answer) => {
-                let found = match (request, self.style) {
-                    (_, Style::Json) => vectors::Found::Listed,
-                    (Request::Vector(call), _) => match &**call {
-                        VectorCall::Search(search) if search.with_payload => {
-                            vectors::Found::WithPayload
-                        }
-                        _ => vectors::Found::Plain,
-                    },
+                let call = match request {
+                    Request::Vector(call) => Some(&**call),
+                    _ => None,
+                };
+                let found = match call {
+                    _ if self.style == Style::Json => vectors::Found::Listed,
+                    Some(VectorCall::Search(search)) if search.with_payload => {
+                        vectors::Found::WithPayload
+                    }
                     _ => vectors::Found::Plain,
                 };
+                if let (Some(VectorCall::Describe { .. }), VectorAnswer::Index(info)) =
+                    (call, &*answer)
+                {
+                    return Ok(vectors::described(info));
+                }
                 vectors::reply(*answer, found)
             }
             Response::Deleted(n) => Answer::Int(i64::try_from(n).unwrap_or(i64::MAX)),

@@ -3,9 +3,10 @@
 use crate::base::{Error, Result};
 use crate::op::Request;
 use crate::op::kv::Write;
+use crate::op::vector::text::TextQuery;
 use crate::op::vector::{
-    Filter, Floats, IndexSpec, Metric, StoredVector, VectorAnswer, VectorCall, VectorHit, VectorId,
-    VectorQuery, VectorSearch,
+    Checked, Filter, Floats, IndexInfo, IndexSpec, Metric, StoredVector, VectorAnswer, VectorCall,
+    VectorHit, VectorId, VectorQuery, VectorSearch, VectorsFound,
 };
 use crate::repl::client::Answer;
 use crate::repl::tokens::Token;
@@ -23,6 +24,8 @@ pub fn request(name: &str, args: &[Token]) -> Result<Option<Request>> {
         ("VCREATE", [index, dim, rest @ ..]) => call(VectorCall::Create(spec(index, dim, rest)?)),
         ("VDROP", [index]) => call(VectorCall::Drop { index: text(index)? }),
         ("VLIST", []) => call(VectorCall::List),
+        ("VDESCRIBE", [index]) => call(VectorCall::Describe { index: text(index)? }),
+        ("VVERIFY", [index]) => call(VectorCall::Verify { index: text(index)? }),
         ("VGET", [index, id]) => {
             call(VectorCall::Get { index: text(index)?, ids: vec![vector_id(id)?] })
         }
@@ -111,12 +114,17 @@ fn search(index: &Token, query: VectorQuery, rest: &[Token]) -> Result<VectorSea
             word if word.is("FILTER") => {
                 search.filter = Some(Filter::parse(&text(value("FILTER")?)?)?);
             }
+            word if word.is("WORDS") => {
+                let field = text(value("WORDS")?)?;
+                let text = text(value("WORDS with a field")?)?;
+                search.text = Some(TextQuery { field, text, is_part: false });
+            }
             word if word.is("EXACT") => search.exact = true,
             word if word.is("PAYLOAD") => search.with_payload = true,
             other => {
                 let found = String::from_utf8_lossy(&other.bytes);
                 return Err(Error::invalid(format!(
-                    "VSEARCH does not know {found:?}: K, EF, FILTER, EXACT, PAYLOAD"
+                    "VSEARCH does not know {found:?}: K, EF, FILTER, WORDS, EXACT, PAYLOAD"
                 )));
             }
         }
@@ -137,8 +145,6 @@ pub enum Found {
 
 /// The reply that an answer is printed as.
 pub fn reply(answer: VectorAnswer, told: Found) -> Answer {
-    let bulk = |text: &str| Answer::Bulk(text.as_bytes().to_vec());
-    let count = |n: u64| Answer::Int(i64::try_from(n).unwrap_or(i64::MAX));
     match answer {
         VectorAnswer::Indexes(all) => Answer::Map(
             all.iter().map(|index| (bulk(&index.spec.name), count(index.vectors))).collect(),
@@ -178,8 +184,66 @@ pub fn reply(answer: VectorAnswer, told: Found) -> Answer {
                 _ => Answer::Map(found.hits.iter().map(pair).collect()),
             }
         }
+        VectorAnswer::Checked(Checked { stored, missing, surplus }) => {
+            let told = [("stored", stored), ("missing", missing), ("surplus", surplus)];
+            Answer::Map(told.map(|(name, n)| (bulk(name), count(n))).to_vec())
+        }
         _ => Answer::Simple("OK".to_string()),
     }
+}
+
+fn bulk(text: &str) -> Answer {
+    Answer::Bulk(text.as_bytes().to_vec())
+}
+
+fn count(n: u64) -> Answer {
+    Answer::Int(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+/// What is told of an index.
+pub fn described(info: &IndexInfo) -> Answer {
+    let spec = &info.spec;
+    let words = [
+        ("name", spec.name.as_str()),
+        ("metric", spec.metric.name()),
+        ("kind", spec.kind.name()),
+        ("quantisation", spec.quantisation.name()),
+    ];
+    let numbers = [
+        ("dim", u64::from(spec.dim)),
+        ("m", u64::from(spec.m)),
+        ("ef_construction", u64::from(spec.ef_construction)),
+        ("ef_search", u64::from(spec.ef_search)),
+        ("vectors", info.vectors),
+        ("waiting", info.waiting),
+        ("fresh", info.fresh),
+        ("sealed", info.sealed),
+        ("segments", info.segments),
+        ("postings", info.postings),
+        ("dead", info.dead),
+        ("memory_bytes", info.memory_bytes),
+        ("disk_bytes", info.disk_bytes),
+        ("rebuilt", info.rebuilt),
+    ];
+    let words = words.into_iter().map(|(name, word)| (bulk(name), bulk(word)));
+    Answer::Map(words.chain(numbers.map(|(name, n)| (bulk(name), count(n)))).collect())
+}
+
+/// What a search has cost.
+pub fn cost(answer: &VectorAnswer) -> Answer {
+    let VectorAnswer::Found(VectorsFound { hits, cost, .. }) = answer else { return Answer::Nil };
+    let counts = [
+        ("hits", hits.len() as u64),
+        ("distances", cost.distances),
+        ("estimates", cost.estimates),
+        ("hops", cost.hops),
+        ("fetched", cost.fetched),
+        ("pages", cost.pages),
+        ("matches", cost.matches),
+        ("microseconds", cost.micros),
+    ];
+    let counts = counts.into_iter().map(|(name, n)| (bulk(name), count(n)));
+    Answer::Map(counts.chain([(bulk("exact"), Answer::Bool(cost.exact))]).collect())
 }
 
 #[cfg(test)]
@@ -238,6 +302,7 @@ mod tests {
             ("VPUT docs 1 []", "numbers between commas"),
             ("VSEARCH docs 1,2 K", "K takes a value"),
             ("VSEARCH docs 1,2 LIMIT 4", "EXACT, PAYLOAD"),
+            ("VSEARCH docs 1,2 WORDS body", "WORDS with a field takes a value"),
             ("VSEARCH docs 1,2 FILTER {", "not JSON"),
         ] {
             let error = parse(line).unwrap_err();

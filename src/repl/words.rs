@@ -18,6 +18,10 @@ pub struct Word {
     pub summary: &'static str,
 }
 
+/// What a search of vectors takes.
+const SEARCH_USAGE: &str =
+    "index n,n,.. | NEAR id [K n] [EF n] [FILTER json] [WORDS field text] [EXACT] [PAYLOAD]";
+
 /// Every console word, by name.
 pub const WORDS: &[Word] = &[
     Word { name: "CREATECF", usage: "name", summary: "creates a column family" },
@@ -45,7 +49,17 @@ pub const WORDS: &[Word] = &[
         summary: "creates an index of vectors",
     },
     Word { name: "VDELETE", usage: "index id", summary: "removes a vector" },
+    Word {
+        name: "VDESCRIBE",
+        usage: "index",
+        summary: "tells of an index: how it was made, what is in it, what it takes",
+    },
     Word { name: "VDROP", usage: "index", summary: "drops an index and all its vectors" },
+    Word {
+        name: "VEXPLAIN",
+        usage: SEARCH_USAGE,
+        summary: "searches as VSEARCH does, and tells what it cost",
+    },
     Word { name: "VGET", usage: "index id", summary: "reads a vector" },
     Word { name: "VLIST", usage: "", summary: "lists indexes, and how many vectors each has" },
     Word {
@@ -55,8 +69,13 @@ pub const WORDS: &[Word] = &[
     },
     Word {
         name: "VSEARCH",
-        usage: "index n,n,.. | NEAR id [K n] [EF n] [FILTER json] [EXACT] [PAYLOAD]",
-        summary: "finds the nearest vectors",
+        usage: SEARCH_USAGE,
+        summary: "finds the nearest vectors, with WORDS those that a field's text speaks for too",
+    },
+    Word {
+        name: "VVERIFY",
+        usage: "index",
+        summary: "compares an index with the stored vectors, all of which it reads",
     },
 ];
 
@@ -65,6 +84,8 @@ pub const WORDS: &[Word] = &[
 pub enum Ask {
     /// A request in the selected family.
     Kv(Request),
+    /// What a search costs.
+    Explain(Request),
     /// Select the family of this name.
     Use(String),
     /// Drop the family of this name.
@@ -116,13 +137,17 @@ pub fn ask(tokens: &[Token], cf: CfId) -> Result<Ask> {
         }
         ("SCAN", [cursor, ..]) if cf == CfId::DEFAULT && is_number(cursor) => Ask::Redis,
         ("SCAN", args) => Ask::Kv(Request::Scan(scan(args, cf)?)),
-        (name, args) => match vectors::request(name, args)? {
-            Some(request) => Ask::Kv(request),
-            None => match WORDS.iter().find(|word| word.name == name) {
-                Some(word) => return Err(usage(word)),
-                None => Ask::Redis,
-            },
-        },
+        (name, args) => {
+            let is_explained = name == "VEXPLAIN";
+            match vectors::request(if is_explained { "VSEARCH" } else { name }, args)? {
+                Some(request) if is_explained => Ask::Explain(request),
+                Some(request) => Ask::Kv(request),
+                None => match WORDS.iter().find(|word| word.name == name) {
+                    Some(word) => return Err(usage(word)),
+                    None => Ask::Redis,
+                },
+            }
+        }
     })
 }
 
@@ -264,6 +289,8 @@ mod tests {
             ("VGET docs", "VGET index id"),
             ("VPUT docs 1", "VPUT index id n,n"),
             ("VSEARCH docs", "VSEARCH index n,n"),
+            ("VEXPLAIN docs", "VEXPLAIN index n,n"),
+            ("VDESCRIBE", "VDESCRIBE index"),
         ] {
             let error = parse(line, 0).unwrap_err();
             assert!(error.message().contains(part), "{line}: {error}");

@@ -143,6 +143,8 @@ fn the_console_keeps_and_finds_vectors() {
         "VSEARCH docs 1,0.5 K 2",
         "VSEARCH docs NEAR 8 PAYLOAD",
         "VSEARCH docs 0,0 FILTER '{\"kind\": \"a\"}'",
+        "VSEARCH docs 0,0 WORDS kind b",
+        "VVERIFY docs",
         "VGET docs 8",
         "VDELETE docs 8",
         "VGET docs 8",
@@ -157,12 +159,20 @@ fn the_console_keeps_and_finds_vectors() {
         r#"[{"distance":0.25,"id":7},{"distance":3.25,"id":8}]"#,
         payload,
         r#"[{"distance":1.0,"id":7}]"#,
+        r#"[{"distance":1.0,"id":7},{"distance":4.0,"id":8}]"#,
+        r#"{"missing":0,"stored":2,"surplus":0}"#,
         r#"{"id":8,"vector":"0,2"}"#,
         "\"OK\"",
         "null",
         r#"{"docs":1}"#,
     ];
     assert_eq!((ran.code, ran.out.lines().collect::<Vec<_>>()), (0, expected.to_vec()));
+    let told = server.repl("--output json", &["VDESCRIBE docs", "VEXPLAIN docs NEAR 7 EXACT"]);
+    for part in
+        [r#""dim":2"#, r#""kind":"auto""#, r#""vectors":1"#, r#""exact":true,"#, r#""hits":0"#]
+    {
+        assert!(told.out.contains(part), "{part}: {told:?}");
+    }
     let kept = server.repl("", &["VDROP docs"]);
     assert_eq!(kept.code, 9, "{kept:?}");
     let gone = server.repl("--yes", &["VDROP docs", "VLIST", "VGET docs 7"]);

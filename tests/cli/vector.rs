@@ -119,6 +119,22 @@ fn what_cannot_be_imported_is_told_by_its_place_and_the_rest_is() {
     let found: Value = serde_json::from_str(&found.out).unwrap();
     assert_eq!((&found["ids"][0], &found["matches"]), (&3.into(), &1.into()), "{found}");
     assert_eq!(found["payloads"][0]["kind"], "b");
+    let by_words = format!(
+        "vector search docs --near 1 --text b --text-field kind --output json --data {}",
+        data.display()
+    );
+    let found: Value = serde_json::from_str(&run(&by_words).out).unwrap();
+    // First of both rankings: 1 / 61 of each.
+    assert_eq!(found["ids"], serde_json::json!([3]), "{found}");
+    assert!((found["scores"][0].as_f64().unwrap() - 2.0 / 61.0).abs() < 1e-6, "{found}");
+    let half = run(&format!("vector search docs --near 1 --text b --data {}", data.display()));
+    assert_eq!(half.code, 2, "{half:?}");
+    let none = format!(
+        "vector search docs --near 1 --score-min 0.5 --output json --data {}",
+        data.display()
+    );
+    let found: Value = serde_json::from_str(&run(&none).out).unwrap();
+    assert_eq!(found["ids"], serde_json::json!([]), "{found}");
 }
 
 #[test]

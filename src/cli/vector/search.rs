@@ -5,6 +5,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{Format, Value};
 use crate::cli::vector::input::{FileFormat, Vectors};
 use crate::cli::vector::target::{Target, TargetArgs, unfitting};
+use crate::op::vector::text::TextQuery;
 use crate::op::vector::{
     Filter, StoredVector, VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch,
     VectorsFound,
@@ -23,9 +24,11 @@ Examples:
   arqon vector search docs --queries queries.f16 --format f16 --k 10 --ef 64 --output json
   arqon vector search docs --data ./arqon-data --near 7 --filter '{\"section\": \"python\"}'
   arqon vector search docs --queries q.ndjson --format ndjson --exact --output json
+  arqon vector search docs --near 7 --text 'vector database' --text-field description --payload
 
 With --output json and ndjson there is one object a query on a line of its own: `query`, `ids`,
-`distances`, `microseconds`, and what the search cost.")]
+`distances`, `microseconds`, what the search cost, with --text `scores` (larger is better), and with
+--payload `payloads`.")]
 pub struct Search {
     /// Name of the index
     name: String,
@@ -61,6 +64,15 @@ pub struct Search {
     /// Only results at this distance or nearer
     #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true)]
     within: Option<f32>,
+    /// Only results with this score or a higher one: cosine similarity, product, or negated L2
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    score_min: Option<f32>,
+    /// Look for these words as well: results stand by both rankings
+    #[arg(long, value_name = "WORDS", requires = "text_field")]
+    text: Option<String>,
+    /// The field of payloads that the words are looked for in
+    #[arg(long, value_name = "FIELD", requires = "text")]
+    text_field: Option<String>,
     /// Print the payloads of results too
     #[arg(long)]
     payload: bool,
@@ -72,19 +84,22 @@ impl Search {
     /// Runs it.
     pub fn run(self, context: &mut Context) -> Outcome {
         let filter = self.filter.as_deref().map(Filter::parse).transpose()?;
+        let text = self.text.zip(self.text_field);
         let mut base = VectorSearch {
             ef: self.ef,
             offset: self.offset,
             exact: self.exact,
             filter,
             distance_max: self.within,
+            score_min: self.score_min,
+            text: text.map(|(text, field)| TextQuery { field, text, is_part: false }),
             with_payload: self.payload,
             ..VectorSearch::new(self.name.clone(), &[], self.k)
         };
         let target = self.target.open(false)?;
         let is_json = context.printer.format().is_json();
         if !is_json {
-            let columns = ["query", "id", "distance", "microseconds", "payload"];
+            let columns = ["query", "id", "distance", "score", "microseconds", "payload"];
             context.printer.list("results", &columns)?;
         }
         if let Some(id) = self.near {
@@ -124,6 +139,7 @@ fn answer(context: &mut Context, target: &Target, search: VectorSearch, query: u
             Value::from(query),
             Value::from(hit.id),
             Value::Float(f64::from(hit.distance), 6),
+            hit.score.map_or(Value::Null, |score| Value::Float(f64::from(score), 6)),
             Value::from(found.cost.micros),
             payload.unwrap_or(Value::Null),
         ])?;
@@ -146,6 +162,9 @@ fn as_json(query: u64, found: &VectorsFound) -> serde_json::Value {
         "matches": cost.matches,
         "exact": cost.exact,
     });
+    if found.hits.iter().any(|hit| hit.score.is_some()) {
+        object["scores"] = found.hits.iter().map(|hit| hit.score).collect();
+    }
     if found.hits.iter().any(|hit| hit.payload.is_some()) {
         let payload = |bytes: &bytes::Bytes| serde_json::from_slice(bytes).unwrap_or_default();
         let payloads: Vec<serde_json::Value> = found
