@@ -19,7 +19,7 @@ fn is_whole(view: &View) -> bool {
     view.shards().all(whole) && view.jobs().all(|job| !job.state.is_active())
 }
 
-fn holds(view: &View, node: u64) -> usize {
+pub(crate) fn holds(view: &View, node: u64) -> usize {
     view.shards_on(NodeId(node)).count()
 }
 
@@ -36,13 +36,13 @@ async fn wait(client: &MetaClient, what: &str, is_it: impl FnMut(&View) -> bool)
 }
 
 /// A client that has the catalog.
-async fn known(world: &World) -> MetaClient {
+pub(crate) async fn known(world: &World) -> MetaClient {
     let client = world.client();
     wait(&client, "shards", |view| view.shards().next().is_some()).await;
     client
 }
 
-async fn begin(client: &MetaClient, kind: JobKind, node: u64) -> JobId {
+pub(crate) async fn begin(client: &MetaClient, kind: JobKind, node: u64) -> JobId {
     let steps = Order::many(0).encode();
     let node = Some(NodeId(node)).filter(|_| kind.needs_node());
     job(client, Action::CreateJob { kind, shard: None, node, steps }).await
@@ -55,7 +55,7 @@ async fn job(client: &MetaClient, action: Action) -> JobId {
     }
 }
 
-fn ended(view: &View, job: JobId) -> Option<JobState> {
+pub(crate) fn ended(view: &View, job: JobId) -> Option<JobState> {
     Some(view.job(job)?.state).filter(|state| !state.is_active())
 }
 

@@ -38,7 +38,7 @@ async fn all(kv: &impl KvOps) -> Vec<(String, String)> {
     }
 }
 
-async fn split(world: &World, shard: u64) {
+pub(crate) async fn split(world: &World, shard: u64) {
     let client = world.client();
     let view = client.wait_for(soon(), |view| view.shards().next().is_some()).await.unwrap();
     let before = view.shards().count();

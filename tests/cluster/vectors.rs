@@ -1,14 +1,21 @@
 //! Vectors over several shards and nodes: what one node would answer.
 
-use crate::world::World;
+use crate::jobs::{begin, ended, holds, known};
+use crate::splits::split;
+use crate::world::{Ways, World, soon};
 use arqondb::base::ErrorKind;
+use arqondb::catalog::records::{JobKind, JobState};
+use arqondb::node::cluster::MemberOptions;
 use arqondb::op::kv::Write;
 use arqondb::op::vector::{
-    Filter, Floats, IndexSpec, Metric, TextQuery, VectorAnswer, VectorCall, VectorId, VectorQuery,
-    VectorSearch,
+    Filter, Floats, IndexKind, IndexSpec, Metric, Quantisation, TextQuery, VectorAnswer,
+    VectorCall, VectorId, VectorQuery, VectorSearch,
 };
 use arqondb::op::{KvOps, Request, Response};
 use arqondb::{Db, Options};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const DIM: u64 = 8;
 const NAME: &str = "docs";
@@ -130,4 +137,122 @@ async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
     let gone = call(&*gateway, VectorCall::Describe { index: NAME.into() }).await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     assert_eq!(gateway.call(put(1)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Vectors by id, and the number of the write that made each.
+type Model = BTreeMap<u64, u64>;
+
+/// Whether an index has what a model has, whoever is asked and however.
+async fn compare(kv: &impl KvOps, name: &str, model: &Model, when: &str) {
+    let walk = VectorCall::Walk { index: name.into(), after: None, limit: 5_000 };
+    let VectorAnswer::Page { vectors, next: None } = call(kv, walk).await.unwrap() else {
+        panic!("not a page, or not the only one")
+    };
+    let found: Vec<(u64, Vec<f32>)> = vectors.iter().map(|v| (v.id, v.vector.to_vec())).collect();
+    let expected: Vec<_> = model.iter().map(|(id, number)| (*id, vector(*number))).collect();
+    assert_eq!(found, expected, "{name} {when}");
+    for number in [3, 77, 512] {
+        let query = vector(number);
+        let apart = |number: &u64| -> f32 {
+            vector(*number).iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum()
+        };
+        let mut near: Vec<(u64, f32)> = model.iter().map(|(id, n)| (*id, apart(n))).collect();
+        near.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        let asked = VectorSearch::new(name, &query, 10);
+        let exact = search(kv, VectorSearch { exact: true, ..asked.clone() }).await;
+        assert_eq!(exact, near[..10], "{name} {when}");
+        let walked = search(kv, VectorSearch { ef: 400, ..asked }).await;
+        let right = walked.iter().filter(|hit| near[..10].contains(hit)).count();
+        assert!(right >= 9, "{name} {when}: {walked:?}, not {:?}", &near[..10]);
+    }
+    let checked = call(kv, VectorCall::Verify { index: name.into() }).await.unwrap();
+    let VectorAnswer::Checked(told) = checked else { panic!("{checked:?}") };
+    let told = (told.stored, told.missing, told.surplus);
+    assert_eq!(told, (model.len() as u64, 0, 0), "{name} {when}");
+}
+
+/// Segments and postings are small, so that there are some of each on every shard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_follow_their_shards_through_splits_and_moves_while_clients_write() {
+    let change = Arc::new(|options: &mut MemberOptions| options.vector_segment_rows = 32);
+    let mut world = World::cluster_with(1, 4, 1, 3, Ways { change, ..Ways::default() }).await;
+    let (client, gateway) = (known(&world).await, world.gateway());
+    let forms = [
+        ("graph", IndexKind::Hnsw, Quantisation::None),
+        ("packed", IndexKind::Hnsw, Quantisation::Packed),
+        ("pages", IndexKind::DiskHnsw, Quantisation::None),
+        ("postings", IndexKind::Spfresh, Quantisation::None),
+    ];
+    for (name, kind, quantisation) in forms {
+        let spec = IndexSpec::new(name, DIM as u32, Metric::L2);
+        let spec = IndexSpec { kind, quantisation, ..spec };
+        call(&*gateway, VectorCall::Create(spec)).await.unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (told, mut written) = tokio::sync::watch::channel(0u64);
+    let writers = forms.map(|(name, ..)| {
+        let (gateway, stop, told) = (gateway.clone(), stop.clone(), told.clone());
+        tokio::spawn(async move {
+            let mut model = Model::new();
+            for number in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Ids come again, and one write in nine deletes.
+                let id = number * 7 % 400;
+                let (index, vector_id) = (name.to_string(), VectorId::new(id));
+                let write = match number % 9 {
+                    8 => Write::DeleteVector { index, id: vector_id },
+                    _ => Write::PutVector {
+                        index,
+                        id: vector_id,
+                        vector: Floats::of(&vector(number)),
+                        payload: Default::default(),
+                    },
+                };
+                let answer = gateway.call(Request::Write { writes: vec![write], id: None }).await;
+                assert!(matches!(answer, Ok(Response::Committed { .. })), "{name}: {answer:?}");
+                match number % 9 {
+                    8 => _ = model.remove(&id),
+                    _ => _ = model.insert(id, number),
+                }
+                told.send_modify(|count| *count += 1);
+            }
+            model
+        })
+    });
+    let mut more = async |count: u64| {
+        let until = *written.borrow() + count;
+        tokio::time::timeout_at(soon(), written.wait_for(|now| *now >= until))
+            .await
+            .unwrap()
+            .unwrap();
+    };
+    more(1_200).await;
+    for shard in 1..=2 {
+        split(&world, shard).await;
+        more(400).await;
+    }
+    let drain = begin(&client, JobKind::DrainNode, 1).await;
+    client.wait_for(soon(), |view| ended(view, drain).is_some()).await.unwrap();
+    let view = client.view();
+    assert_eq!((ended(&view, drain), holds(&view, 1)), (Some(JobState::Done), 0));
+    more(400).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut models = Vec::new();
+    for writer in writers {
+        models.push(writer.await.unwrap());
+    }
+    for ((name, ..), model) in forms.iter().zip(&models) {
+        compare(&*gateway, name, model, "after splits and a move").await;
+    }
+    // Each replica is asked once another is gone, those that came by a snapshot among them.
+    for node in 2..=4 {
+        world.stop_node(node).await;
+        let door = world.gateway();
+        for ((name, ..), model) in forms.iter().zip(&models) {
+            compare(&*door, name, model, &format!("without node {node}")).await;
+        }
+        world.start_node(node).await;
+    }
 }

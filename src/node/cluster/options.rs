@@ -6,6 +6,7 @@ use crate::log::{LogOptions, SyncLevel};
 use crate::lsm::Codec;
 use crate::raft::GroupOptions;
 use crate::rpc::link::LinkOptions;
+use crate::shard::VectorLimits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub struct MemberOptions {
     pub compression: Codec,
     /// Background threads for flushes and compactions. Default: 2.
     pub background_threads: usize,
+    /// Vectors of an index on a shard after which the graph that grows is sealed and another begun.
+    /// Default: 131,072.
+    pub vector_segment_rows: usize,
     /// Between two words to the metadata plane that it is alive. Default: 500 ms.
     pub heartbeat: Duration,
     /// Bytes a second of the snapshots it sends. Default: 64 MiB.
@@ -75,6 +79,7 @@ impl MemberOptions {
             write_buffer_bytes: None,
             compression: Codec::default(),
             background_threads: 2,
+            vector_segment_rows: VectorLimits::default().segment_rows,
             heartbeat: Duration::from_millis(500),
             snapshot_bytes_per_second: 64 << 20,
             sync: SyncLevel::Always,

@@ -279,7 +279,7 @@ impl Inner {
         VectorLimits {
             bytes_max: self.options.memory_budget_bytes / 2 / shards,
             threads: self.options.background_threads.max(1),
-            ..VectorLimits::default()
+            segment_rows: self.options.vector_segment_rows.max(1),
         }
     }
 
@@ -317,7 +317,8 @@ impl Inner {
             )?;
             let seeds = &node.options.seeds;
             let (seed, last_cursor) = (seeds.next_seed(), seeds.next_seed());
-            let options = ShardOptions { count_keys: true, seed, last_cursor };
+            let clock = node.options.clock.clone();
+            let options = ShardOptions { count_keys: true, seed, last_cursor, clock };
             let shard = Shard::new(engine, Box::new(log), options);
             shard.limit_vectors(node.vector_limits());
             shard.start_soon()?;
