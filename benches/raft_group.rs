@@ -82,7 +82,7 @@ async fn start(
         Ok(Shard::new(
             engine,
             Box::new(log),
-            ShardOptions { count_keys: false, seed: id, last_cursor: 0 },
+            ShardOptions { count_keys: false, seed: id, ..ShardOptions::default() },
         ))
     };
     let (group, shard) = host.start_shard(GROUP, id, options, true, open).await?;

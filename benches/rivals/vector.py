@@ -12,11 +12,13 @@ true answers are computed here, in double precision.
 
 One thread, processor time, M 16, ef_construction 200. The engines take turns at each ef, several
 rounds; the best round counts. The queries a second at a recall are interpolated between the two
-nearest points, in their logarithm. Reads are pages of 4 KiB and vectors fetched, each counted once.
+nearest points, in their logarithm; so are the microseconds within which half and 99 % of the queries
+are answered one by one (of the rivals with the call from Python), of the best round each. Reads are pages of 4 KiB and vectors fetched, each counted once.
 Filters match 50, 10, 1 and 0.1 % of the vectors; their cost is over that of exact search over the
-matches in memory, and by the same index. With `--kept FOLDER` indexes that were built before are read from there and the others left there, so
-that a run of measurements alone can be short. With `--churn`, in place of all else, 15,000 vectors live and a fifth of them is
-replaced six times: recall against the live set, queries and insertions a second in each round.
+matches in memory, and by the same index. With `--kept FOLDER` indexes that were built before are read
+from there and the others left there, so that a run of measurements alone can be short. With `--churn`,
+in place of all else, 15,000 vectors live and a fifth of them is replaced six times: recall against the
+live set, queries and insertions a second in each round.
 
 JSON lines go to standard output, tables to standard error.
 """
@@ -289,7 +291,12 @@ def main():
             ours.stdin.flush()
             return json.loads(ours.stdout.readline())
 
-        best, reads = {}, {}
+        best, reads, times = {}, {}, {}
+
+        def took(key, p50, p99):
+            before = times.get(key, (p50, p99))
+            times[key] = (min(before[0], p50), min(before[1], p99))
+
         for _ in range(args.rounds):
             for step, ef in enumerate(EFS):
                 for engine in rivals:
@@ -300,6 +307,12 @@ def main():
                         spent += time.process_time() - cpu
                         asked += len(queries)
                     point = (recall(found, truth), asked / spent)
+                    micros = []
+                    for query in queries:
+                        begun = time.perf_counter()
+                        engine.search(query[None], ef)
+                        micros.append((time.perf_counter() - begun) * 1e6)
+                    took((engine.name, ef), *np.percentile(micros, [50, 99]))
                     best[engine.name, ef] = max(best.get((engine.name, ef), point), point, key=lambda p: p[1])
                 for kind in kinds:
                     efs = OWN_EFS.get(kind, EFS)
@@ -309,6 +322,7 @@ def main():
                     point, key = (figure["recall"], figure["qps"]), (figure["engine"], efs[step])
                     best[key] = max(best.get(key, point), point, key=lambda p: p[1])
                     reads[key] = (figure["pages"], figure["distances"])
+                    took(key, figure["p50_us"], figure["p99_us"])
         for kind in (kind for kind in kinds if args.filters and kind in FILTERED):
             for one_in in ONE_IN:
                 filtered.append(emit(**ask("filter", kind, FILTERED[kind], one_in)))
@@ -318,7 +332,9 @@ def main():
     engines = sorted({engine for engine, _ in best})
     for (engine, ef), (found, qps) in sorted(best.items()):
         pages, distances = reads.get((engine, ef), (None, None))
-        emit(engine=engine, ef=ef, recall=found, qps=qps, pages=pages, distances=distances)
+        p50, p99 = times[engine, ef]
+        emit(engine=engine, ef=ef, recall=found, qps=qps, pages=pages, distances=distances,
+             p50_us=p50, p99_us=p99)
     table = lambda *cells: print("| " + " | ".join(map(str, cells)) + " |", file=sys.stderr)
     table("engine", *(f"queries/s at {r}" for r in RECALLS))
     table(*["---"] * (1 + len(RECALLS)))
@@ -329,6 +345,14 @@ def main():
             rival = at_recall([p for (e, _), p in best.items() if e == "hnswlib"], wanted)
             ratio = f" ({qps / rival:.2f}x)" if qps and rival else ""
             cells.append(f"{qps:.0f}{ratio}" if qps else "-")
+        table(engine, *cells)
+    table("microseconds, half and 99 % of the queries", *(f"at {r}" for r in RECALLS))
+    table(*["---"] * (1 + len(RECALLS)))
+    for engine in engines:
+        cells = []
+        for wanted in RECALLS:
+            at = lambda i: at_recall([(p[0], times[key][i]) for key, p in best.items() if key[0] == engine], wanted)
+            cells.append(f"{at(0):.0f}, {at(1):.0f}" if at(0) else "-")
         table(engine, *cells)
     table("reads a query", *(f"at {r}" for r in READ_RECALLS))
     table(*["---"] * (1 + len(READ_RECALLS)))

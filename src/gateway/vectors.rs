@@ -7,8 +7,9 @@ use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::scatter::Gathered;
 use crate::op::route::{SlotRange, slot_of};
+use crate::op::vector::index::EF_SEARCH;
 use crate::op::vector::search::{HITS_MAX, VectorHit, depth};
-use crate::op::vector::text::RANKED_MIN;
+use crate::op::vector::text::ranked;
 use crate::op::vector::{
     ANSWER_BYTES_MAX, Checked, FETCH_MAX, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector,
     VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
@@ -179,8 +180,13 @@ impl<C: ShardCalls> Gateway<C> {
         let skip = search.offset as usize;
         // All within a distance are wanted if there is no number: as many as one node gives.
         let take = if search.k == 0 { HITS_MAX as usize - skip } else { search.k as usize };
-        search.k = if search.k == 0 { 0 } else { search.k.saturating_add(search.offset) };
-        search.offset = 0;
+        let step = if search.ef == 0 { EF_SEARCH } else { search.ef };
+        let of_each = match (search.k, &search.text) {
+            (0, _) => 0,
+            (k, Some(_)) => ranked(k, search.offset),
+            (k, None) => depth(k, search.offset, step),
+        };
+        (search.k, search.offset) = (of_each, 0);
         if search.text.is_some() {
             return self.search_all_for_words(search, skip, take, deadline).await;
         }
@@ -208,8 +214,7 @@ impl<C: ShardCalls> Gateway<C> {
         if let Some(text) = &mut search.text {
             text.is_part = true;
         }
-        let (index, wanted) = (search.index.clone(), search.k.max(RANKED_MIN) as usize);
-        let ranked = depth(wanted, RANKED_MIN as usize).min(HITS_MAX as usize);
+        let (index, ranked) = (search.index.clone(), search.k as usize);
         let reads = with_payload || with_vector;
         let filter = search.filter.as_ref().filter(|_| reads).cloned();
         let answers = self.ask_all(VectorCall::Search(search), deadline).await?;

@@ -116,8 +116,12 @@ impl Core {
         let lock = claim(&*disk, dir, options.create_if_missing)?;
         let engine = open_engine(&disk, dir, &options)?;
         let late = Arc::new(OnceLock::new());
-        let shard_options =
-            ShardOptions { count_keys: options.count_keys, seed: rng::entropy(), last_cursor: 0 };
+        let shard_options = ShardOptions {
+            count_keys: options.count_keys,
+            seed: rng::entropy(),
+            clock: options.clock.clone(),
+            ..ShardOptions::default()
+        };
         let shard = Shard::new(engine.clone(), Box::new(LateLog(late.clone())), shard_options);
 
         // A memtable filled by replay may be flushed before the log is open; where other families

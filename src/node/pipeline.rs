@@ -436,7 +436,7 @@ pub(super) mod tests {
         let options = EngineOptions::new("/shard");
         let pool = Pool::manual();
         let engine = Engine::open(disk.shared(), pool, BlockCache::new(1 << 20), options).unwrap();
-        let settings = ShardOptions { count_keys: true, seed: 1, last_cursor: 0 };
+        let settings = ShardOptions { count_keys: true, seed: 1, ..ShardOptions::default() };
         let shard = Shard::new(engine, Box::new(AtOnce(AtomicU64::new(0))), settings);
         shard.start().unwrap();
         shard

@@ -176,8 +176,9 @@ pub fn reply(answer: VectorAnswer, told: Found) -> Answer {
             };
             let object = |hit: &VectorHit| {
                 let known = [(bulk("id"), count(hit.id)), (bulk("distance"), distance(hit))];
+                let score = hit.score.map(|s| (bulk("score"), Answer::Double(s.to_string())));
                 let payload = hit.payload.as_ref().map(|p| (bulk("payload"), payload(p)));
-                Answer::Map(known.into_iter().chain(payload).collect())
+                Answer::Map(known.into_iter().chain(score).chain(payload).collect())
             };
             match told {
                 Found::Listed => Answer::Array(found.hits.iter().map(object).collect()),
@@ -214,6 +215,8 @@ pub fn described(info: &IndexInfo) -> Answer {
         ("m", u64::from(spec.m)),
         ("ef_construction", u64::from(spec.ef_construction)),
         ("ef_search", u64::from(spec.ef_search)),
+        ("num_sub", u64::from(spec.num_sub)),
+        ("rerank_k", u64::from(spec.rerank_k)),
         ("vectors", info.vectors),
         ("waiting", info.waiting),
         ("fresh", info.fresh),

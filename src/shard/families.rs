@@ -65,7 +65,7 @@ mod tests {
         let options = EngineOptions { background: false, ..EngineOptions::new(dir) };
         let cache = BlockCache::new(1 << 20);
         let engine = Engine::open(disk.shared(), Pool::manual(), cache, options).unwrap();
-        let options = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
+        let options = ShardOptions { count_keys: false, seed: 1, ..ShardOptions::default() };
         Shard::new(engine, Box::new(NoLog), options)
     }
 

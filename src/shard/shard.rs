@@ -1,7 +1,7 @@
 //! [`Shard`], and the way of a request through it.
 
 use crate::base::{CfId, Error, Result};
-use crate::env::Rng;
+use crate::env::{Clock, RealClock, Rng};
 use crate::lsm::Engine;
 use crate::op::kv::{RedisCall, RequestId, Write};
 use crate::op::txn::TxnCall;
@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 /// Settings of a shard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ShardOptions {
     /// Keeps exact counts of the default family's live and expiring keys, at the cost of a read
     /// before each write. The Redis door wants it; without it DBSIZE scans.
@@ -30,6 +30,19 @@ pub struct ShardOptions {
     /// cursor to another start of this shard, or to another replica, drawn at random: one of before
     /// is then told from one of now.
     pub last_cursor: u64,
+    /// By what searches and the background's turns are measured.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for ShardOptions {
+    fn default() -> ShardOptions {
+        ShardOptions {
+            count_keys: false,
+            seed: 0,
+            last_cursor: 0,
+            clock: Arc::new(RealClock::new()),
+        }
+    }
 }
 
 /// Counters since start.
@@ -83,7 +96,7 @@ impl Shard {
             latches: Latches::new(),
             overlay: Overlay::default(),
             locks: Locks::default(),
-            vectors: Vectors::new(engine.clone()),
+            vectors: Vectors::new(engine.clone(), options.clock.clone()),
             commits: Commits::default(),
             cursors: Cursors::behind(options.last_cursor),
             counters: Counters::default(),

@@ -1,11 +1,12 @@
 //! Where walks through a sealed graph begin.
 //!
 //! Links lead from each vector to near ones; few lead from a group of vectors to another far away,
-//! and a walk whose beam is full of one group does not leave it. So there are many *doors*, enough
-//! that each group has one, and a walk begins at the nearest of them. Some doors are nodes of the
-//! graph's highest levels, which are drawn by lot; the others are each the farthest from all before
-//! it (Gonzalez 1985), so that no group is left out while there are as many of them as groups. They
-//! are looked through 32 at a time by codes of one bit a dimension.
+//! and a walk whose beam is full of one group does not leave it. So there are many *doors*, all over
+//! the graph, and a walk begins at the nearest of them. Some are nodes of its highest levels, which are
+//! drawn by lot; the others are each the farthest from all before it (Gonzalez 1985), so that of groups
+//! far apart, if there are fewer than doors, each has one, unless it is so small that none of its nodes
+//! is among those that are looked at. Doors are looked through 32 at a time by codes of one bit a
+//! dimension.
 
 use super::beam::{Beam, distance_of, key};
 use super::code::signs::{QueryTables, SignCodes};
@@ -39,7 +40,7 @@ pub(super) struct Doors {
 
 impl Doors {
     /// Doors at these nodes, near ones beside each other; `rotated` has a node's vector, rotated and
-    /// moved as queries are. `dim` is its length, a multiple of 4.
+    /// moved as queries are (for the inner product all may be moved alike). `dim` is its length, a multiple of 4.
     pub(super) fn new(
         metric: DistanceMetric,
         dim: usize,
@@ -158,9 +159,8 @@ fn put_near_together<'a>(nodes: &mut [u32], vector: &impl Fn(u32) -> &'a [f32]) 
     let mut leans: Vec<(f32, u32)> = nodes.iter().map(|node| (lean(node), *node)).collect();
     leans.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     nodes.iter_mut().zip(leans).for_each(|(node, (_, leaning))| *node = leaning);
-    // Whole blocks on the one side.
+    // Whole blocks on the one side; there are more nodes than one block has.
     let half = (nodes.len() / 2).next_multiple_of(SCAN_WIDTH);
-    let half = if half < nodes.len() { half } else { half - SCAN_WIDTH };
     let (low, high) = nodes.split_at_mut(half);
     put_near_together(low, vector);
     put_near_together(high, vector);

@@ -36,7 +36,8 @@ pub struct SearchRequest<'a> {
     pub query: &'a [f32],
     /// How many hits are wanted.
     pub k: usize,
-    /// Candidates to keep; the index's own setting if `None`. At least `k` are kept.
+    /// Candidates to keep; the index's own setting if `None`. At least `k` are kept, or with
+    /// `distance_max` ever more, until some lie beyond it.
     pub ef: Option<usize>,
     /// Which vectors may be returned.
     pub filter: Filter<'a>,

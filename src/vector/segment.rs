@@ -3,7 +3,7 @@
 //! ```text
 //! header, 20 bytes
 //!   0   8   magic "ArqonVec"
-//!   8   2   version, 1
+//!   8   2   version: 1, and of packed 2, which may have more doors
 //!   10  1   kind of index: 1 hnsw, 2 pq_hnsw, 3 spfresh, 4 packed
 //!   11  1   0
 //!   12  4   number of sections
@@ -24,7 +24,6 @@ use crate::base::codec::Reader;
 use crate::base::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"ArqonVec";
-const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 20;
 /// What errors call the bytes: their owner knows the file.
 const NAME: &str = "vector segment";
@@ -38,6 +37,16 @@ pub(super) enum Kind {
     Packed = 4,
 }
 
+impl Kind {
+    /// The version that is written; all up to it are read.
+    fn version(self) -> u16 {
+        match self {
+            Kind::Packed => 2,
+            Kind::Hnsw | Kind::PqHnsw | Kind::Spfresh => 1,
+        }
+    }
+}
+
 /// Puts a segment together.
 pub(super) struct SegmentWriter {
     bytes: Vec<u8>,
@@ -47,7 +56,7 @@ pub(super) struct SegmentWriter {
 impl SegmentWriter {
     pub(super) fn new(kind: Kind) -> SegmentWriter {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&kind.version().to_le_bytes());
         bytes.extend_from_slice(&[kind as u8, 0]);
         bytes.resize(HEADER_BYTES, 0);
         SegmentWriter { bytes, sections: 0 }
@@ -100,12 +109,14 @@ impl<'a> SegmentReader<'a> {
             return Err(corrupt(16, format!("checksum {sum:08x}"), format!("{:08x}", field(16))));
         }
         let version = u16::from_le_bytes([header[8], header[9]]);
-        if version != VERSION {
-            let message = format!("a vector segment of version {version}; this program reads 1");
-            return Err(Error::new(crate::base::ErrorKind::Unsupported, message));
-        }
         if header[10] != kind as u8 {
             return Err(corrupt(10, format!("kind {}", kind as u8), header[10].to_string()));
+        }
+        let newest = kind.version();
+        if !(1..=newest).contains(&version) {
+            let message =
+                format!("a vector segment of version {version}; this program reads up to {newest}");
+            return Err(Error::new(crate::base::ErrorKind::Unsupported, message));
         }
         Ok(SegmentReader { reader, len: bytes.len(), sections: field(12) })
     }

@@ -138,6 +138,26 @@ fn what_cannot_be_imported_is_told_by_its_place_and_the_rest_is() {
 }
 
 #[test]
+fn an_import_that_ends_says_what_is_stored_and_no_flag_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let lines: String = (0..600).map(|n| format!("[1, {n}]\n")).collect();
+    let file = path.join("v.ndjson").display().to_string();
+    std::fs::write(&file, format!("{lines}[1, two]\n")).unwrap();
+    let import = format!("import docs {file} --format ndjson");
+    let ended = vector_run(path, &import);
+    let told = format!("{}{}", ended.out, ended.err);
+    assert!(ended.code != 0 && told.contains("line 601"), "{told}");
+    assert!(told.contains("512 vectors are stored"), "{told}");
+    std::fs::write(&file, lines).unwrap();
+    let other = vector_run(path, &format!("{import} --resume --kind spfresh"));
+    let told = format!("{}{}", other.out, other.err);
+    assert!(other.code == 2 && told.contains("--kind is auto, not spfresh"), "{told}");
+    let done = record(&vector_run(path, &format!("{import} --resume")));
+    assert_eq!((&done["written"], &done["skipped"]), (&88.into(), &512.into()));
+}
+
+#[test]
 fn an_import_is_resumed_whose_vectors_fit_into_no_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();

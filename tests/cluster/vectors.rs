@@ -142,6 +142,11 @@ async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
 /// Vectors by id, and the number of the write that made each.
 type Model = BTreeMap<u64, u64>;
 
+/// The vector of a write: no two are alike.
+fn of_write(number: u64) -> Vec<f32> {
+    (0..DIM).map(|at| (number * (2 * at + 3) % (991 + at)) as f32 - 500.0).collect()
+}
+
 /// Whether an index has what a model has, whoever is asked and however.
 async fn compare(kv: &impl KvOps, name: &str, model: &Model, when: &str) {
     let walk = VectorCall::Walk { index: name.into(), after: None, limit: 5_000 };
@@ -149,12 +154,12 @@ async fn compare(kv: &impl KvOps, name: &str, model: &Model, when: &str) {
         panic!("not a page, or not the only one")
     };
     let found: Vec<(u64, Vec<f32>)> = vectors.iter().map(|v| (v.id, v.vector.to_vec())).collect();
-    let expected: Vec<_> = model.iter().map(|(id, number)| (*id, vector(*number))).collect();
+    let expected: Vec<_> = model.iter().map(|(id, number)| (*id, of_write(*number))).collect();
     assert_eq!(found, expected, "{name} {when}");
     for number in [3, 77, 512] {
-        let query = vector(number);
+        let query = of_write(number);
         let apart = |number: &u64| -> f32 {
-            vector(*number).iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum()
+            of_write(*number).iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum()
         };
         let mut near: Vec<(u64, f32)> = model.iter().map(|(id, n)| (*id, apart(n))).collect();
         near.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
@@ -206,7 +211,7 @@ async fn vectors_follow_their_shards_through_splits_and_moves_while_clients_writ
                     _ => Write::PutVector {
                         index,
                         id: vector_id,
-                        vector: Floats::of(&vector(number)),
+                        vector: Floats::of(&of_write(number)),
                         payload: Default::default(),
                     },
                 };
@@ -246,7 +251,7 @@ async fn vectors_follow_their_shards_through_splits_and_moves_while_clients_writ
     for ((name, ..), model) in forms.iter().zip(&models) {
         compare(&*gateway, name, model, "after splits and a move").await;
     }
-    // Each replica is asked once another is gone, those that came by a snapshot among them.
+    // Whatever each node led is led by another.
     for node in 2..=4 {
         world.stop_node(node).await;
         let door = world.gateway();

@@ -72,7 +72,7 @@ fn opener(
         Ok(Shard::new(
             engine,
             Box::new(log),
-            ShardOptions { count_keys: true, seed: id, last_cursor: 0 },
+            ShardOptions { count_keys: true, seed: id, ..ShardOptions::default() },
         ))
     }
 }

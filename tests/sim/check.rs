@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Ends {
     pub(crate) lengths: Vec<i64>,
     pub(crate) counts: Vec<i64>,
+    pub(crate) sealed: u64,
 }
 
 /// # Panics

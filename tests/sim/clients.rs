@@ -10,6 +10,7 @@ use arqondb::env::Rng;
 use arqondb::gateway::{Gateway, ShardMap};
 use arqondb::op::kv::{Condition, Entry, Expiry, MergeOp, RedisCall, RequestId, Scan, Write};
 use arqondb::op::route::ShardId;
+use arqondb::op::vector::{IndexKind, Quantisation};
 use arqondb::op::{KvOps, Reply, Request, Response, command};
 use arqondb::{Error, ErrorKind};
 use bytes::Bytes;
@@ -40,6 +41,9 @@ pub(crate) struct Client {
     pub(crate) running: Arc<AtomicU64>,
     /// The shards as they were when it last looked.
     pub(crate) old_map: Option<Arc<ShardMap>>,
+    /// What the index of vectors is, and whether there is one.
+    pub(crate) form: (IndexKind, Quantisation),
+    pub(crate) has_index: bool,
     /// Who leads its shards.
     pub(crate) led: BTreeMap<ShardId, Led>,
 }
@@ -105,7 +109,7 @@ impl Client {
             tokio::time::sleep(rest).await;
             let register = self.rng.below(REGISTERS) as usize;
             self.look_back(register).await;
-            match self.rng.below(133) {
+            match self.rng.below(147) {
                 0..20 => _ = self.read(register).await,
                 20..32 => self.write(register).await,
                 32..40 => self.write_and_read(register).await,
@@ -120,6 +124,7 @@ impl Client {
                 91..94 => self.insert_and_scan().await,
                 94..119 => self.bank().await,
                 125..133 => self.ask_a_node(register).await,
+                133..147 => self.vectors().await,
                 _ => {
                     let set = usize::from(self.rng.one_in(3));
                     self.scan(set).await;

@@ -6,8 +6,8 @@
 //! - `run`: one simulation. `shape`: what a seed makes of it. `world`: the hosts, and their one time.
 //! - `process`: a process; `time`: its clock; `net`: the network; `echo`: calls that come twice.
 //! - `faults`: what befalls the cluster. `operator`: who moves replicas about.
-//! - `clients`, `direct`, `bank`, `subscribers`, `history`: what is asked, and what is answered. `check`, `linear`, `audit`,
-//!   `invariants`: whether that is right.
+//! - `clients`, `direct`, `bank`, `vectors`, `subscribers`, `history`: what is asked, and what is
+//!   answered. `check`, `linear`, `audit`, `invariants`: whether that is right.
 //! - `trace`, `entropy`: the same seed does the same. `seeds`: many of them.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -32,4 +32,5 @@ mod shape;
 mod subscribers;
 mod time;
 mod trace;
+mod vectors;
 mod world;

@@ -169,6 +169,8 @@ impl Process {
         let options = MemberOptions {
             memory_budget_bytes: 4 << 20,
             write_buffer_bytes: common.write_buffer_bytes,
+            // Few are written: of those a shard has, some are sealed all the same.
+            vector_segment_rows: 4,
             group: common.group.clone(),
             disk: self.disk.shared(),
             clock: self.local.clone(),

@@ -56,6 +56,8 @@ pub(crate) struct Report {
     pub(crate) looks: u64,
     /// Changes of the catalog that subscribers were told.
     pub(crate) heard: u64,
+    /// Vectors in segments or postings in the end, by what the leaders tell.
+    pub(crate) sealed: u64,
 }
 
 /// # Panics
@@ -87,6 +89,8 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
                     stop: stop.clone(),
                     old_map: None,
                     led: BTreeMap::new(),
+                    form: shape.index,
+                    has_index: false,
                     requests: 0,
                     running: running.clone(),
                 };
@@ -132,6 +136,7 @@ pub(crate) fn run(seed: u64, length: u64, calm: bool, trace: &Trace) -> Report {
         installs: invariants.installs,
         looks: invariants.looks,
         heard: told_of.heard(),
+        sealed: ends.sealed,
     }
 }
 
@@ -216,6 +221,8 @@ where
         stop: Arc::default(),
         old_map: None,
         led: BTreeMap::new(),
+        form: world.shape.index,
+        has_index: false,
         number: seed,
         requests: 0,
         running: Arc::new(AtomicU64::new(1)),
@@ -280,8 +287,9 @@ fn last_reads(world: &mut World, history: &History, seed: u64) -> Ends {
         }
         while client.door.sweep_transactions(Duration::ZERO).await.is_err() {}
         while !client.read_accounts().await {}
+        let sealed = client.last_vectors().await;
         let (lengths, counts) = (lengths.into_values(), counts.into_values());
-        let ends = Ends { lengths: lengths.collect(), counts: counts.collect() };
+        let ends = Ends { lengths: lengths.collect(), counts: counts.collect(), sealed };
         *found.lock().unwrap() = Some(ends);
     };
     ask(world, read, history, seed ^ 0xE4D5);

@@ -88,7 +88,7 @@ fn one_seed() {
 
 fn print(report: &Report) -> String {
     format!(
-        "REPORT {:016x} {} {} {} {} {} {} {} {} {} {} {} {}",
+        "REPORT {:016x} {} {} {} {} {} {} {} {} {} {} {} {} {}",
         report.hash,
         report.events,
         report.simulated_ms,
@@ -101,7 +101,8 @@ fn print(report: &Report) -> String {
         report.splits,
         report.installs,
         report.looks,
-        report.heard
+        report.heard,
+        report.sealed
     )
 }
 
@@ -122,6 +123,7 @@ fn read(line: &str) -> Option<Report> {
         installs,
         looks,
         heard,
+        sealed,
     ] = numbers.try_into().ok()?;
     Some(Report {
         hash,
@@ -137,6 +139,7 @@ fn read(line: &str) -> Option<Report> {
         installs,
         looks,
         heard,
+        sealed,
     })
 }
 
@@ -209,7 +212,7 @@ fn sum_up(outcomes: &BTreeMap<u64, Outcome>, begun: Instant) -> Vec<u64> {
     println!(
         "{} seeds: {:.1} simulated hours in {:.0} s, {} requests ({} unknown, {} refused), \
          {} faults, {} starts of processes, {} steps of moves, {} splits, {} snapshots taken over, \
-         {} changes of the catalog told, {} messages and events",
+         {} changes of the catalog told, {} vectors sealed in the end, {} messages and events",
         reports.len(),
         sum(|r| r.simulated_ms) as f64 / 3_600_000.0,
         begun.elapsed().as_secs_f64(),
@@ -222,10 +225,13 @@ fn sum_up(outcomes: &BTreeMap<u64, Outcome>, begun: Instant) -> Vec<u64> {
         sum(|r| r.splits),
         sum(|r| r.installs),
         sum(|r| r.heard),
+        sum(|r| r.sealed),
         sum(|r| r.events)
     );
     let hashes = reports.iter().fold(0u64, |all, r| all.rotate_left(1) ^ r.hash);
     println!("trace of all: {hashes:016x}");
+    let sealed = sum(|r| r.sealed);
+    assert!(reports.len() < 12 || sealed > 0, "no vector was sealed in the end of any");
     outcomes.iter().filter(|(_, o)| o.is_err()).map(|(seed, _)| *seed).collect()
 }
 

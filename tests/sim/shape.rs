@@ -1,7 +1,9 @@
 //! What a seed makes of a simulation: how large the cluster is, and what befalls it.
 
 use crate::time::{MS, SECOND};
+use crate::vectors::FORMS;
 use arqondb::env::Rng;
+use arqondb::op::vector::{IndexKind, Quantisation};
 use std::time::Duration;
 
 /// What may befall a cluster.
@@ -106,6 +108,8 @@ pub(crate) struct Shape {
     pub(crate) write_buffer_bytes: Option<u64>,
     /// Idle time after which a group hibernates; zero for never.
     pub(crate) hibernate_after: Duration,
+    /// What the index of vectors is.
+    pub(crate) index: (IndexKind, Quantisation),
     /// How long it all goes on.
     pub(crate) length: u64,
 }
@@ -152,6 +156,7 @@ impl Shape {
             },
             hibernate_after: Duration::from_millis(200 * rng.below(2)),
             lag_ppm,
+            index: FORMS[rng.below(FORMS.len() as u64) as usize],
             length,
         }
     }

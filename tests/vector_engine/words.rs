@@ -60,7 +60,7 @@ fn expected(
     k: usize,
     holds: &dyn Fn(u64) -> bool,
 ) -> Vec<(u64, f32)> {
-    let ranked = 100 * k.div_ceil(100).next_power_of_two();
+    let ranked = k.max(100);
     let matches = || model.iter().filter(|(_, (_, _, n))| holds(*n));
     let mut near: Vec<(f32, u64)> = matches().map(|(id, (v, ..))| (l2(query, v), *id)).collect();
     near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

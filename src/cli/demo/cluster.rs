@@ -11,7 +11,8 @@ use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::output::Value;
-use crate::env::{RealClock, rng};
+use crate::env::disk::read_exact_at;
+use crate::env::{Disk, RealClock, RealDisk, rng};
 use crate::op::route::slot_of;
 use crate::rpc::Client;
 use crate::rpc::client::ClientOptions;
@@ -35,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether they still run.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes of a process's log that say why it has ended.
-const LAST_WORDS: usize = 2 << 10;
+const LAST_WORDS: u64 = 2 << 10;
 
 /// A process of the cluster; killed when it is let go of.
 pub(super) struct Process {
@@ -83,8 +84,8 @@ impl Process {
     /// That it has ended by itself, and why.
     fn has_ended(&self) -> Error {
         let name = self.log.file_stem().unwrap_or_default().to_string_lossy();
-        let said = std::fs::read(&self.log).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said[said.len().saturating_sub(LAST_WORDS)..]);
+        let said = last_of(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let last: Vec<&str> = said.lines().rev().filter(|l| !l.trim().is_empty()).take(3).collect();
         let last = last.into_iter().rev().map(str::trim).collect::<Vec<_>>().join(" ");
         let message = match last.is_empty() {
@@ -93,6 +94,16 @@ impl Process {
         };
         Error::new(ErrorKind::Unavailable, message)
     }
+}
+
+/// The end of a file.
+fn last_of(path: &Path) -> Result<Vec<u8>> {
+    let file = RealDisk.open(path)?;
+    let len = file.len()?;
+    let from = len.saturating_sub(LAST_WORDS);
+    let mut last = vec![0; (len - from) as usize];
+    read_exact_at(&*file, path, &mut last, from)?;
+    Ok(last)
 }
 
 /// What comes of `work`, unless one of the processes ends meanwhile: then that.
@@ -254,7 +265,7 @@ fn by_meaning(client: &Client) -> Result<Meaning> {
 
 /// Starts the processes, and waits until every shard has a leader.
 async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
-    crate::env::Disk::create_dir_all(&crate::env::RealDisk, folder)?;
+    RealDisk.create_dir_all(folder)?;
     let local = |port: u16| format!("127.0.0.1:{port}");
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let ports = ports::free_ports(2 * nodes as usize + 3)?;
@@ -314,7 +325,8 @@ async fn start(folder: &Path, nodes: u64, replicas: u32) -> Result<Cluster> {
             }
         }
     };
-    let client = unless_one_ends(&mut [&mut gateway], connected).await?;
+    all.push(&mut gateway);
+    let client = unless_one_ends(&mut all, connected).await?;
     Ok(Cluster { nodes: processes, meta, client, _meta_process: meta_process, _gateway: gateway })
 }
 

@@ -14,7 +14,8 @@ const RANGE: Range<u16> = 18_000..32_000;
 const APART: u32 = 32;
 
 /// `n` ports of this machine that nobody listens on, all different. Programs that look at the same
-/// moment begin at different places, and each call goes on where the last ended. Another program may take one before it is used; then its user says so.
+/// moment begin at different places, and each call goes on where the last ended. Another program may
+/// take one before it is used; then its user says so.
 ///
 /// # Errors
 /// `Io` if ports are not to be had.

@@ -71,6 +71,45 @@ impl Made {
             rerank_k: self.rerank_k,
         }
     }
+
+    /// The first flag that asks for something else than an index is: one that is left at its default
+    /// asks for nothing.
+    pub fn differs(&self, has: &IndexSpec) -> Option<String> {
+        let default = IndexSpec::new("", 1, Metric::default());
+        // A zero asks for the default as well.
+        let asked = self.spec("", 1).with_defaults();
+        let words = [
+            ("metric", asked.metric.name(), default.metric.name(), has.metric.name()),
+            ("kind", asked.kind.name(), default.kind.name(), has.kind.name()),
+            (
+                "quantisation",
+                asked.quantisation.name(),
+                default.quantisation.name(),
+                has.quantisation.name(),
+            ),
+        ];
+        let words = words
+            .into_iter()
+            .map(|(name, asked, default, has)| (name, [asked, default, has].map(str::to_string)));
+        let numbers = [
+            ("m", asked.m, default.m, has.m),
+            (
+                "ef-construction",
+                asked.ef_construction,
+                default.ef_construction,
+                has.ef_construction,
+            ),
+            ("ef-search", asked.ef_search, default.ef_search, has.ef_search),
+            ("num-sub", asked.num_sub, default.num_sub, has.num_sub),
+            ("rerank-k", asked.rerank_k, default.rerank_k, has.rerank_k),
+        ];
+        let numbers = numbers.into_iter().map(|(name, asked, default, has)| {
+            (name, [asked, default, has].map(|n| n.to_string()))
+        });
+        words.chain(numbers).find_map(|(name, [asked, default, has])| {
+            (asked != default && asked != has).then(|| format!("--{name} is {has}, not {asked}"))
+        })
+    }
 }
 
 impl Create {

@@ -110,7 +110,18 @@ impl Import {
             }
             self.put(&target, std::mem::take(&mut first), &mut tally)?;
             bar.set_position(tally.read);
-            first = vectors.next(TOGETHER)?;
+            // What stands before it is stored.
+            first = vectors.next(TOGETHER).map_err(|error| {
+                let written = tally.written + tally.skipped;
+                let first = match error.kind() {
+                    // Where a line is missing, the ids of those behind it are others.
+                    ErrorKind::InvalidArgument => "mend the file without taking lines away, and ",
+                    _ => "",
+                };
+                Failure::from(error).fix(format!(
+                    "{written} vectors are stored; {first}go on with the same command and --resume"
+                ))
+            })?;
         }
         if !self.no_wait {
             bar.set_message("building");
@@ -151,7 +162,13 @@ impl Import {
                 ))
                 .fix("name another index, or drop this one"))
             }
-            Some(_) => Ok(()),
+            Some(known) => match self.made.differs(&known.spec) {
+                None => Ok(()),
+                Some(what) => {
+                    Err(Failure::usage(format!("index {} was made otherwise: {what}", self.name))
+                        .fix("leave the flag out, or name another index"))
+                }
+            },
         }
     }
 

@@ -101,6 +101,8 @@ pub struct Vectors {
     /// What was read of lines, and how much of that was taken.
     rest: Vec<u8>,
     taken: usize,
+    /// Lines so far, blank ones too.
+    lines: u64,
     row: u64,
     ids: Option<Vec<u64>>,
 }
@@ -131,6 +133,7 @@ impl Vectors {
             shape: Shape::Lines,
             rest: Vec::new(),
             taken: 0,
+            lines: 0,
             row: 0,
             ids: None,
         };
@@ -279,6 +282,7 @@ impl Vectors {
             };
             let line = left[..=end].to_vec();
             self.taken += line.len();
+            self.lines += 1;
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
@@ -289,8 +293,7 @@ impl Vectors {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<StoredVector> {
-        let at = self.row;
-        let wrong = |what: &str| wrong(&self.path, format!("line {}: {what}", at + 1));
+        let wrong = |what: &str| wrong(&self.path, format!("line {}: {what}", self.lines));
         let value: serde_json::Value =
             serde_json::from_slice(line).map_err(|e| wrong(&e.to_string()))?;
         let numbers = value.get("vector").unwrap_or(&value).as_array();
@@ -450,6 +453,10 @@ mod tests {
             let mut vectors = Vectors::open(&path, FileFormat::Ndjson, None).unwrap();
             let error = vectors.next(1).unwrap_err();
             assert!(error.message().contains("line 1"), "{wrong}: {error}");
+            let (_folder, path) = file("v.ndjson", format!("\n[1]\n\n{wrong}").as_bytes());
+            let mut vectors = Vectors::open(&path, FileFormat::Ndjson, None).unwrap();
+            let error = vectors.next(2).unwrap_err();
+            assert!(error.message().contains("line 4"), "{wrong}: {error}");
         }
     }
 

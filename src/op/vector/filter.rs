@@ -187,6 +187,9 @@ impl Filter {
                 take(values.len().saturating_add(1))?;
                 check_field(field)
             }
+            Filter::Range { field, from: None, to: None } => {
+                Err(Error::invalid(format!("the range of `{field}` has no end")))
+            }
             Filter::Range { field, .. }
             | Filter::Prefix { field, .. }
             | Filter::Exists { field } => {

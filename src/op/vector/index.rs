@@ -121,6 +121,9 @@ pub struct IndexSpec {
     pub rerank_k: u32,
 }
 
+/// [`IndexSpec::ef_search`] if nothing is said of it.
+pub const EF_SEARCH: u32 = 64;
+
 impl IndexSpec {
     /// The default settings.
     pub fn new(name: impl Into<String>, dim: u32, metric: Metric) -> IndexSpec {
@@ -132,7 +135,7 @@ impl IndexSpec {
             quantisation: Quantisation::default(),
             m: 16,
             ef_construction: 200,
-            ef_search: 64,
+            ef_search: EF_SEARCH,
             num_sub: 0,
             rerank_k: 100,
         }
@@ -143,7 +146,7 @@ impl IndexSpec {
         for (value, default) in [
             (&mut self.m, 16),
             (&mut self.ef_construction, 200),
-            (&mut self.ef_search, 64),
+            (&mut self.ef_search, EF_SEARCH),
             (&mut self.rerank_k, 100),
         ] {
             if *value == 0 {

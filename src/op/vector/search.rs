@@ -9,13 +9,14 @@ pub const HITS_MAX: u32 = 10_000;
 /// The widest beam.
 pub const EF_MAX: u32 = 1 << 20;
 
-/// How many are looked for where `wanted` are: as many, up to `step`; beyond, `step` doubled until it is
-/// enough. What is looked for more widely may be found otherwise, so pages between the same two of these
-/// are parts of one answer.
-pub fn depth(wanted: usize, step: usize) -> usize {
-    match wanted <= step {
+/// How many are looked for where `k` are wanted behind `offset`: as many, up to `step`; for a page behind
+/// that, `step` doubled until it is enough, at most [`HITS_MAX`]. What is looked for more widely may be
+/// found otherwise: pages between the same two of these are looked for alike.
+pub fn depth(k: u32, offset: u32, step: u32) -> u32 {
+    let (wanted, step) = (k.saturating_add(offset), step.max(1));
+    match offset == 0 || wanted <= step {
         true => wanted,
-        false => step.max(1).saturating_mul(wanted.div_ceil(step.max(1)).next_power_of_two()),
+        false => step.saturating_mul(wanted.div_ceil(step).next_power_of_two()).min(HITS_MAX),
     }
 }
 

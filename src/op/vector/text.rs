@@ -5,7 +5,7 @@
 //! for itself; so shards tell what a rating is made of, and whoever gathers their answers rates all
 //! hits by the sums.
 
-use crate::op::vector::search::{VectorHit, VectorsFound};
+use crate::op::vector::search::{HITS_MAX, VectorHit, VectorsFound, depth};
 use std::collections::HashMap;
 
 /// How soon more of the same word counts no more.
@@ -15,7 +15,12 @@ const B: f64 = 0.75;
 /// What is added to every rank, so that the first is not worth twice the second.
 const RANK_OFFSET: f64 = 60.0;
 /// Of each ranking so many count at least.
-pub const RANKED_MIN: u32 = 100;
+const RANKED_MIN: u32 = 100;
+
+/// How many of each ranking count for `k` hits behind `offset`.
+pub fn ranked(k: u32, offset: u32) -> u32 {
+    depth(k, offset, RANKED_MIN).clamp(RANKED_MIN, HITS_MAX)
+}
 
 /// Words to look for beside a vector.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -80,7 +80,7 @@ mod tests {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
         let cache = BlockCache::new(1 << 20);
         let engine = Engine::open(disk.shared(), Pool::manual(), cache, options).unwrap();
-        let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
+        let settings = ShardOptions { count_keys: false, seed: 1, ..ShardOptions::default() };
         let shard = Shard::new(engine, Box::new(Alone), settings);
         shard.start().unwrap();
         let put = Write::Put {

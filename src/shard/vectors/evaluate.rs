@@ -171,7 +171,7 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
             let search_it = || {
                 vectors.are_told(&index)?;
                 vectors.leave_room_for_fields(&index);
-                index.search(&shard.engine, &search, &vectors.clock)
+                index.search(&shard.engine, &search, &*vectors.clock)
             };
             return unlocked(shard, &search.index, now_ms, || search_it().map(VectorAnswer::Found));
         }

@@ -3,8 +3,7 @@
 use crate::base::{Error, Result};
 use crate::lsm::Engine;
 use crate::op::vector::filter::check_field;
-use crate::op::vector::search::{HITS_MAX, depth};
-use crate::op::vector::text::{RANKED_MIN, TextQuery};
+use crate::op::vector::text::TextQuery;
 use crate::op::vector::{VectorHit, VectorSearch, VectorsFound};
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::form::metric;
@@ -20,12 +19,6 @@ const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// The most different words that are looked for.
 const WORDS_MAX: usize = 64;
-
-/// How many of each ranking count.
-pub(super) fn ranked(search: &VectorSearch) -> usize {
-    let wanted = search.k.saturating_add(search.offset).clamp(RANKED_MIN, HITS_MAX);
-    depth(wanted as usize, RANKED_MIN as usize).min(HITS_MAX as usize)
-}
 
 /// Whether a search by words can be made.
 ///

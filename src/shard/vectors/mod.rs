@@ -68,7 +68,7 @@ pub(crate) use evaluate::{
 };
 
 use crate::base::{CfId, Error, ErrorKind, IndexId, LogIndex, Result};
-use crate::env::{Pool, RealClock};
+use crate::env::{Clock, Pool};
 use crate::lsm::batch::BatchView;
 use crate::lsm::key::{Kind, split_value};
 use crate::lsm::{Engine, Pressure};
@@ -87,7 +87,7 @@ pub(crate) struct Vectors {
     engine: Arc<Engine>,
     dir: PathBuf,
     indexes: RwLock<Registry>,
-    clock: RealClock,
+    clock: Arc<dyn Clock>,
     /// The last entry of the log that was taken note of.
     noted: AtomicU64,
     /// How far tables went when the engine was opened: what is newer comes from the log, and what is
@@ -122,13 +122,13 @@ struct Registry {
 
 impl Vectors {
     /// The indexes of an engine's records; they are there once they are [loaded](Vectors::load).
-    pub(crate) fn new(engine: Arc<Engine>) -> Arc<Vectors> {
+    pub(crate) fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>) -> Arc<Vectors> {
         let dir = engine.place().1.join("vectors");
         let flushed_at_open = engine.flushed_index(CfId::VECTORS).unwrap_or_default();
         Arc::new(Vectors {
             dir,
             indexes: RwLock::default(),
-            clock: RealClock::new(),
+            clock,
             noted: AtomicU64::new(flushed_at_open.0),
             flushed_at_open,
             replayed: Mutex::new(Some(Replayed::new())),
@@ -272,7 +272,8 @@ impl Vectors {
         }
         let message = format!(
             "the vector indexes take the {most} bytes of memory that they may, half of the \
-             memory budget: raise it, delete vectors, or create indexes of a smaller form"
+             memory budget: wait while indexes are built, raise it, delete vectors, or create indexes \
+             of a smaller form"
         );
         Err(Error::new(ErrorKind::Refused, message))
     }
@@ -376,7 +377,7 @@ mod tests {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
         let (disk, cache) = (disk.shared(), BlockCache::new(1 << 20));
         let engine = Engine::open(disk, Pool::manual(), cache, options).unwrap();
-        let settings = ShardOptions { count_keys: false, seed: 1, last_cursor: 0 };
+        let settings = ShardOptions { count_keys: false, seed: 1, ..ShardOptions::default() };
         let shard = Shard::new(engine, Box::new(Slow), settings);
         shard.limit_vectors(limits);
         shard

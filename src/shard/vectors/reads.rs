@@ -324,7 +324,7 @@ mod tests {
                 Some(_) => vec![of(3, 3.0), of(1, 900.0)],
             };
             assert_eq!(told, expected);
-            let whole = index.search(engine, &search, &shard.vectors.clock).unwrap();
+            let whole = index.search(engine, &search, &*shard.vectors.clock).unwrap();
             assert_eq!(whole.hits.len(), 4);
         }
     }

@@ -6,10 +6,11 @@
 //! many hits as are wanted, or as match.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::env::{Clock, RealClock};
+use crate::env::Clock;
 use crate::lsm::Engine;
 use crate::op;
 use crate::op::vector::search::{EF_MAX, HITS_MAX, depth};
+use crate::op::vector::text::ranked;
 use crate::op::vector::{Metric, SearchCost, VectorHit, VectorQuery, VectorSearch, VectorsFound};
 use crate::shard::vectors::attributes::Matching;
 use crate::shard::vectors::compare::Apart;
@@ -43,6 +44,8 @@ pub(super) struct Plan<'a> {
     skip: usize,
     /// So many more are looked for, in place of those that change before they are read.
     spare: usize,
+    /// As many are looked for at least.
+    depth: usize,
     ef: usize,
     pub(super) distance_max: Option<f32>,
     pub(super) without: Option<u64>,
@@ -59,7 +62,7 @@ impl VectorIndex {
         &self,
         engine: &Engine,
         search: &VectorSearch,
-        clock: &RealClock,
+        clock: &dyn Clock,
     ) -> Result<VectorsFound> {
         let began = clock.monotonic_ns();
         self.searches.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +72,8 @@ impl VectorIndex {
         if let Some(text) = &search.text {
             hybrid::check(search, text)?;
             self.index_text(engine, &text.field)?;
-            (plan.skip, plan.take) = (0, hybrid::ranked(search));
+            (plan.skip, plan.take) = (0, ranked(search.k, search.offset) as usize);
+            plan.depth = plan.take;
         }
         let mut found = VectorsFound::default();
         for turn in 1..=TRIES {
@@ -206,6 +210,7 @@ impl VectorIndex {
             take: take as usize,
             skip: search.offset as usize,
             spare: 0,
+            depth: depth(take, search.offset, ef as u32) as usize,
             ef,
             distance_max,
             without,
@@ -224,8 +229,14 @@ impl VectorIndex {
         let matches = matching.map_or(all, Matching::count);
         // The one that is left out may be among the nearest.
         let wanted = plan.wanted() + usize::from(plan.without.is_some());
-        let k = depth(wanted, plan.ef).min(matches.max(1));
-        let ef = plan.ef.max(k);
+        let (k, ef) = match plan.distance_max {
+            None => {
+                let k = wanted.min(matches.max(1));
+                (k, plan.ef.max(k))
+            }
+            // How many lie within it shows.
+            Some(_) => (wanted.min(matches.max(1)), plan.ef),
+        };
         let mut whole = Gathered { exact: true, ..Gathered::default() };
         let share = matches.max(1) as f64 / all.max(1) as f64;
         let walk_cost = (ef as u64 * DISTANCES_PER_EF) as f64 / share;
@@ -378,7 +389,7 @@ impl VectorIndex {
 impl Plan<'_> {
     /// How many are looked for in all.
     fn wanted(&self) -> usize {
-        self.take + self.skip + self.spare
+        self.depth.max(self.take + self.skip) + self.spare
     }
 
     /// Whether records are read once they were found, and have to be those that were searched.

@@ -1,7 +1,7 @@
 //! What the background does, one piece at a time.
 
 use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
-use crate::env::{Clock, Pool};
+use crate::env::Pool;
 use crate::lsm::ReadOptions;
 use crate::op::vector::VectorId;
 use crate::shard::vectors::form::{Form, Place, graph_bytes, graph_config, is_plain, making_bytes};

@@ -38,7 +38,7 @@ impl World {
         let options = EngineOptions { background: false, ..EngineOptions::new("/shard") };
         let engine =
             Engine::open(disk.shared(), Pool::manual(), BlockCache::new(1 << 20), options).unwrap();
-        let settings = ShardOptions { count_keys, seed: 1, last_cursor: 0 };
+        let settings = ShardOptions { count_keys, seed: 1, ..ShardOptions::default() };
         let shard = Shard::new(engine, Box::new(log.clone()), settings);
         shard.start().unwrap();
         World { shard, log, applied: 0 }

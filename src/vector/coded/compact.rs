@@ -13,6 +13,8 @@ use crate::vector::parallel;
 use crate::vector::rows::Rows;
 use crate::vector::spfresh::FetchLive;
 
+/// How much wider a walk is made that has not come to the end of a range.
+const WIDER: usize = 4;
 /// Vectors fetched at once.
 const FETCHED_AT_ONCE: usize = 16;
 /// Estimates that a walk makes for each candidate it keeps, roughly.
@@ -122,8 +124,11 @@ impl CompactIndex {
     /// As [`HnswIndex::search`], those of `fetch`, and if what it brings is no vector.
     pub fn answer(&self, request: &SearchRequest<'_>, fetch: &mut FetchLive<'_>) -> Result<Answer> {
         let query = self.measure.metric.prepare(request.query, self.config.dim)?;
+        let ef = request.width(self.config.ef_search)?;
+        // Within a distance it begins with few, and goes on until the last of them lies beyond.
+        let ef = if request.distance_max.is_some() { ef } else { ef.max(request.k) };
         // No beam holds more than there are.
-        let ef = request.width(self.config.ef_search)?.max(request.k).min(self.len().max(1));
+        let mut ef = ef.min(self.len().max(1));
         self.scratches.with(|scratch| {
             let mut ready = std::mem::take(&mut scratch.rabit);
             self.codes.prepare(&query, &mut ready);
@@ -133,17 +138,21 @@ impl CompactIndex {
                 _ => false,
             };
             let mut compared = Compared { query: &query, hits: Vec::new(), gone: 0 };
-            let mut is_whole = false;
-            if !request.exact && !is_few {
-                is_whole = self.find(&ready, ef, request, scratch);
-                self.compare(&ready, request, &mut compared, fetch, scratch)?;
-            }
             let limit = request.distance_max.unwrap_or(f32::INFINITY);
-            let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
-            let is_short = !is_whole
-                && found + compared.gone < request.k.min(self.len())
-                && compared.hits.len() == found;
-            if request.exact || is_few || is_short {
+            let mut is_short = true;
+            while !request.exact && !is_few {
+                compared.begin();
+                let is_whole = self.find(&ready, ef, request, scratch);
+                let is_beyond = self.compare(&ready, request, &mut compared, fetch, scratch)?;
+                let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
+                is_short =
+                    !is_whole && !is_beyond && found + compared.gone < request.k.min(self.len());
+                if !is_short || request.distance_max.is_none() || ef >= self.len() {
+                    break;
+                }
+                ef = ef.saturating_mul(WIDER).min(self.len());
+            }
+            if is_short {
                 self.compare_all(request, &mut compared, fetch, scratch)?;
             }
             let mut hits = compared.hits;
@@ -260,7 +269,8 @@ impl CompactIndex {
         scratch.fresh.extend(doors.filter(|door| scratch.seen.insert(*door)));
     }
 
-    /// Compares those that may be among the `k` nearest, from the nearest estimate on.
+    /// Compares those that may be among the `k` nearest within the distance, from the nearest estimate
+    /// on. Whether the last of them lies beyond it: then so do those that were not met.
     fn compare(
         &self,
         query: &RabitQuery,
@@ -268,15 +278,18 @@ impl CompactIndex {
         compared: &mut Compared<'_>,
         fetch: &mut FetchLive<'_>,
         scratch: &mut Scratch,
-    ) -> Result<()> {
-        let mut limit = f32::INFINITY;
+    ) -> Result<bool> {
+        let within = request.distance_max.unwrap_or(f32::INFINITY);
+        let (mut limit, mut is_beyond) = (within, false);
         let mut wanted: Vec<u64> = Vec::new();
         let found = scratch.found.keys();
         for (at, key) in found.iter().enumerate() {
             let slot = slot_of(*key);
-            if distance_of(*key) - self.codes.error(query, slot) <= limit {
+            let least = distance_of(*key) - self.codes.error(query, slot);
+            if least <= limit {
                 wanted.push(self.ids[slot as usize]);
             }
+            is_beyond = least > within;
             // The first `k` tell how near the others have to be.
             let at_once = match compared.hits.len() < request.k {
                 true => (request.k - compared.hits.len()).min(FETCHED_AT_ONCE),
@@ -288,11 +301,11 @@ impl CompactIndex {
                 wanted.clear();
                 if compared.hits.len() >= request.k {
                     nearest(&mut compared.hits, request.k);
-                    limit = compared.hits[request.k - 1].distance;
+                    limit = compared.hits[request.k - 1].distance.min(within);
                 }
             }
         }
-        Ok(())
+        Ok(is_beyond)
     }
 
     /// Compares with all that match.
@@ -333,6 +346,12 @@ struct Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// Forgets what was found.
+    fn begin(&mut self) {
+        self.hits.clear();
+        self.gone = 0;
+    }
+
     fn fetch(
         &mut self,
         index: &CompactIndex,

@@ -260,7 +260,7 @@ impl PqHnswIndex {
             return self.index.answer(request);
         };
         let query = self.config.hnsw.metric.prepare(request.query, self.config.hnsw.dim)?;
-        let rerank = self.reranked(request.k);
+        let rerank = self.config.rerank_k.max(RERANKED_PER_HIT * request.k.min(EF_MAX));
         let ef = request.width(self.config.hnsw.ef_search.max(rerank).min(EF_MAX))?;
         let ef = ef.max(request.k).min(self.index.graph.slot_count()).max(1);
         if ef > WIDE && walk_cost(ef, ESTIMATES_PER_EF) >= self.len() as u64 {
@@ -277,13 +277,6 @@ impl PqHnswIndex {
             return self.index.answer(request);
         }
         Ok(answer)
-    }
-
-    /// How many are compared for `k` hits: by doublings, so that fewer hits are most often the first of
-    /// more.
-    fn reranked(&self, k: usize) -> usize {
-        let (wanted, least) = (RERANKED_PER_HIT * k.min(EF_MAX), self.config.rerank_k.max(1));
-        least.saturating_mul(wanted.div_ceil(least).max(1).next_power_of_two())
     }
 
     /// Fills the beam with the nearest nodes by their codes.

@@ -234,7 +234,7 @@ impl DiskHnswIndex {
                 <= of.header.directory_pages() as f64 / IN_A_ROW + walk_pages(ef, 1.0)
         };
         // It would read all pages, in the order of their distances.
-        let is_wide = ef.max(request.k) >= self.len();
+        let is_wide = request.distance_max.is_none() && ef.max(request.k) >= self.len();
         let is_done = !request.exact && !is_wide && is_walked && walk.walk(of, &goal, pages)?;
         // Within a distance there may be fewer than are wanted.
         let is_short = walk.hits.len() < request.k.min(self.len());

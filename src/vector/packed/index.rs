@@ -20,6 +20,9 @@ use std::sync::{Mutex, PoisonError};
 const ROWS_AT_ONCE: usize = 512;
 /// Vectors that can be compared with in the time of a hop, roughly.
 const DISTANCES_PER_HOP: usize = 4;
+/// Candidates kept for each hit, where the farthest hit tells the end of a range: of as many as are kept
+/// too many near ones are missed.
+const KEPT_PER_HIT: usize = 3;
 /// How many times a filter can be asked in the time of one distance, roughly.
 const QUESTIONS_PER_DISTANCE: usize = 8;
 /// Seed of the rotation.
@@ -208,7 +211,8 @@ impl PackedIndex {
         let width = (ef as u64 * self.len() as u64 / matches as u64).min(EF_MAX as u64) as usize;
         let is_few = is_filtered
             && (matches + questions) as u64 <= walk_cost(width, DISTANCES_PER_HOP as u64);
-        let widest = ef.max(request.k);
+        // Within a distance it begins with few.
+        let widest = if request.distance_max.is_some() { ef } else { ef.max(request.k) };
         let cost = walk_cost(widest, DISTANCES_PER_HOP as u64);
         let is_wide = !is_filtered && widest > WIDE && self.len() as u64 <= cost;
         if request.exact || is_few || is_wide {
@@ -220,7 +224,7 @@ impl PackedIndex {
         let wanted = request.k.min(self.len());
         let (mut k, mut ef) = match request.distance_max {
             // The nearest few tell whether more lie within the distance.
-            Some(_) => (request.k.min(ef), ef),
+            Some(_) => (request.k.min((ef / KEPT_PER_HIT).max(1)), ef),
             None => (request.k, ef.max(request.k)),
         };
         loop {

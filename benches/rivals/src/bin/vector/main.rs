@@ -124,6 +124,7 @@ struct Sweep {
 impl Sweep {
     fn plain(&self, kind: &str, ef: usize) -> Result<()> {
         let (mut found, mut asked, mut pages, mut compared) = (0, 0u32, 0, 0);
+        let mut took = Vec::new();
         let begun = cpu_s();
         let mut spent = 0.0;
         while spent < SECONDS_MIN {
@@ -131,7 +132,9 @@ impl Sweep {
                 self.queries.chunks_exact(self.dim).zip(self.truth.chunks_exact(K))
             {
                 let request = SearchRequest { ef: Some(ef), ..SearchRequest::new(query, K) };
+                let asked_at = Instant::now();
                 let answer = self.indexes.answer(kind, &request)?;
+                took.push(asked_at.elapsed().as_secs_f64() * 1e6);
                 found += answer.hits.iter().filter(|hit| truth.contains(&hit.id)).count();
                 pages += answer.stats.pages_read;
                 compared += answer.stats.distances;
@@ -140,8 +143,11 @@ impl Sweep {
             spent = cpu_s() - begun;
         }
         let each = f64::from(asked);
+        took.sort_by(f64::total_cmp);
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
         say(&json!({
             "engine": format!("arqon {kind}"), "ef": ef, "qps": each / spent,
+            "p50_us": at(0.5), "p99_us": at(0.99),
             "recall": found as f64 / (each * K as f64),
             "pages": pages as f64 / each, "distances": compared as f64 / each,
         }));
