@@ -159,7 +159,8 @@ fn the_console_keeps_and_finds_vectors() {
         r#"[{"distance":0.25,"id":7},{"distance":3.25,"id":8}]"#,
         payload,
         r#"[{"distance":1.0,"id":7}]"#,
-        r#"[{"distance":1.0,"id":7},{"distance":4.0,"id":8}]"#,
+        // No text has the word: 1 / 61 and 1 / 62 of the other ranking.
+        r#"[{"distance":1.0,"id":7,"score":0.016393442},{"distance":4.0,"id":8,"score":0.016129032}]"#,
         r#"{"missing":0,"stored":2,"surplus":0}"#,
         r#"{"id":8,"vector":"0,2"}"#,
         "\"OK\"",
