@@ -18,7 +18,7 @@
 //! | [`HnswIndex`] | yes | 1,720 | what is fresh; up to 100,000 vectors |
 //! | [`PqHnswIndex`] | yes | as above and the codes | many searches on vectors of some hundred floats |
 //! | [`PackedIndex`] | sealed | 2,700 | the fastest search |
-//! | [`CompactIndex`] | sealed | 340, vectors elsewhere | more vectors than memory |
+//! | [`CompactIndex`] | sealed | 341, vectors elsewhere | more vectors than memory |
 //! | [`DiskHnswIndex`] | sealed | 61, the rest in pages on disk | far more vectors than memory |
 //! | [`SpfreshIndex`] | yes | 60, postings and vectors elsewhere | the same, and ever new ones |
 //!

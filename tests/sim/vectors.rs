@@ -232,12 +232,15 @@ impl Client {
                 }
             };
             there.extend((token > 0).then_some((id, token)));
-            while id >= BESIDE {
-                if let Some(found) = self.read_beside(id).await {
-                    assert_eq!(found, token, "vector {id} and the key written with it");
-                    break;
-                }
+            if id < BESIDE {
+                continue;
             }
+            let found = loop {
+                if let Some(found) = self.read_beside(id).await {
+                    break found;
+                }
+            };
+            assert_eq!(found, token, "vector {id} and the key written with it");
         }
         for exact in [true, false] {
             let found = loop {

@@ -107,17 +107,14 @@ fn pages_are_parts_of_few_answers() {
         let query = vector(&mut rng);
         let base = VectorSearch { ef: EF, ..VectorSearch::new(NAME, &query, 0) };
         for (from, depth) in [(0, EF), (EF, 2 * EF), (2 * EF, 4 * EF), (4 * EF, 8 * EF)] {
-            let pages_and_whole = || {
+            let lacks = || {
                 let whole = search(&db, VectorSearch { k: depth, ..base.clone() });
-                let offsets = (from..depth).step_by(4);
                 let page = |offset| search(&db, VectorSearch { k: 4, offset, ..base.clone() });
-                (offsets.flat_map(page).collect::<Vec<_>>(), whole[from as usize..].to_vec())
-            };
-            let lacks = |(pages, whole): &(Vec<(u64, f32)>, Vec<(u64, f32)>)| {
-                whole.iter().filter(|hit| !pages.contains(hit)).count()
+                let pages: Vec<_> = (from..depth).step_by(4).flat_map(page).collect();
+                whole[from as usize..].iter().filter(|hit| !pages.contains(hit)).count()
             };
             // The background may put a part of the index together between two answers.
-            let least = (0..5).map(|_| lacks(&pages_and_whole())).min().unwrap();
+            let least = (0..5).map(|_| lacks()).min().unwrap();
             let what = format!("{kind:?} {quantisation:?} {depth}: {least} are in no page");
             assert!(least <= (depth - from) as usize / one_in + usize::from(one_in < 99), "{what}");
         }

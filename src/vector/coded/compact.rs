@@ -30,8 +30,8 @@ const NONE: u32 = u32::MAX;
 /// search walks by the codes and then fetches the vectors that may belong to the answer, as far as
 /// the error bound of their codes says so, from wherever their owner keeps them.
 ///
-/// At 384 dimensions, 4 bits and `m` 16 it takes 340 bytes a vector: 204 of code, 128 of links, 8
-/// of id.
+/// At 384 dimensions, 4 bits and `m` 16 it takes 341 bytes a vector: 204 of code, 128 of links, 8
+/// of id, and 1 for where walks begin.
 #[derive(Debug)]
 pub struct CompactIndex {
     config: HnswConfig,
@@ -128,7 +128,7 @@ impl CompactIndex {
         // Within a distance it begins with few, and goes on until the last of them lies beyond.
         let ef = if request.distance_max.is_some() { ef } else { ef.max(request.k) };
         // No beam holds more than there are.
-        let mut ef = ef.min(self.len().max(1));
+        let ef = ef.min(self.len().max(1));
         self.scratches.with(|scratch| {
             let mut ready = std::mem::take(&mut scratch.rabit);
             self.codes.prepare(&query, &mut ready);
@@ -139,19 +139,9 @@ impl CompactIndex {
             };
             let mut compared = Compared { query: &query, hits: Vec::new(), gone: 0 };
             let limit = request.distance_max.unwrap_or(f32::INFINITY);
-            let mut is_short = true;
-            while !request.exact && !is_few {
-                compared.begin();
-                let is_whole = self.find(&ready, ef, request, scratch);
-                let is_beyond = self.compare(&ready, request, &mut compared, fetch, scratch)?;
-                let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
-                is_short =
-                    !is_whole && !is_beyond && found + compared.gone < request.k.min(self.len());
-                if !is_short || request.distance_max.is_none() || ef >= self.len() {
-                    break;
-                }
-                ef = ef.saturating_mul(WIDER).min(self.len());
-            }
+            let is_short = request.exact
+                || is_few
+                || self.compare_near(&ready, ef, request, &mut compared, fetch, scratch)?;
             if is_short {
                 self.compare_all(request, &mut compared, fetch, scratch)?;
             }
@@ -161,6 +151,32 @@ impl CompactIndex {
             scratch.rabit = ready;
             Ok(Answer { hits, stats: scratch.stats })
         })
+    }
+
+    /// Compares the nearest, of which a walk finds `ef`, within a distance ever more. Whether there may
+    /// be others that are wanted.
+    fn compare_near(
+        &self,
+        query: &RabitQuery,
+        mut ef: usize,
+        request: &SearchRequest<'_>,
+        compared: &mut Compared<'_>,
+        fetch: &mut FetchLive<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool> {
+        let limit = request.distance_max.unwrap_or(f32::INFINITY);
+        loop {
+            compared.begin();
+            let is_whole = self.find(query, ef, request, scratch);
+            let is_beyond = self.compare(query, request, compared, fetch, scratch)?;
+            let found = compared.hits.iter().filter(|hit| hit.distance <= limit).count();
+            let is_short =
+                !is_whole && !is_beyond && found + compared.gone < request.k.min(self.len());
+            if !is_short || request.distance_max.is_none() || ef >= self.len() {
+                return Ok(is_short);
+            }
+            ef = ef.saturating_mul(WIDER).min(self.len());
+        }
     }
 
     /// Fills `scratch.found` with the `ef` nearest nodes that match, by their codes: by a walk, the

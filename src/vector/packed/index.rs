@@ -33,7 +33,8 @@ const SEED: u64 = 0x7061_636b;
 ///
 /// Vectors are kept as floats of 16 bits, which are exact for embeddings of that precision and for
 /// small integers; distances are computed from these. A vector takes 6 bytes for each dimension, two
-/// for the vector and four for the codes of 32 neighbours, and 392 bytes: 2,696 at 384 dimensions.
+/// for the vector and four for the codes of 32 neighbours, and 392 bytes: 2,696 at 384 dimensions, and
+/// one more for where walks begin.
 ///
 /// ```
 /// use arqondb::engine::vector::{DistanceMetric, HnswConfig, HnswIndex, PackedIndex};
