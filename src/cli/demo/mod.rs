@@ -8,7 +8,8 @@
 //! - [`writer`], [`crash`]: a second process that writes until it is killed, and the count of what
 //!   it was promised afterwards.
 //! - [`cluster`]: the same with a cluster of processes, whose leader is killed; [`ports`]: where they
-//!   listen; [`records`]: what is written meanwhile; [`prompt`]: faults by hand, for a person at a terminal.
+//!   listen; [`records`]: what is written meanwhile; [`prompt`]: faults by hand, for a person at a
+//!   terminal.
 //!
 //! Every step checks what it finds; the first thing missing ends the demo as a failure, and the
 //! files stay for a look at them.
