@@ -20,7 +20,7 @@
 //! - `posted`: the part of an index of kind `spfresh` that stands in postings; `rows`: which vectors
 //!   are in it; `pages`: the file of its postings.
 //! - `work`: what the background does: linking, sealing, making anew, writing down; `next`: what of it
-//!   comes next; `made`: of which segments; `post`: what it does for postings.
+//!   comes next; `made`: which segments are made one; `make`: how; `post`: what it does for postings.
 //! - `control`: one job at a time, its end, and when what failed is tried again.
 //! - `load`: from files to an index; `catch_up`: from records.
 //!
@@ -44,6 +44,7 @@ mod kept;
 mod limits;
 mod load;
 mod made;
+mod make;
 mod next;
 mod pages;
 mod post;

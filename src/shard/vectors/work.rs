@@ -1,18 +1,16 @@
 //! What the background does, one piece at a time.
 
-use crate::base::{CfId, Error, ErrorKind, LogIndex, Result, Seq};
+use crate::base::{ErrorKind, LogIndex, Result};
 use crate::env::Pool;
-use crate::lsm::ReadOptions;
-use crate::op::vector::VectorId;
-use crate::shard::vectors::form::{Form, Place, graph_bytes, graph_config, is_plain, making_bytes};
+use crate::shard::vectors::Vectors;
+use crate::shard::vectors::form::{Form, Place, graph_bytes, is_plain, making_bytes};
 use crate::shard::vectors::index::{VectorIndex, lock};
 use crate::shard::vectors::kept::Kept;
 use crate::shard::vectors::next::Piece;
-use crate::shard::vectors::segment::{self, GRAPH, Row, Segment};
+use crate::shard::vectors::segment::{self, GRAPH, Segment};
 use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::state_file;
-use crate::shard::vectors::{Vectors, record};
-use crate::vector::{HnswIndex, IdSet};
+use crate::vector::HnswIndex;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -322,115 +320,6 @@ impl Vectors {
         if has_files { self.save(index) } else { Ok(()) }
     }
 
-    /// Makes one segment of some: the graph of the largest, mended, and the vectors of the others.
-    fn make(&self, index: &VectorIndex, numbers: &[u64]) -> Result<()> {
-        // It may take long, and tables that are written meanwhile know more than what is written down
-        // now: after a crash all records would be looked at.
-        if index.read().has_files() {
-            self.save(index)?;
-        }
-        let number = Vectors::number_for_file(index);
-        let is_one = |s: &&Segment| numbers.contains(&s.number);
-        let mut parts: Vec<Segment> =
-            index.read().segments.iter().filter(is_one).cloned().collect();
-        parts.sort_by_key(|part| std::cmp::Reverse(part.live()));
-        let all = parts.iter().map(|part| part.rows.len()).sum();
-        let making = index.learning(making_bytes(&index.spec, all));
-        let mut graph = HnswIndex::new(graph_config(&index.spec));
-        let (mut rows, mut others) = (Vec::<Row>::new(), parts.as_slice());
-        if let Some((base, rest)) = parts.split_first()
-            && let Some(mended) = self.graph_of(index, base)?
-        {
-            graph = mended.repaired_by_hand();
-            base.dead.iter().for_each(|id| _ = graph.remove(*id));
-            graph.repair(self.threads());
-            rows.extend(base.live_rows());
-            others = rest;
-        }
-        for part in others {
-            self.insert_rows(index, part, &mut graph, &mut rows)?;
-        }
-        rows.sort_unstable();
-        let rows = SortedRows::of(rows);
-        let made = if rows.is_empty() {
-            None
-        } else {
-            Some(self.write_form(index, number, graph, &rows)?)
-        };
-        {
-            let mut state = index.write();
-            // What was replaced or deleted meanwhile is dead in the parts by now.
-            let (parts, others): (Vec<Segment>, Vec<Segment>) = std::mem::take(&mut state.segments)
-                .into_iter()
-                .partition(|s| numbers.contains(&s.number));
-            state.segments = others;
-            if let Some((form, file_bytes)) = made {
-                let lives = |id: u64| parts.iter().any(|part| part.has(id));
-                let dead: IdSet = rows.iter().map(|(id, _)| id).filter(|id| !lives(*id)).collect();
-                state.segments.push(Segment {
-                    number,
-                    form: Arc::new(form),
-                    rows: Arc::new(rows),
-                    dead,
-                    file_bytes: Some(file_bytes),
-                    is_final: true,
-                });
-            }
-            index.measure(&state);
-        }
-        // What they were made of goes with them.
-        drop((parts, making));
-        self.save(index)
-    }
-
-    /// The graph of a segment; `None` if there is none to go on with: then its records are.
-    fn graph_of(&self, index: &VectorIndex, segment: &Segment) -> Result<Option<HnswIndex>> {
-        if segment.form.is_on_disk() {
-            return Ok(None);
-        }
-        if let Some(bytes) = segment.form.graph_bytes() {
-            return HnswIndex::from_bytes(&bytes).map(Some);
-        }
-        let (disk, path) = (self.engine.place().0, segment::path(&index.dir, segment.number));
-        let stored = segment::read(&**disk, &path, index.id);
-        match stored.and_then(|stored| stored.graph(&path, &index.spec)) {
-            Ok(graph) => Ok(Some(graph)),
-            Err(e) if e.kind() == ErrorKind::Corruption => {
-                index.rebuilt.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Inserts the vectors of a segment into a graph, from their records. One that is another by now
-    /// is left out: the change is on its way.
-    fn insert_rows(
-        &self,
-        index: &VectorIndex,
-        part: &Segment,
-        graph: &mut HnswIndex,
-        rows: &mut Vec<Row>,
-    ) -> Result<()> {
-        let all: Vec<Row> = part.live_rows().collect();
-        for some in all.chunks(1_024) {
-            let (mut ids, mut floats) = (Vec::new(), Vec::new());
-            for (id, seq) in some {
-                let key = record::vector_key(index.id, VectorId::new(*id));
-                let found = self.engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-                let Some(found) = found.filter(|found| found.seq == Seq(*seq)) else { continue };
-                floats.extend(record::floats(*id, &found.value)?);
-                ids.push(*id);
-                rows.push((*id, *seq));
-            }
-            graph.insert_many(&ids, &floats, self.threads())?;
-            if self.control.is_closed() || index.is_dropped() {
-                return Err(Error::new(ErrorKind::Unavailable, "the index is being closed"));
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the graph that grows down.
     fn keep(&self, index: &VectorIndex) -> Result<()> {
         let number = Vectors::number_for_file(index);
@@ -459,7 +348,7 @@ impl Vectors {
     }
 
     /// Brings a graph to the form that the settings ask for, and writes its file.
-    fn write_form(
+    pub(super) fn write_form(
         &self,
         index: &VectorIndex,
         number: u64,
