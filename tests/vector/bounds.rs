@@ -54,6 +54,34 @@ fn vectors_that_codes_say_nothing_of_are_found() {
     }
 }
 
+/// How far their estimates are off was measured with the vectors that they were learnt from, each of
+/// which may be a centroid: by next to nothing. Ranges lacked what was estimated to be just outside.
+#[test]
+fn codes_that_are_learnt_from_few_vectors_tell_how_little_they_say() {
+    let (mut found, mut wanted) = (0, 0);
+    for (dim, few) in [8, 16, 32].iter().flat_map(|dim| [8, 16, 32].map(|few| (*dim, few))) {
+        let mut rng = Rng::new(few);
+        let mut row = || normals(&mut rng, dim);
+        let config = SpfreshConfig::new(dim, DistanceMetric::L2);
+        let config = SpfreshConfig { posting_bytes: 1024, ..config };
+        let mut world = World::new(config, (0..few).map(|id| (id, row())));
+        for id in few..5 * few {
+            world.insert(id, row());
+        }
+        for _ in 0..100 {
+            let query = row();
+            let all = world.oracle.nearest(DistanceMetric::L2, &query, 20, |_| true);
+            let asked = SearchRequest {
+                distance_max: all.last().map(|hit| hit.0 as f32 + 1e-4),
+                ..SearchRequest::new(&query, 200)
+            };
+            found += world.answer(&asked).hits.len();
+            wanted += all.len();
+        }
+    }
+    assert!(found * 100 >= 97 * wanted, "{found} of {wanted}");
+}
+
 /// Their distance from each other is none but zero: nothing may be measured by it.
 #[test]
 fn vectors_that_differ_by_the_least_there_is_come_back() {

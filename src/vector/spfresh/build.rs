@@ -21,8 +21,10 @@ const ROUNDS: usize = 5;
 const EF: usize = 24;
 /// Pairs of vectors whose estimates are compared with their distances.
 const PROBES: usize = 2048;
-/// Of fewer vectors too few are held out to measure with.
+/// Of fewer vectors too few are held out to measure with: other codes are learnt, for that alone, from
+/// all but one in so many.
 const FEW_ROWS: usize = 512;
+const FOLDS: usize = 4;
 
 impl SpfreshIndex {
     /// An index of these vectors, `dim` floats for each id, on up to `threads` threads: learns codes
@@ -65,7 +67,7 @@ impl SpfreshIndex {
             moved.retain(|group: &Vec<usize>| !group.is_empty());
             groups = moved;
         }
-        (index.error, index.rest_at_first) = errors(&index.model, &groups, &rows);
+        (index.error, index.rest_at_first) = index.errors(&index.model, &groups, &rows, threads);
         index.put_all(ids, &rows, threads, postings)?;
         (index.since, index.rest) = (0, index.rest_at_first);
         for number in index.posting_numbers() {
@@ -93,12 +95,39 @@ impl SpfreshIndex {
     }
 }
 
-/// One deviation of an estimate, for a query of length 1, and how much of a vector its code does not
-/// tell: by pairs of vectors of a group of which the second was not learnt from, if there are such.
-pub(super) fn errors(
+impl SpfreshIndex {
+    /// One deviation of an estimate by codes that were learnt from these vectors, for a query of length
+    /// 1, and how much of a vector its code does not tell: by pairs of vectors of a group of which the
+    /// second was not learnt from.
+    pub(super) fn errors(
+        &self,
+        model: &SpectralModel,
+        groups: &[Vec<usize>],
+        rows: &[Vec<f32>],
+        threads: usize,
+    ) -> (f32, f32) {
+        if rows.len() >= FEW_ROWS || rows.len() < FOLDS {
+            let is_unseen = |row: usize| row % HELD_OUT == HELD_OUT - 1 || rows.len() < FOLDS;
+            return errors(model, groups, rows, is_unseen);
+        }
+        // Those that were learnt from tell nothing: each may be a centroid.
+        let seen: Vec<&[f32]> = rows
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| at % FOLDS != 0)
+            .map(|(_, row)| &row[..])
+            .collect();
+        let (metric, dim, bytes) = (self.config.metric, self.config.dim, self.config.code_bytes());
+        let less = SpectralModel::train(metric, dim, bytes, seen.len(), |at| seen[at], threads);
+        errors(&less, groups, rows, |row| row % FOLDS == 0)
+    }
+}
+
+fn errors(
     model: &SpectralModel,
     groups: &[Vec<usize>],
     rows: &[Vec<f32>],
+    is_unseen: impl Fn(usize) -> bool,
 ) -> (f32, f32) {
     let measure = Measure::new(model.metric);
     let mut query = SpectralQuery::default();
@@ -106,9 +135,8 @@ pub(super) fn errors(
     let mut row = Vec::new();
     for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 2).max(1)) {
         model.prepare(&rows[group[0]], &mut query);
-        let is_held_out = |row: &&usize| *row % HELD_OUT == HELD_OUT - 1;
-        let others = group.iter().filter(|row| is_held_out(row) || rows.len() < FEW_ROWS);
-        for other in others.take(8) {
+        // Of itself an estimate is right.
+        for other in group[1..].iter().filter(|row| is_unseen(**row)).take(8) {
             row.clear();
             rests += f64::from(model.encode(&rows[*other], &mut row));
             let estimate = model.estimate(kernels(), &query, &row);

@@ -5,7 +5,6 @@
 //! index, and later steps encode a posting each. Until the last one is done two models are in memory,
 //! and each posting's entries are read and written by the one they are of.
 
-use super::build::errors;
 use super::index::SpfreshIndex;
 use super::postings::{self, FetchLive, Postings, entries};
 use crate::base::Result;
@@ -120,7 +119,7 @@ impl SpfreshIndex {
             return Ok(SpfreshCodes { learnt: None });
         }
         let model = trained(&self.config, &rows, threads);
-        let (error, rest) = errors(&model, &groups, &rows);
+        let (error, rest) = self.errors(&model, &groups, &rows, threads);
         Ok(SpfreshCodes { learnt: Some((model, error, rest)) })
     }
 
