@@ -15,7 +15,7 @@ use crate::op::vector::{
     VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
 };
 use crate::op::{Request, Response};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// What became of an index in the catalog. Its name says too little: a shard may still have the one
@@ -112,7 +112,9 @@ impl<C: ShardCalls> Gateway<C> {
             }
             VectorCall::List => {
                 let answers = self.ask_all(VectorCall::List, deadline).await?;
-                VectorAnswer::Indexes(sum_of_lists(answers)?)
+                let mut all = sum_of_lists(answers)?;
+                all.iter_mut().for_each(|index| index.nodes = self.hosts());
+                VectorAnswer::Indexes(all)
             }
             VectorCall::Describe { index } => {
                 let answers = self.ask_all(VectorCall::Describe { index: index.clone() }, deadline);
@@ -121,7 +123,9 @@ impl<C: ShardCalls> Gateway<C> {
                     _ => Err(unfitting("a description")),
                 });
                 let mut all = sum_of_lists(infos.collect::<Result<_>>()?)?;
-                VectorAnswer::Index(Box::new(all.pop().ok_or_else(|| no_such_index(&index))?))
+                let mut info = all.pop().ok_or_else(|| no_such_index(&index))?;
+                info.nodes = self.hosts();
+                VectorAnswer::Index(Box::new(info))
             }
             VectorCall::Get { index, ids } => {
                 let count = ids.len();
@@ -153,6 +157,13 @@ impl<C: ShardCalls> Gateway<C> {
             }
         };
         Ok(Response::Vector(Box::new(answer)))
+    }
+
+    /// The nodes with a copy of a shard: every shard has a part of every index.
+    fn hosts(&self) -> Vec<u64> {
+        let map = self.map.load();
+        let replicas = map.shards().iter().flat_map(|shard| &shard.replicas);
+        replicas.map(|node| node.id.0).collect::<BTreeSet<u64>>().into_iter().collect()
     }
 
     async fn ask_all(&self, call: VectorCall, deadline: Instant) -> Result<Vec<VectorAnswer>> {

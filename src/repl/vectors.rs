@@ -229,7 +229,9 @@ pub fn described(info: &IndexInfo) -> Answer {
         ("rebuilt", info.rebuilt),
     ];
     let words = words.into_iter().map(|(name, word)| (bulk(name), bulk(word)));
-    Answer::Map(words.chain(numbers.map(|(name, n)| (bulk(name), count(n)))).collect())
+    let numbers = numbers.map(|(name, n)| (bulk(name), count(n)));
+    let nodes = Answer::Array(info.nodes.iter().map(|node| count(*node)).collect());
+    Answer::Map(words.chain(numbers).chain([(bulk("nodes"), nodes)]).collect())
 }
 
 /// What a search has cost.

@@ -234,5 +234,6 @@ fn info(index: Option<pb::VectorIndex>) -> Result<IndexInfo> {
         disk_bytes: index.disk_bytes,
         rebuilt: index.rebuilt,
         postings: index.postings,
+        nodes: index.nodes,
     })
 }

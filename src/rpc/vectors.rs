@@ -238,6 +238,7 @@ fn index(info: &IndexInfo) -> pb::VectorIndex {
         disk_bytes: info.disk_bytes,
         rebuilt: info.rebuilt,
         postings: info.postings,
+        nodes: info.nodes.clone(),
     }
 }
 

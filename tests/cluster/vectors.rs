@@ -53,6 +53,15 @@ async fn search(kv: &impl KvOps, search: VectorSearch) -> Vec<(u64, f32)> {
     }
 }
 
+/// The nodes that an index is said to be on, by its description and in the list.
+async fn hosts(kv: &impl KvOps, name: &str) -> Vec<u64> {
+    let describe = VectorCall::Describe { index: name.into() };
+    let VectorAnswer::Index(info) = call(kv, describe).await.unwrap() else { panic!() };
+    let VectorAnswer::Indexes(all) = call(kv, VectorCall::List).await.unwrap() else { panic!() };
+    assert!(all.iter().all(|index| index.nodes == info.nodes), "{all:?}");
+    info.nodes
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
     let mut world = World::cluster(1, 3, 8, 3).await;
@@ -66,6 +75,7 @@ async fn a_cluster_answers_as_one_node_and_loses_no_vector_with_a_node() {
     one.vectors(VectorCall::Create(spec.clone())).unwrap();
     let created = call(&*gateway, VectorCall::Create(spec.clone())).await.unwrap();
     assert!(matches!(created, VectorAnswer::Index(info) if info.spec.name == NAME));
+    assert_eq!(hosts(&*gateway, NAME).await, [1, 2, 3]);
     let again = call(&*gateway, VectorCall::Create(spec)).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     for ids in (0..600).collect::<Vec<u64>>().chunks(50) {
@@ -156,7 +166,8 @@ async fn compare(kv: &impl KvOps, name: &str, model: &Model, when: &str) {
     let found: Vec<(u64, Vec<f32>)> = vectors.iter().map(|v| (v.id, v.vector.to_vec())).collect();
     let expected: Vec<_> = model.iter().map(|(id, number)| (*id, of_write(*number))).collect();
     assert_eq!(found, expected, "{name} {when}");
-    for number in [3, 77, 512] {
+    let mut right = 0;
+    for number in (12..1_000).step_by(100) {
         let query = of_write(number);
         let apart = |number: &u64| -> f32 {
             of_write(*number).iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum()
@@ -167,11 +178,11 @@ async fn compare(kv: &impl KvOps, name: &str, model: &Model, when: &str) {
         let exact = search(kv, VectorSearch { exact: true, ..asked.clone() }).await;
         assert_eq!(exact, near[..10], "{name} {when}");
         let walked = search(kv, VectorSearch { ef: 400, ..asked }).await;
-        let right = walked.iter().filter(|hit| near[..10].contains(hit)).count();
-        // Codes of few bits tell little of 8 numbers: what is exact proves postings.
-        let least = if name == "postings" { 7 } else { 9 };
-        assert!(right >= least, "{name} {when}: {walked:?}, not {:?}", &near[..10]);
+        right += walked.iter().filter(|hit| near[..10].contains(hit)).count();
     }
+    // Codes of few bits tell little of 8 numbers: what is exact proves postings.
+    let least = if name == "postings" { 85 } else { 97 };
+    assert!(right >= least, "{name} {when}: {right} of 100");
     let checked = call(kv, VectorCall::Verify { index: name.into() }).await.unwrap();
     let VectorAnswer::Checked(checked) = checked else { panic!("{checked:?}") };
     let told = (checked.stored, checked.missing, checked.surplus);
@@ -252,6 +263,7 @@ async fn vectors_follow_their_shards_through_splits_and_moves_while_clients_writ
     }
     for ((name, ..), model) in forms.iter().zip(&models) {
         compare(&*gateway, name, model, "after splits and a move").await;
+        assert_eq!(hosts(&*world.gateway(), name).await, [2, 3, 4], "{name}");
     }
     // Whatever each node led is led by another.
     for node in 2..=4 {

@@ -88,5 +88,14 @@ pub fn print_one(context: &mut Context, info: &IndexInfo) -> Outcome {
         ("memory_bytes", Value::Size(info.memory_bytes)),
         ("disk_bytes", Value::Size(info.disk_bytes)),
         ("rebuilt", Value::from(info.rebuilt)),
+        ("nodes", nodes(info)),
     ])
+}
+
+fn nodes(info: &IndexInfo) -> Value {
+    if info.nodes.is_empty() {
+        return Value::Null;
+    }
+    let nodes: Vec<String> = info.nodes.iter().map(u64::to_string).collect();
+    Value::from(nodes.join(","))
 }

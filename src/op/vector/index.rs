@@ -256,6 +256,9 @@ pub struct IndexInfo {
     pub disk_bytes: u64,
     /// Times that a part was found damaged or missing, and was built anew.
     pub rebuilt: u64,
+    /// The data nodes that host it, in order: those with a copy of a shard, each of which has a part.
+    /// None where there is no cluster.
+    pub nodes: Vec<u64>,
 }
 
 impl IndexInfo {
@@ -274,6 +277,7 @@ impl IndexInfo {
             memory_bytes: 0,
             disk_bytes: 0,
             rebuilt: 0,
+            nodes: Vec::new(),
         }
     }
 }

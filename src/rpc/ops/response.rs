@@ -270,6 +270,7 @@ mod tests {
             memory_bytes: 7,
             disk_bytes: 8,
             rebuilt: 9,
+            nodes: Vec::new(),
             postings: 10,
         };
         let stored = StoredVector { id: 7, vector: floats.clone(), payload: payload.clone() };

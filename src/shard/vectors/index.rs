@@ -121,6 +121,9 @@ pub(super) struct VectorIndex {
     learning_bytes: AtomicU64,
     /// Up to where what is on disk goes.
     pub(super) saved: Mutex<LogIndex>,
+    /// Up to where the files go that it was loaded from: the records of what is behind those in tables
+    /// come from the log after that.
+    pub(super) loaded: AtomicU64,
     /// Whether files are left of segments that are gone.
     pub(super) has_dead_files: AtomicBool,
     /// Whether it is still to catch up with the records.
@@ -288,6 +291,7 @@ impl VectorIndex {
             building_bytes: AtomicU64::new(0),
             learning_bytes: AtomicU64::new(0),
             saved: Mutex::default(),
+            loaded: AtomicU64::new(0),
             has_dead_files: AtomicBool::new(false),
             lag: Lag::default(),
             failed: Mutex::default(),
@@ -415,6 +419,7 @@ impl VectorIndex {
                 + self.learning_bytes.load(Ordering::Relaxed),
             disk_bytes: files + kept + posted_bytes,
             rebuilt: self.rebuilt.load(Ordering::Relaxed),
+            nodes: Vec::new(),
         }
     }
 }

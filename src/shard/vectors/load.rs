@@ -139,6 +139,7 @@ impl Vectors {
         // The number of a file that no state names may be taken.
         state.next_file = self.first_free(index);
         let Some(stored) = stored else { return false };
+        index.loaded.store(stored.covered.0, Ordering::Release);
         // One that covers nothing was written before all was taken in.
         let mut is_whole = self.flushed_at_open <= stored.covered && stored.covered.0 > 0;
         for file in &stored.files {

@@ -73,8 +73,8 @@ impl Vectors {
         let Made { number, rows, form } = made;
         let mut state = index.write();
         let is_part = |segment: &Segment| numbers.contains(&segment.number);
-        // Where a replica has begun with files that know more than its tables, a record may have come
-        // from the log only after it was looked for: its segment knew it, so it was not taken in.
+        // What was left out because its record was another is here by now, or dead. Should one be known
+        // whose record had not come from the log yet, it would not be taken in when it comes.
         let parts = state.segments.iter().filter(|segment| is_part(segment));
         let live = parts.flat_map(Segment::live_rows).map(|(id, _)| id);
         let left_out: Vec<u64> = live.filter(|id| rows.get(*id).is_none()).collect();
@@ -152,11 +152,13 @@ impl Vectors {
 
 #[cfg(test)]
 mod tests {
+    use crate::base::ErrorKind;
     use crate::env::SimDisk;
     use crate::env::sim_disk::Crash;
     use crate::op::vector::{IndexKind, IndexSpec, Metric, Quantisation};
     use crate::shard::vectors::VectorLimits;
     use crate::shard::vectors::load::tests::INDEX;
+    use crate::shard::vectors::next::IDLE_TURNS;
     use crate::shard::vectors::tests::{apply, create, shard_on};
 
     /// A replica that is begun again reads what its files do not know from the log, after them. What
@@ -186,6 +188,14 @@ mod tests {
             let parts = index.read().segments.clone();
             assert!(parts.len() > 1 && index.read().len() > 300);
             let numbers: Vec<u64> = parts.iter().map(|part| part.number).collect();
+            // The background waits for them, and says nothing of what its files do not know.
+            for _ in 0..2 * IDLE_TURNS {
+                shard.vectors.tend();
+            }
+            shard.vectors.settle();
+            assert_eq!(index.read().segments.len(), parts.len());
+            assert_eq!(shard.vectors.save(&index).unwrap_err().kind(), ErrorKind::Unavailable);
+            // Whoever does not.
             let made = shard.vectors.make_of(&index, parts).unwrap();
             assert!(made.rows.len() < 300, "{}", made.rows.len());
             apply(&shard, INDEX, 4, ids.clone());
@@ -195,6 +205,7 @@ mod tests {
             let mut found = index.read().ids();
             found.sort_unstable();
             assert_eq!(found, ids.collect::<Vec<_>>(), "{kind:?}");
+            assert!(!shard.vectors.lacks_records(&index) && shard.vectors.save(&index).is_ok());
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 /// One of so many vectors of a segment may be dead before it is made anew.
 const NODES_PER_DEAD: usize = 5;
 /// Turns of the upkeep without a change after which nothing is being written.
-const IDLE_TURNS: u64 = 10;
+pub(super) const IDLE_TURNS: u64 = 10;
 /// How many times as many vectors as it held, or else as many and half a segment, must have been
 /// put into the graph before it is written down while others come in: that holds these up, and would be
 /// done again and again.
@@ -58,13 +58,19 @@ impl Vectors {
         if state.is_full(&index.spec) {
             return Some(Piece::Seal);
         }
-        if rests {
+        if rests || self.lacks_records(index) {
             return next_loose(index, &state);
         }
         match index.has_linked.load(Ordering::Relaxed) {
             true => self.next_sealed(index, &state, free).or_else(|| next_loose(index, &state)),
             false => next_loose(index, &state).or_else(|| self.next_sealed(index, &state, free)),
         }
+    }
+
+    /// Whether records of what its files know are still to come from the log: a replica that begins is
+    /// told of them by its group. What is made of records would be made without them.
+    pub(super) fn lacks_records(&self, index: &VectorIndex) -> bool {
+        self.noted.load(Ordering::Acquire) < index.loaded.load(Ordering::Acquire)
     }
 
     /// What is to be done next with what is sealed, and with files.

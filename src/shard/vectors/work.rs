@@ -1,6 +1,6 @@
 //! What the background does, one piece at a time.
 
-use crate::base::{ErrorKind, LogIndex, Result};
+use crate::base::{Error, ErrorKind, LogIndex, Result};
 use crate::env::Pool;
 use crate::shard::vectors::Vectors;
 use crate::shard::vectors::form::{Form, Place, graph_bytes, is_plain, making_bytes};
@@ -369,7 +369,14 @@ impl Vectors {
     }
 
     /// Writes down which files there are and which of their vectors count, and removes the others.
+    ///
+    /// # Errors
+    /// What writing gives; `Unavailable` while records of what stands in files are still to come.
     pub(super) fn save(&self, index: &VectorIndex) -> Result<()> {
+        if self.lacks_records(index) {
+            let message = "records that the files of the index know are still to come from the log";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         // All that was noted up to here is queued, and taken in by the next line.
         let covered = LogIndex(self.noted.load(Ordering::Acquire));
         // After that: a file that covers a split knows what went with it.
@@ -442,8 +449,10 @@ impl Vectors {
             return;
         }
         self.engine.cache().unpin(std::mem::take(&mut *lock(&self.pinned)));
-        // What one that has not caught up has built is written down already.
-        for index in self.all().iter().filter(|index| !index.lag.is_behind()) {
+        // What one that has not caught up has built is written down already, and what stands in the files
+        // of one that lacks records is more than could be said of it.
+        let is_whole = |i: &&Arc<VectorIndex>| !i.lag.is_behind() && !self.lacks_records(i);
+        for index in self.all().iter().filter(is_whole) {
             self.write_segments(index);
             // What cannot be written down is put into postings again.
             _ = self.close_posted(index);
