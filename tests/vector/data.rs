@@ -37,7 +37,7 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-fn read_halves(path: &Path) -> Option<Vec<f32>> {
+pub(crate) fn read_halves(path: &Path) -> Option<Vec<f32>> {
     let bytes = std::fs::read(path).ok()?;
     Some(bytes.chunks_exact(2).map(|b| half(u16::from_le_bytes([b[0], b[1]]))).collect())
 }

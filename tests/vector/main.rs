@@ -9,6 +9,7 @@ mod data;
 mod disk;
 mod filters;
 mod flat;
+mod large;
 mod model;
 mod oracle;
 mod quantised;

@@ -13,7 +13,7 @@ use arqondb::{Error, ErrorKind, Result};
 const K: usize = 10;
 
 /// Shows vectors of a set whose ids are row numbers.
-fn fetch_from(set: &Set) -> Box<FetchLive<'_>> {
+pub(crate) fn fetch_from(set: &Set) -> Box<FetchLive<'_>> {
     Box::new(|ids, show| {
         ids.iter().for_each(|id| show(*id, &set.base[*id as usize * set.dim..][..set.dim]));
         Ok(())

@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    fn steps(&mut self, most: usize) -> usize {
+    pub(crate) fn steps(&mut self, most: usize) -> usize {
         let vectors = &self.oracle.vectors;
         let mut fetch = |ids: &[u64], show: &mut dyn FnMut(u64, &[f32])| {
             for id in ids {
