@@ -56,7 +56,7 @@ impl<C: ShardCalls> Gateway<C> {
             _ => return Err(unfitting("the catalog")),
         };
         let answer = self.ask_catalog(Request::Vector(Box::new(call)), deadline).await?;
-        let (changed, answer) = match answer {
+        let (changed, mut answer) = match answer {
             Response::Vector(answer) => match *answer {
                 VectorAnswer::Index(info) => (Changed::Created(info.id), VectorAnswer::Index(info)),
                 VectorAnswer::Dropped(id) => (Changed::Dropped(Some(id)), VectorAnswer::Done),
@@ -67,6 +67,9 @@ impl<C: ShardCalls> Gateway<C> {
         };
         let wait = self.until_all_have_changed(&name, changed, deadline);
         freshness::with(Consistency::Linearizable, wait).await?;
+        if let VectorAnswer::Index(info) = &mut answer {
+            info.nodes = self.hosts().await;
+        }
         Ok(Response::Vector(Box::new(answer)))
     }
 
@@ -112,8 +115,8 @@ impl<C: ShardCalls> Gateway<C> {
             }
             VectorCall::List => {
                 let answers = self.ask_all(VectorCall::List, deadline).await?;
-                let mut all = sum_of_lists(answers)?;
-                all.iter_mut().for_each(|index| index.nodes = self.hosts());
+                let (mut all, nodes) = (sum_of_lists(answers)?, self.hosts().await);
+                all.iter_mut().for_each(|index| index.nodes.clone_from(&nodes));
                 VectorAnswer::Indexes(all)
             }
             VectorCall::Describe { index } => {
@@ -124,7 +127,7 @@ impl<C: ShardCalls> Gateway<C> {
                 });
                 let mut all = sum_of_lists(infos.collect::<Result<_>>()?)?;
                 let mut info = all.pop().ok_or_else(|| no_such_index(&index))?;
-                info.nodes = self.hosts();
+                info.nodes = self.hosts().await;
                 VectorAnswer::Index(Box::new(info))
             }
             VectorCall::Get { index, ids } => {
@@ -160,7 +163,10 @@ impl<C: ShardCalls> Gateway<C> {
     }
 
     /// The nodes with a copy of a shard: every shard has a part of every index.
-    fn hosts(&self) -> Vec<u64> {
+    async fn hosts(&self) -> Vec<u64> {
+        // Who follows is told to nobody as long as calls succeed. If it is not known now, what was known
+        // has to do.
+        _ = self.refresh().await;
         let map = self.map.load();
         let replicas = map.shards().iter().flat_map(|shard| &shard.replicas);
         replicas.map(|node| node.id.0).collect::<BTreeSet<u64>>().into_iter().collect()

@@ -224,7 +224,11 @@ impl Vectors {
             drop(state);
             for number in unfinished {
                 // A device may be full; then the background tries again.
-                if self.give_form(index, number).and_then(|()| self.save_some(index)).is_err() {
+                if self.give_form(index, number).is_err() {
+                    break;
+                }
+                // Of files whose records are still to come, what is written down is right as it is.
+                if !self.lacks_records(index) && self.save_some(index).is_err() {
                     break;
                 }
             }

@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering;
 struct Made {
     number: u64,
     rows: SortedRows,
+    /// Vectors whose records were others than those that the segments had, or none.
+    left_out: Vec<u64>,
     /// Its form and the bytes of its file; nothing if it has no rows.
     form: Option<(Form, u64)>,
 }
@@ -56,8 +58,9 @@ impl Vectors {
             rows.extend(base.live_rows());
             others = rest;
         }
+        let mut left_out = Vec::new();
         for part in others {
-            self.insert_rows(index, part, &mut graph, &mut rows)?;
+            left_out.extend(self.insert_rows(index, part, &mut graph, &mut rows)?);
         }
         rows.sort_unstable();
         let rows = SortedRows::of(rows);
@@ -65,21 +68,20 @@ impl Vectors {
             true => None,
             false => Some(self.write_form(index, number, graph, &rows)?),
         };
-        Ok(Made { number, rows, form })
+        Ok(Made { number, rows, left_out, form })
     }
 
     /// Has what was made take the place of the segments that it was made of.
     fn put_in_place(&self, index: &VectorIndex, numbers: &[u64], made: Made) -> Result<()> {
-        let Made { number, rows, form } = made;
+        let Made { number, rows, left_out, form } = made;
         let mut state = index.write();
         let is_part = |segment: &Segment| numbers.contains(&segment.number);
-        // What was left out because its record was another is here by now, or dead. Should one be known
-        // whose record had not come from the log yet, it would not be taken in when it comes.
-        let parts = state.segments.iter().filter(|segment| is_part(segment));
-        let live = parts.flat_map(Segment::live_rows).map(|(id, _)| id);
-        let left_out: Vec<u64> = live.filter(|id| rows.get(*id).is_none()).collect();
+        // Most are dead in the parts by now. One that is not had a record still to come from the log: when
+        // that came it was passed over, as it was known.
         for id in left_out {
-            index.take_anew(&self.engine, &mut state, id)?;
+            if state.segments.iter().any(|segment| is_part(segment) && segment.has(id)) {
+                index.take_anew(&self.engine, &mut state, id)?;
+            }
         }
         // What was replaced or deleted meanwhile is dead in the parts by now.
         let (parts, others): (Vec<Segment>, Vec<Segment>) =
@@ -121,22 +123,26 @@ impl Vectors {
         }
     }
 
-    /// Inserts the vectors of a segment into a graph, from their records. One that is another by now
-    /// is left out: the change is on its way.
+    /// Inserts the vectors of a segment into a graph, from their records. One whose record is another by
+    /// now, because a change is on its way, or is not there yet, is left out; gives which.
     fn insert_rows(
         &self,
         index: &VectorIndex,
         part: &Segment,
         graph: &mut HnswIndex,
         rows: &mut Vec<Row>,
-    ) -> Result<()> {
+    ) -> Result<Vec<u64>> {
         let all: Vec<Row> = part.live_rows().collect();
+        let mut left_out = Vec::new();
         for some in all.chunks(1_024) {
             let (mut ids, mut floats) = (Vec::new(), Vec::new());
             for (id, seq) in some {
                 let key = record::vector_key(index.id, VectorId::new(*id));
                 let found = self.engine.get(CfId::VECTORS, &key, &ReadOptions::default())?;
-                let Some(found) = found.filter(|found| found.seq == Seq(*seq)) else { continue };
+                let Some(found) = found.filter(|found| found.seq == Seq(*seq)) else {
+                    left_out.push(*id);
+                    continue;
+                };
                 floats.extend(record::floats(*id, &found.value)?);
                 ids.push(*id);
                 rows.push((*id, *seq));
@@ -146,7 +152,7 @@ impl Vectors {
                 return Err(Error::new(ErrorKind::Unavailable, "the index is being closed"));
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 

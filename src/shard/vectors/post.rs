@@ -131,11 +131,16 @@ pub(super) fn next(index: &VectorIndex, state: &State) -> Option<Piece> {
 }
 
 /// What has to be done before anything else so that vectors of a segment can be put into postings
-/// that are whole: nothing of it is worth much memory.
-fn next_amid_loading(finder: &Finder, limits: &VectorLimits, sealed: u64) -> Piece {
+/// that are whole: nothing of it is worth much memory. A step reads records, and needs all of them.
+fn next_amid_loading(
+    finder: &Finder,
+    limits: &VectorLimits,
+    sealed: u64,
+    lacks_records: bool,
+) -> Piece {
     if finder.pages.changed_bytes() > limits.posted_bytes() {
         Piece::Write
-    } else if finder.index.postings_due() > STEPS_WAITING {
+    } else if finder.index.postings_due() > STEPS_WAITING && !lacks_records {
         Piece::Step
     } else {
         Piece::Put(sealed)
@@ -165,7 +170,7 @@ impl Vectors {
             let sealed = state.segments.first().map(|segment| segment.number);
             let finder = state.posted.as_ref().and_then(|posted| posted.finder.as_ref());
             let Some((sealed, finder)) = sealed.zip(finder) else { return Ok(()) };
-            let piece = next_amid_loading(finder, &index.limits, sealed);
+            let piece = next_amid_loading(finder, &index.limits, sealed, self.lacks_records(index));
             drop(state);
             // A device may be full; then the background tries again.
             if self.post(index, piece).is_err() {

@@ -24,7 +24,7 @@ const PROBES: usize = 2048;
 /// Of fewer vectors too few are held out to measure with: other codes are learnt, for that alone, from
 /// all but one in so many.
 const FEW_ROWS: usize = 512;
-const FOLDS: usize = 4;
+const HELD_OUT_OF_FEW: usize = 4;
 
 impl SpfreshIndex {
     /// An index of these vectors, `dim` floats for each id, on up to `threads` threads: learns codes
@@ -98,7 +98,7 @@ impl SpfreshIndex {
 impl SpfreshIndex {
     /// One deviation of an estimate by codes that were learnt from these vectors, for a query of length
     /// 1, and how much of a vector its code does not tell: by pairs of vectors of a group of which the
-    /// second was not learnt from.
+    /// second was not learnt from. Without such a pair, what can be said of codes that tell nothing.
     pub(super) fn errors(
         &self,
         model: &SpectralModel,
@@ -106,27 +106,32 @@ impl SpfreshIndex {
         rows: &[Vec<f32>],
         threads: usize,
     ) -> (f32, f32) {
-        if rows.len() >= FEW_ROWS || rows.len() < FOLDS {
-            let is_unseen = |row: usize| row % HELD_OUT == HELD_OUT - 1 || rows.len() < FOLDS;
-            return errors(model, groups, rows, is_unseen);
+        if rows.len() >= FEW_ROWS {
+            return errors(model, groups, rows, 1, |row| row % HELD_OUT == HELD_OUT - 1);
         }
         // Those that were learnt from tell nothing: each may be a centroid.
-        let seen: Vec<&[f32]> = rows
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| at % FOLDS != 0)
-            .map(|(_, row)| &row[..])
-            .collect();
+        let count = rows.len();
+        let is_unseen = |at: usize| {
+            at % HELD_OUT_OF_FEW == HELD_OUT_OF_FEW - 1
+                || count < HELD_OUT_OF_FEW && at + 1 == count
+        };
+        let seen = rows.iter().enumerate().filter(|(at, _)| !is_unseen(*at));
+        let seen: Vec<&[f32]> = seen.map(|(_, row)| row.as_slice()).collect();
+        if seen.is_empty() {
+            return tells_nothing(model);
+        }
         let (metric, dim, bytes) = (self.config.metric, self.config.dim, self.config.code_bytes());
         let less = SpectralModel::train(metric, dim, bytes, seen.len(), |at| seen[at], threads);
-        errors(&less, groups, rows, |row| row % FOLDS == 0)
+        errors(&less, groups, rows, usize::MAX, is_unseen)
     }
 }
 
+/// As [`SpfreshIndex::errors`], where so many of each group are compared with others.
 fn errors(
     model: &SpectralModel,
     groups: &[Vec<usize>],
     rows: &[Vec<f32>],
+    of_each: usize,
     is_unseen: impl Fn(usize) -> bool,
 ) -> (f32, f32) {
     let measure = Measure::new(model.metric);
@@ -134,21 +139,31 @@ fn errors(
     let (mut squares, mut rests, mut count) = (0.0f64, 0.0f64, 0u32);
     let mut row = Vec::new();
     for group in groups.iter().step_by(groups.len().div_ceil(PROBES / 2).max(1)) {
-        model.prepare(&rows[group[0]], &mut query);
-        // Of itself an estimate is right.
-        for other in group[1..].iter().filter(|row| is_unseen(**row)).take(8) {
-            row.clear();
-            rests += f64::from(model.encode(&rows[*other], &mut row));
-            let estimate = model.estimate(kernels(), &query, &row);
-            let off = estimate - measure.pair(&rows[group[0]], &rows[*other]);
-            let off = f64::from(off / query.length.max(f32::MIN_POSITIVE));
-            squares += off * off;
-            count += 1;
+        for one in group.iter().take(of_each) {
+            model.prepare(&rows[*one], &mut query);
+            // Of itself an estimate is right.
+            let others = group.iter().filter(|other| *other != one && is_unseen(**other));
+            for other in others.take(8) {
+                row.clear();
+                rests += f64::from(model.encode(&rows[*other], &mut row));
+                let estimate = model.estimate(kernels(), &query, &row);
+                let off = estimate - measure.pair(&rows[*one], &rows[*other]);
+                let off = f64::from(off / query.length.max(f32::MIN_POSITIVE));
+                squares += off * off;
+                count += 1;
+            }
         }
     }
-    let count = f64::from(count.max(1));
-    let error = (squares / count).sqrt() as f32;
-    (if error.is_finite() { error } else { 0.0 }, (rests / count) as f32)
+    if count == 0 {
+        return tells_nothing(model);
+    }
+    let error = (squares / f64::from(count)).sqrt() as f32;
+    (if error.is_finite() { error } else { 0.0 }, (rests / f64::from(count)) as f32)
+}
+
+/// What is not told of a vector is all of it, which is about as long as one unit.
+fn tells_nothing(model: &SpectralModel) -> (f32, f32) {
+    (2.0 * model.unit, 1.0)
 }
 
 /// Vectors as they are compared.
