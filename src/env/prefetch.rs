@@ -1,9 +1,6 @@
 //! Hints about memory that is read or written to next.
 
-#![cfg_attr(
-    any(target_arch = "x86_64", target_arch = "aarch64"),
-    expect(unsafe_code, reason = "an instruction without preconditions")
-)]
+#![expect(unsafe_code, reason = "an instruction without preconditions")]
 
 const LINE_BYTES: usize = 64;
 
