@@ -404,6 +404,12 @@ mod tests {
         apply(&shard, INDEX, 20, 0..256);
         shard.vectors.tend();
         shard.vectors.settle();
+        // Whether they have come to any depends on the graph that they are put into first.
+        shard.vectors.post(&index, post::Piece::Sweep).unwrap();
+        index.write().posted.as_mut().unwrap().parts().unwrap().0.sweep.clear();
+        assert!(changed() > 0);
+        shard.vectors.tend();
+        shard.vectors.settle();
         assert!(changed() > 0);
         idle(&shard);
         assert_eq!((changed(), index.read().len()), (0, 8_192));
