@@ -34,6 +34,8 @@ struct Deal {
     keys: Vec<(CfId, Bytes)>,
     /// Whether the values of the keys matter, or just what stands beside them.
     values: bool,
+    /// Whether vectors are only removed.
+    removes: bool,
     home: u16,
     /// Whether it may have been committed before this call.
     maybe: bool,
@@ -94,8 +96,8 @@ impl<C: ShardCalls> Gateway<C> {
             _ => self.next_id(),
         };
         let home = keys.first().map_or(0, |(cf, key)| slot_in(*cf, key));
-        let values = needs_values(&request);
-        let mut deal = Deal { request, keys, values, home, maybe, is_asked: false };
+        let (values, removes) = (needs_values(&request), removes_vectors(&request));
+        let mut deal = Deal { request, keys, values, removes, home, maybe, is_asked: false };
         let (mut attempt, mut failures, mut patience) = (0, 0, Patience::default());
         loop {
             let txn = Txn { id, attempt, home };
@@ -202,7 +204,8 @@ impl<C: ShardCalls> Gateway<C> {
         deadline: Instant,
     ) -> Result<Vec<Locked>, Round> {
         let asked = parties.others.iter().map(|(shard, keys)| {
-            let prepare = TxnCall::Prepare { txn, keys: keys.clone(), values: deal.values };
+            let (values, removes) = (deal.values, deal.removes);
+            let prepare = TxnCall::Prepare { txn, keys: keys.clone(), values, removes };
             self.step(shard, prepare, deadline)
         });
         let (mut locked, mut locks) = (Vec::with_capacity(deal.keys.len()), Vec::new());
@@ -496,6 +499,14 @@ fn keys_of(request: &Request, indexes: &Indexes) -> Vec<(CfId, Bytes)> {
     let mut seen = HashSet::with_capacity(keys.len());
     keys.retain(|key| seen.insert(key.clone()));
     keys
+}
+
+/// Whether vectors are removed, and none is put.
+fn removes_vectors(request: &Request) -> bool {
+    let Request::Write { writes, .. } = request else { return false };
+    let is_removal = |write: &Write| matches!(write, Write::DeleteVector { .. });
+    let is_put = |write: &Write| matches!(write, Write::PutVector { .. });
+    writes.iter().any(is_removal) && !writes.iter().any(is_put)
 }
 
 /// Whether what the keys hold matters, or only that and until when they hold something.

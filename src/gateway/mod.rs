@@ -23,7 +23,8 @@
 //! - `scatter`: a request for many shards, and the merge of their answers.
 //! - `scan`, `redis_scan`, `everywhere`: the fan-outs that there are.
 //! - `families`: column families, which the catalog names and the shards keep.
-//! - `vectors`: indexes of vectors, which the catalog names and every shard has a part of.
+//! - `vectors`: indexes of vectors, which the catalog names and every shard has a part of;
+//!   `vector_search`: searches of them.
 //! - `redis_cluster`: what clients of Redis Cluster are told.
 //!
 //! Invariants owed to the doors:
@@ -59,6 +60,7 @@ mod scatter;
 mod search;
 mod split;
 mod together;
+mod vector_search;
 mod vectors;
 
 pub use calls::{CallFailure, Called, Consistency, ShardCalls, Target};

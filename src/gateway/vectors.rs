@@ -6,13 +6,10 @@ use crate::gateway::calls::{Consistency, ShardCalls};
 use crate::gateway::freshness;
 use crate::gateway::gateway::{Gateway, unfitting};
 use crate::gateway::scatter::Gathered;
-use crate::op::route::{SlotRange, slot_of};
-use crate::op::vector::index::EF_SEARCH;
-use crate::op::vector::search::{HITS_MAX, VectorHit, depth};
-use crate::op::vector::text::ranked;
+use crate::op::route::SlotRange;
 use crate::op::vector::{
-    ANSWER_BYTES_MAX, Checked, FETCH_MAX, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector,
-    VectorAnswer, VectorCall, VectorId, VectorQuery, VectorSearch, VectorsFound, no_such_index,
+    ANSWER_BYTES_MAX, Checked, IndexInfo, PAGE_BYTES_MAX, PAGE_DEFAULT, StoredVector, VectorAnswer,
+    VectorCall, no_such_index,
 };
 use crate::op::{Request, Response};
 use std::collections::{BTreeMap, BTreeSet};
@@ -144,9 +141,12 @@ impl<C: ShardCalls> Gateway<C> {
                 page_of(self.ask_all(call, deadline).await?, limit)?
             }
             VectorCall::Verify { index } => {
+                // It mends what it finds, so an answer that is thrown away is never given again: as a
+                // write does, it goes on with the shards that have not answered.
+                let request = Request::Vector(Box::new(VectorCall::Verify { index }));
                 let mut sum = Checked::default();
-                for answer in self.ask_all(VectorCall::Verify { index }, deadline).await? {
-                    let VectorAnswer::Checked(one) = answer else {
+                for answer in self.write_shards(SlotRange::ALL, deadline, &request).await? {
+                    let VectorAnswer::Checked(one) = vector_answer(answer)? else {
                         return Err(unfitting("a check"));
                     };
                     sum.stored += one.stored;
@@ -155,7 +155,7 @@ impl<C: ShardCalls> Gateway<C> {
                 }
                 VectorAnswer::Checked(sum)
             }
-            VectorCall::Create(_) | VectorCall::Drop { .. } => {
+            VectorCall::Create(_) | VectorCall::Drop { .. } | VectorCall::Fetch { .. } => {
                 return Err(unfitting("every shard"));
             }
         };
@@ -172,139 +172,29 @@ impl<C: ShardCalls> Gateway<C> {
         replicas.map(|node| node.id.0).collect::<BTreeSet<u64>>().into_iter().collect()
     }
 
-    async fn ask_all(&self, call: VectorCall, deadline: Instant) -> Result<Vec<VectorAnswer>> {
+    pub(super) async fn ask_all(
+        &self,
+        call: VectorCall,
+        deadline: Instant,
+    ) -> Result<Vec<VectorAnswer>> {
         let request = Request::Vector(Box::new(call));
         vector_answers(self.read_shards(SlotRange::ALL, deadline, &request).await?)
     }
-
-    /// The nearest of all shards: each gives as many as are wanted in all.
-    async fn search_all(
-        &self,
-        mut search: VectorSearch,
-        deadline: Instant,
-    ) -> Result<VectorsFound> {
-        if let VectorQuery::Stored(id) = search.query {
-            let stored = self.fetch_one(&search.index, id, deadline).await?;
-            search.query = VectorQuery::Vector(stored.vector);
-            search.without = Some(id.get());
-        }
-        if search.k.saturating_add(search.offset) > HITS_MAX {
-            return Err(Error::invalid(format!(
-                "k is {} behind an offset of {}; together at most {HITS_MAX} hits can be asked for",
-                search.k, search.offset
-            )));
-        }
-        let skip = search.offset as usize;
-        // All within a distance are wanted if there is no number: as many as one node gives.
-        let take = if search.k == 0 { HITS_MAX as usize - skip } else { search.k as usize };
-        let step = if search.ef == 0 { EF_SEARCH } else { search.ef };
-        let of_each = match (search.k, &search.text) {
-            (0, _) => 0,
-            (k, Some(_)) => ranked(k, search.offset),
-            (k, None) => depth(k, search.offset, step),
-        };
-        (search.k, search.offset) = (of_each, 0);
-        if search.text.is_some() {
-            return self.search_all_for_words(search, skip, take, deadline).await;
-        }
-        let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
-        let parts = answers.into_iter().map(|answer| match answer {
-            VectorAnswer::Found(found) => Ok(found),
-            _ => Err(unfitting("a search")),
-        });
-        let found = VectorsFound::merged(parts.collect::<Result<_>>()?, skip, take);
-        check_room(found.hits.iter().map(bytes_of))?;
-        Ok(found)
-    }
-
-    /// As [`search_all`](Self::search_all), for words too: all shards tell what they have of them, and
-    /// what is ranked is ranked by the sums.
-    async fn search_all_for_words(
-        &self,
-        mut search: VectorSearch,
-        skip: usize,
-        take: usize,
-        deadline: Instant,
-    ) -> Result<VectorsFound> {
-        let (with_payload, with_vector) = (search.with_payload, search.with_vector);
-        (search.with_payload, search.with_vector) = (false, false);
-        if let Some(text) = &mut search.text {
-            text.is_part = true;
-        }
-        let (index, ranked) = (search.index.clone(), search.k as usize);
-        let reads = with_payload || with_vector;
-        let filter = search.filter.as_ref().filter(|_| reads).cloned();
-        let answers = self.ask_all(VectorCall::Search(search), deadline).await?;
-        let parts = answers.into_iter().map(|answer| match answer {
-            VectorAnswer::Found(found) => Ok(found),
-            _ => Err(unfitting("a search")),
-        });
-        let parts = parts.collect::<Result<_>>()?;
-        let mut found = VectorsFound::ranked(parts, ranked, skip, usize::MAX);
-        if !with_payload && !with_vector {
-            found.hits.truncate(take);
-            return Ok(found);
-        }
-        // Those behind take the places of others that are gone by now, or do not match any more.
-        let (mut hits, mut asked) = (Vec::new(), 0);
-        while hits.len() < take && asked < found.hits.len() {
-            let most = (take - hits.len()).min(FETCH_MAX).min(found.hits.len() - asked);
-            let some = &found.hits[asked..asked + most];
-            asked += most;
-            let ids = some.iter().map(|hit| VectorId::new(hit.id)).collect();
-            let call = VectorCall::Get { index: index.clone(), ids };
-            let stored = first_of_each(self.ask_all(call, deadline).await?, some.len())?;
-            for (hit, stored) in some.iter().zip(stored) {
-                let takes = |stored: &StoredVector| {
-                    filter.as_ref().is_none_or(|filter| filter.takes(&stored.payload))
-                };
-                let Some(stored) = stored.filter(takes) else { continue };
-                hits.push(VectorHit {
-                    payload: (with_payload && !stored.payload.is_empty()).then_some(stored.payload),
-                    vector: with_vector.then_some(stored.vector),
-                    ..hit.clone()
-                });
-            }
-            check_room(hits.iter().map(bytes_of))?;
-        }
-        found.cost.fetched += asked as u64;
-        found.hits = hits;
-        Ok(found)
-    }
-
-    async fn fetch_one(
-        &self,
-        index: &str,
-        id: VectorId,
-        deadline: Instant,
-    ) -> Result<StoredVector> {
-        let slot = slot_of(id.as_bytes());
-        let range = SlotRange { first: slot, last: slot };
-        let call = VectorCall::Get { index: index.to_string(), ids: vec![id] };
-        let request = Request::Vector(Box::new(call));
-        let answers = vector_answers(self.read_shards(range, deadline, &request).await?)?;
-        first_of_each(answers, 1)?.pop().flatten().ok_or_else(|| {
-            let message = format!("there is no vector {} in index `{index}`", id.get());
-            Error::new(ErrorKind::NotFound, message)
-        })
-    }
 }
 
-fn vector_answers(answers: Gathered) -> Result<Vec<VectorAnswer>> {
-    let answer = |(_, answer)| match answer {
+pub(super) fn vector_answers(answers: Gathered) -> Result<Vec<VectorAnswer>> {
+    answers.into_iter().map(|(_, answer)| vector_answer(answer)).collect()
+}
+
+fn vector_answer(answer: Response) -> Result<VectorAnswer> {
+    match answer {
         Response::Vector(answer) => Ok(*answer),
         _ => Err(unfitting("a call about vectors")),
-    };
-    answers.into_iter().map(answer).collect()
+    }
 }
 
 /// What several shards give may each fit into an answer, and not together.
-fn bytes_of(hit: &VectorHit) -> usize {
-    hit.payload.as_ref().map_or(0, |payload| payload.len())
-        + hit.vector.as_ref().map_or(0, |vector| vector.as_bytes().len())
-}
-
-fn check_room(bytes: impl Iterator<Item = usize>) -> Result<()> {
+pub(super) fn check_room(bytes: impl Iterator<Item = usize>) -> Result<()> {
     if bytes.sum::<usize>() <= ANSWER_BYTES_MAX {
         return Ok(());
     }
@@ -347,7 +237,10 @@ fn sum_of_lists(answers: Vec<VectorAnswer>) -> Result<Vec<IndexInfo>> {
 }
 
 /// Of each id what the shard that has it gave.
-fn first_of_each(answers: Vec<VectorAnswer>, count: usize) -> Result<Vec<Option<StoredVector>>> {
+pub(super) fn first_of_each(
+    answers: Vec<VectorAnswer>,
+    count: usize,
+) -> Result<Vec<Option<StoredVector>>> {
     let mut all = vec![None; count];
     for answer in answers {
         let VectorAnswer::Vectors(vectors) = answer else {

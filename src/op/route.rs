@@ -178,6 +178,7 @@ impl Route {
                 },
                 VectorCall::List
                 | VectorCall::Describe { .. }
+                | VectorCall::Fetch { .. }
                 | VectorCall::Walk { .. }
                 | VectorCall::Search(_)
                 | VectorCall::Verify { .. } => Route::EveryShard,
@@ -265,7 +266,10 @@ pub fn is_read(request: &Request) -> bool {
         | Request::DeleteByPrefix { .. }
         | Request::CreateCf { .. }
         | Request::DropCf { .. } => false,
-        Request::Vector(call) => !call.is_for_catalog(),
+        // A check mends what it finds, and the next finds nothing.
+        Request::Vector(call) => {
+            !call.is_for_catalog() && !matches!(**call, VectorCall::Verify { .. })
+        }
         Request::Txn(call) => {
             matches!(**call, TxnCall::Unfinished { .. } | TxnCall::Stamp { .. })
         }

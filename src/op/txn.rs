@@ -98,6 +98,8 @@ pub enum TxnCall {
         keys: Vec<(CfId, Bytes)>,
         /// Whether to give their values, or just what stands beside them.
         values: bool,
+        /// Whether vectors among them are only removed: that needs no memory.
+        removes: bool,
     },
     /// Evaluates and commits the transaction at its home. Answer: [`TxnAnswer::Committed`] or
     /// [`TxnAnswer::Aborted`].

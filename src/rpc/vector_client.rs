@@ -120,7 +120,10 @@ impl Client {
                 let pb::VerifyVectorIndexResponse { stored, missing, surplus } = answer;
                 VectorAnswer::Checked(Checked { stored, missing, surplus })
             }
-            VectorCall::Search(_) | VectorCall::Get { .. } | VectorCall::Walk { .. } => {
+            VectorCall::Search(_)
+            | VectorCall::Get { .. }
+            | VectorCall::Fetch { .. }
+            | VectorCall::Walk { .. } => {
                 return Err(unfitting());
             }
         })
@@ -178,6 +181,7 @@ impl Client {
             vector: with_vector.then(|| Floats::of(&result.vector)),
             score: result.score,
             text: None,
+            seq: 0,
         };
         let cost = answer.cost.unwrap_or_default();
         Ok(VectorAnswer::Found(VectorsFound {

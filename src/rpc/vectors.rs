@@ -197,6 +197,7 @@ pub fn search(r: pb::VectorSearchRequest) -> Result<Request> {
         without: None,
         with_payload: r.with_payload,
         with_vector: r.with_vector,
+        with_seq: false,
     })))
 }
 

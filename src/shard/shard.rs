@@ -388,7 +388,7 @@ fn vectors_of(request: &Request) -> usize {
     match request {
         Request::Write { writes, .. } => writes.iter().filter(is_one).count(),
         Request::Txn(call) => match &**call {
-            TxnCall::Prepare { keys, .. } => {
+            TxnCall::Prepare { keys, removes: false, .. } => {
                 keys.iter().filter(|(cf, _)| *cf == CfId::VECTORS).count()
             }
             TxnCall::Decide { request, .. } => vectors_of(request),

@@ -2,15 +2,16 @@
 //! the same name.
 
 use crate::steps::{Shards, about_vectors, options, put_vector};
-use arqondb::base::{IndexId, Result};
+use arqondb::base::{ErrorKind, IndexId, Result};
 use arqondb::gateway::{
     Called, Gateway, GatewayOptions, LocalShards, ShardCalls, ShardInfo, Target,
 };
 use arqondb::node::Standalone;
 use arqondb::op::kv::Write;
+use arqondb::op::route::{SLOTS, slot_of};
 use arqondb::op::vector::{
-    Filter, Floats, IndexInfo, IndexSpec, Metric, StoredVector, TextQuery, VectorAnswer,
-    VectorCall, VectorId, VectorSearch,
+    Checked, Filter, Floats, IndexInfo, IndexSpec, Metric, StoredVector, TextQuery, VectorAnswer,
+    VectorCall, VectorId, VectorSearch, VectorsFound,
 };
 use arqondb::op::{KvOps, Request, Response};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -128,17 +129,19 @@ async fn an_index_is_dropped_though_the_next_has_its_name() {
     assert_eq!(index_of(gateway.calls().node(0)).await.id, IndexId(2));
 }
 
-/// Shards one of whose vectors is written again when vectors are fetched.
+/// Shards of which one vector is written again whenever hits' records are read.
 struct Meanwhile {
     shards: LocalShards<Standalone>,
     other: Gateway<LocalShards<Standalone>>,
+    again: fn() -> Request,
 }
 
-fn put_words(id: u64, n: u64) -> Request {
+/// A vector at (`x`, 1).
+fn put_words(id: u64, x: f32, n: u64) -> Request {
     let write = Write::PutVector {
         index: NAME.into(),
         id: VectorId::new(id),
-        vector: Floats::of(&[id as f32, 1.0]),
+        vector: Floats::of(&[x, 1.0]),
         payload: format!("{{\"n\": {n}, \"body\": \"word\"}}").into(),
     };
     Request::Write { writes: vec![write], id: None }
@@ -146,9 +149,9 @@ fn put_words(id: u64, n: u64) -> Request {
 
 impl ShardCalls for Meanwhile {
     async fn call(&self, to: &Target, requests: &[Request], deadline: Instant) -> Called {
-        let is_get = |request: &Request| matches!(request, Request::Vector(call) if matches!(**call, VectorCall::Get { .. }));
-        if requests.iter().any(is_get) {
-            self.other.call(put_words(1, 1)).await.unwrap();
+        let is_read = |request: &Request| matches!(request, Request::Vector(call) if matches!(**call, VectorCall::Fetch { .. }));
+        if requests.iter().any(is_read) {
+            self.other.call((self.again)()).await.unwrap();
         }
         self.shards.call(to, requests, deadline).await
     }
@@ -162,25 +165,186 @@ impl ShardCalls for Meanwhile {
     }
 }
 
-#[tokio::test]
-async fn a_search_for_words_gives_no_payload_that_its_filter_does_not_match() {
+/// Two shards with vectors 1 to 19, each as far to the right as its number says, and a gateway of
+/// theirs.
+async fn with_words(again: fn() -> Request) -> Gateway<Meanwhile> {
     let shards = Shards::new(2);
     let other = shards.gateway();
     about_vectors(&other, VectorCall::Create(spec())).await.unwrap();
     for id in 1..20 {
-        other.call(put_words(id, 0)).await.unwrap();
+        other.call(put_words(id, id as f32, 0)).await.unwrap();
     }
-    let gateway = Gateway::new(Meanwhile { shards: shards.local(), other }, options(3));
-    let text = TextQuery { field: "body".into(), text: "word".into(), is_part: false };
+    Gateway::new(Meanwhile { shards: shards.local(), other, again }, options(3))
+}
+
+async fn found(gateway: &impl KvOps, search: VectorSearch) -> VectorsFound {
+    match about_vectors(gateway, VectorCall::Search(search)).await.unwrap() {
+        VectorAnswer::Found(found) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ids(found: &VectorsFound) -> Vec<u64> {
+    found.hits.iter().map(|hit| hit.id).collect()
+}
+
+fn words() -> Option<TextQuery> {
+    Some(TextQuery { field: "body".into(), text: "word".into(), is_part: false })
+}
+
+#[tokio::test]
+async fn a_search_for_words_gives_no_payload_that_its_filter_does_not_match() {
+    let gateway = with_words(|| put_words(1, 1.0, 1)).await;
     let search = VectorSearch {
-        text: Some(text),
+        text: words(),
         filter: Some(Filter::parse(r#"{"n": 0}"#).unwrap()),
         with_payload: true,
         ..VectorSearch::new(NAME, &[0.0, 1.0], 3)
     };
-    let found = match about_vectors(&gateway, VectorCall::Search(search)).await.unwrap() {
-        VectorAnswer::Found(found) => found,
-        other => panic!("{other:?}"),
+    assert_eq!(ids(&found(&gateway, search).await), [2, 3, 4]);
+}
+
+/// A hit had the distance and the rank of one record, and the payload and the vector of the next.
+#[tokio::test]
+async fn a_hit_over_several_shards_is_of_one_record() {
+    let gateway = with_words(|| put_words(2, 500.0, 7)).await;
+    for (text, offset, expected) in [(words(), 0, [1, 3, 4]), (None, 1, [3, 4, 5])] {
+        // As it was.
+        gateway.calls().other.call(put_words(2, 2.0, 0)).await.unwrap();
+        let search = VectorSearch {
+            text,
+            offset,
+            with_payload: true,
+            with_vector: true,
+            ..VectorSearch::new(NAME, &[0.0, 1.0], 3)
+        };
+        let found = found(&gateway, search).await;
+        for hit in &found.hits {
+            let vector = hit.vector.as_ref().unwrap().to_vec();
+            assert_eq!(hit.distance, vector[0] * vector[0], "{hit:?}");
+            assert_eq!(hit.seq, 0, "it is not for users");
+        }
+        assert_eq!(ids(&found), expected);
+    }
+}
+
+/// One that is written more often than it is read is told of all the same.
+#[tokio::test]
+async fn a_hit_that_is_written_all_the_time_is_in_the_answer() {
+    static N: AtomicUsize = AtomicUsize::new(1);
+    let gateway = with_words(|| put_words(2, 2.0, N.fetch_add(1, Ordering::SeqCst) as u64)).await;
+    for (text, offset, expected) in [(words(), 0, [1, 2, 3]), (None, 1, [2, 3, 4])] {
+        let search = VectorSearch {
+            text,
+            offset,
+            with_payload: true,
+            ..VectorSearch::new(NAME, &[0.0, 1.0], 3)
+        };
+        let found = found(&gateway, search).await;
+        assert_eq!(ids(&found), expected);
+        assert!(found.hits.iter().all(|hit| hit.payload.is_some()));
+    }
+    assert!(N.load(Ordering::SeqCst) > 4, "it was written while it was read");
+}
+
+/// Each shard read the payloads of all that was passed over, and of as many more as it looked for.
+#[tokio::test]
+async fn a_page_reads_no_records_of_those_before_it() {
+    let shards = Shards::new(2);
+    let gateway = shards.gateway();
+    about_vectors(&gateway, VectorCall::Create(spec())).await.unwrap();
+    let put = |id: u64| gateway.call(put_words(id, id as f32, id));
+    for id in 0..400 {
+        put(id).await.unwrap();
+    }
+    let page = VectorSearch {
+        with_payload: true,
+        offset: 100,
+        ..VectorSearch::new(NAME, &[0.0, 1.0], 10)
     };
-    assert_eq!(found.hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [2, 3, 4]);
+    let found = found(&gateway, page).await;
+    assert_eq!(ids(&found), (100..110).collect::<Vec<_>>());
+    for hit in &found.hits {
+        let payload = format!("{{\"n\": {}, \"body\": \"word\"}}", hit.id);
+        assert_eq!(hit.payload.as_deref(), Some(payload.as_bytes()));
+    }
+    assert_eq!(found.cost.fetched, 10);
+}
+
+/// Shards each of which has something to mend at its first check.
+struct Mends {
+    shards: LocalShards<Standalone>,
+    checks: AtomicUsize,
+}
+
+impl ShardCalls for Mends {
+    async fn call(&self, to: &Target, requests: &[Request], deadline: Instant) -> Called {
+        let mut called = self.shards.call(to, requests, deadline).await;
+        for answer in called.answers.iter_mut().flatten() {
+            if let Response::Vector(answer) = answer
+                && let VectorAnswer::Checked(checked) = &mut **answer
+                && self.checks.fetch_add(1, Ordering::SeqCst) < 2
+            {
+                checked.missing = 1;
+            }
+        }
+        called
+    }
+
+    async fn catalog(&self, request: &Request, deadline: Instant) -> Called {
+        self.shards.catalog(request, deadline).await
+    }
+
+    async fn shards(&self) -> Result<Vec<ShardInfo>> {
+        ShardCalls::shards(&self.shards).await
+    }
+}
+
+/// A gateway that had just begun asked all shards twice, and told of the second time, when what was
+/// found at the first had been mended.
+#[tokio::test]
+async fn a_check_tells_what_it_has_mended() {
+    let shards = Shards::new(2);
+    about_vectors(&shards.gateway(), VectorCall::Create(spec())).await.unwrap();
+    let mends = Mends { shards: shards.local(), checks: AtomicUsize::new(0) };
+    let gateway = Gateway::new(mends, options(3));
+    let verify = || VectorCall::Verify { index: NAME.into() };
+    for missing in [2, 0] {
+        let checked = Checked { stored: 0, missing, surplus: 0 };
+        let told = about_vectors(&gateway, verify()).await.unwrap();
+        assert_eq!(told, VectorAnswer::Checked(checked));
+    }
+}
+
+/// What was to make room was refused for want of room, if it lay in several shards.
+#[tokio::test]
+async fn vectors_of_several_shards_are_deleted_where_memory_is_full() {
+    const DIM: usize = 1_024;
+    let shards = Shards::new(2);
+    let gateway = shards.gateway();
+    let spec = IndexSpec::new(NAME, DIM as u32, Metric::L2);
+    about_vectors(&gateway, VectorCall::Create(spec)).await.unwrap();
+    let put = |id: u64| Write::PutVector {
+        index: NAME.into(),
+        id: VectorId::new(id),
+        vector: Floats::of(&[id as f32; DIM]),
+        payload: Default::default(),
+    };
+    let batch = |writes: Vec<Write>| gateway.call(Request::Write { writes, id: None });
+    let delete = |id: u64| Write::DeleteVector { index: NAME.into(), id: VectorId::new(id) };
+    let is_first = |id: &u64| slot_of(VectorId::new(*id).as_bytes()) < SLOTS / 2;
+    let (first, second): (Vec<u64>, Vec<u64>) = (0..20_000).partition(is_first);
+    let mut pairs = first.into_iter().zip(second);
+    // The background gives some memory back now and then.
+    for turn in 0..20 {
+        let refused = loop {
+            let (a, b) = pairs.next().unwrap();
+            if let Err(error) = batch(vec![put(a), put(b)]).await {
+                break error;
+            }
+        };
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{turn}: {refused}");
+        batch(vec![delete(2 * turn), delete(2 * turn + 1), delete(50), delete(51)]).await.unwrap();
+    }
+    assert_eq!(stored(&gateway, &(0..40).collect::<Vec<_>>()).await, [0; 0]);
 }

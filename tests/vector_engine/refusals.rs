@@ -7,8 +7,8 @@ use arqondb::op::Request;
 use arqondb::op::kv::RequestId;
 use arqondb::op::kv::Write;
 use arqondb::op::vector::{
-    Filter, Floats, IndexKind, IndexSpec, Metric, Quantisation, VectorAnswer, VectorCall, VectorId,
-    VectorQuery, VectorSearch,
+    Filter, Floats, IndexKind, IndexSpec, Metric, Quantisation, TextQuery, VectorAnswer,
+    VectorCall, VectorId, VectorQuery, VectorSearch,
 };
 
 #[test]
@@ -156,30 +156,59 @@ fn what_does_not_fit_into_memory_is_refused() {
     assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(refused.message().contains("memory budget"), "{refused}");
     assert!(info(&db).memory_bytes < 8 << 20);
+    // Batches that began with a deletion were never asked whether they fit.
+    let delete = |id| Write::DeleteVector { index: NAME.into(), id: VectorId::new(id) };
+    let put = |id| Write::PutVector {
+        index: NAME.into(),
+        id: VectorId::new(id),
+        vector: Floats::of(&[1.0; 4_096]),
+        payload: Default::default(),
+    };
+    let batch = |writes: Vec<Write>| db.execute(Request::Write { writes, id: None });
+    let refused = (5_000..6_000).find_map(|id| batch(vec![delete(id), put(id)]).err());
+    assert_eq!(refused.unwrap().kind(), ErrorKind::Refused);
+    batch(vec![delete(0)]).unwrap();
 }
 
 #[test]
 fn filters_cannot_ask_for_fields_without_end() {
     let db = open(&SimDisk::new());
     create(&db, spec(Metric::L2));
-    // Those that no vector has go when others are asked for.
-    let fields: Vec<String> = (0..64).map(|n| format!("\"x{n}\": 2")).collect();
-    let payload = format!("{{{}, \"one too many\": 1}}", fields.join(", "));
-    db.put_vector(NAME, 1, &[1.0; DIM], payload.as_bytes()).unwrap();
-    let ask = |field: String| {
-        let filter = Some(Filter::parse(&format!("{{\"{field}\": 1}}")).unwrap());
+    let of_fields = |fields: std::ops::Range<usize>| {
+        let fields: Vec<String> = fields.map(|n| format!("\"x{n}\": 1")).collect();
+        format!("{{{}}}", fields.join(", "))
+    };
+    db.put_vector(NAME, 1, &[1.0; DIM], of_fields(0..200).as_bytes()).unwrap();
+    let ask = |filter: String| {
+        let filter = Some(Filter::parse(&filter).unwrap());
         db.search_vectors(VectorSearch { filter, ..VectorSearch::new(NAME, &[1.0; DIM], 1) })
     };
     for n in 0..100 {
-        ask(format!("misspelt{n}")).unwrap();
+        assert_eq!(ask(format!("{{\"misspelt{n}\": 1}}")).unwrap().hits.len(), 0);
     }
-    for n in 0..64 {
-        ask(format!("x{n}")).unwrap();
-    }
-    let error = ask("one too many".into()).unwrap_err();
+    let error = ask(of_fields(0..65)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-    // Those that are known go on.
-    ask("x63".into()).unwrap();
+    assert_eq!(ask(of_fields(0..64)).unwrap().hits.len(), 1);
+    // Of 64 that were known each kept its place for ever, and no filter could ask for another.
+    for n in 0..200 {
+        assert_eq!(ask(of_fields(n..n + 1)).unwrap().hits.len(), 1, "x{n}");
+    }
+}
+
+/// Eight fields whose words were looked for kept their places for ever.
+#[test]
+fn words_are_looked_for_in_one_field_after_another() {
+    let db = open(&SimDisk::new());
+    create(&db, spec(Metric::L2));
+    let fields: Vec<String> = (0..20).map(|n| format!("\"f{n}\": \"word{n}\"")).collect();
+    db.put_vector(NAME, 1, &[1.0; DIM], format!("{{{}}}", fields.join(", ")).as_bytes()).unwrap();
+    for n in (0..20).chain(0..20) {
+        let text = TextQuery { field: format!("f{n}"), text: format!("word{n}"), is_part: false };
+        let search = VectorSearch { text: Some(text), ..VectorSearch::new(NAME, &[1.0; DIM], 1) };
+        let found = db.search_vectors(search).unwrap();
+        // First by its vector and first by its words.
+        assert_eq!(found.hits[0].score, Some((2.0_f64 / 61.0) as f32), "f{n}");
+    }
 }
 
 /// Each of its numbers was compared with all before it, and searches waited.

@@ -6,8 +6,8 @@
 //! npy            NumPy's format, versions 1 to 3: u1, f2, f4 or f8, little-endian, by rows
 //! ndjson         an object a line: {"vector": [..], "id": 7, "payload": {..}}, or an array of numbers
 //! ```
-//! A file of ids beside them: `u32` or `u64`, little-endian, or an id a line; told apart by its
-//! length, then by whether it is text.
+//! A file of ids beside them: an id a line, if it holds lines of digits and nothing else, or `u32` or
+//! `u64`, little-endian, told apart by its length.
 
 use crate::base::{Error, Result};
 use crate::env::disk::read_exact_at;
@@ -22,6 +22,10 @@ const PART_BYTES: usize = 4 << 20;
 /// The longest line of ndjson, and the longest header of npy.
 const LINE_BYTES_MAX: usize = 16 << 20;
 const NPY_HEADER_MAX: usize = 1 << 16;
+/// Bytes of an id's line, blanks and all.
+const ID_LINE_BYTES_MAX: u64 = 64;
+/// Bytes of ids that are text if they look like it.
+const TEXT_BYTES_SURE: usize = 32;
 
 /// How vectors stand in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -171,10 +175,17 @@ impl Vectors {
     /// `InvalidArgument` if it has not an id for each vector; what the disk answers.
     pub fn with_ids(mut self, path: &Path) -> Result<Vectors> {
         let file = RealDisk.open(path)?;
-        let mut bytes = vec![0; file.len()? as usize];
+        let (rows, len) = (self.rows(), file.len()?);
+        if let Some(rows) = rows
+            && len > rows.saturating_mul(ID_LINE_BYTES_MAX)
+        {
+            return Err(wrong(path, format!("it has {len} bytes, too many for {rows} ids")));
+        }
+        let mut bytes = vec![0; len as usize];
         read_exact_at(&*file, path, &mut bytes, 0)?;
-        let rows = self.rows();
         let ids: Vec<u64> = match rows {
+            // As long as numbers of 32 or 64 bits would be, and text all the same.
+            Some(rows) if is_text_of(&bytes, rows) => ids_of_text(path, &bytes)?,
             Some(rows) if bytes.len() as u64 == 4 * rows => bytes
                 .as_chunks::<4>()
                 .0
@@ -184,15 +195,7 @@ impl Vectors {
             Some(rows) if bytes.len() as u64 == 8 * rows => {
                 bytes.as_chunks::<8>().0.iter().map(|id| u64::from_le_bytes(*id)).collect()
             }
-            _ => {
-                let text = std::str::from_utf8(&bytes)
-                    .map_err(|_| wrong(path, "it is no list of ids for these vectors"))?;
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                let ids = lines.map(|line| {
-                    line.parse().map_err(|_| wrong(path, format!("{line:?} is no id")))
-                });
-                ids.collect::<Result<_>>()?
-            }
+            _ => ids_of_text(path, &bytes)?,
         };
         if rows.is_some_and(|rows| rows != ids.len() as u64) {
             let (has, rows) = (ids.len(), rows.unwrap_or(0));
@@ -364,8 +367,8 @@ impl Vectors {
             return Err(self.wrong(format!("its vectors have {dim} numbers")));
         }
         self.at = (from + len) as u64;
-        let whole = rows.checked_mul((dim * numbers.bytes()) as u64).map(|bytes| bytes + self.at);
-        if whole != Some(self.len) {
+        let whole = rows.checked_mul((dim * numbers.bytes()) as u64);
+        if whole.and_then(|bytes| bytes.checked_add(self.at)) != Some(self.len) {
             return Err(self.wrong(format!("it is not as long as {rows} vectors of {dim} are")));
         }
         Ok(Shape::Rows { numbers, dim, before: 0 })
@@ -374,6 +377,24 @@ impl Vectors {
     fn wrong(&self, what: impl std::fmt::Display) -> Error {
         wrong(&self.path, what)
     }
+}
+
+/// Whether these bytes are ids in decimal digits, one a line: so many, or so long that numbers of 32 or
+/// 64 bits will not all look like it by chance.
+fn is_text_of(bytes: &[u8], rows: u64) -> bool {
+    let is_text = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_whitespace();
+    let lines = || bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    bytes.iter().all(is_text)
+        && lines().all(|line| line.iter().all(u8::is_ascii_digit))
+        && (bytes.len() >= TEXT_BYTES_SURE
+            || lines().filter(|line| !line.is_empty()).count() as u64 == rows)
+}
+
+fn ids_of_text(path: &Path, bytes: &[u8]) -> Result<Vec<u64>> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| wrong(path, "it is no list of ids for these vectors"))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| line.parse().map_err(|_| wrong(path, format!("{line:?} is no id")))).collect()
 }
 
 fn wrong(path: &Path, what: impl std::fmt::Display) -> Error {
@@ -503,5 +524,40 @@ mod tests {
             assert_eq!(half(bits.to_le_bytes()).to_bits(), value.to_bits(), "{bits:04x}");
         }
         assert!(half(0x7e00u16.to_le_bytes()).is_nan());
+    }
+
+    /// Lines of four bytes, or of eight, were taken for numbers of 32 or 64 bits.
+    #[test]
+    fn ids_in_lines_are_told_from_numbers_of_the_same_length() {
+        let (_folder, path) = file("two.u8", &[1, 2]);
+        let ids = |bytes: &[u8]| {
+            let (_folder, ids) = file("ids", bytes);
+            let vectors = Vectors::open(&path, FileFormat::U8, Some(1)).unwrap().with_ids(&ids);
+            vectors.map(|mut vectors| all(&mut vectors).iter().map(|one| one.0).collect::<Vec<_>>())
+        };
+        assert_eq!(ids(b"100\n101\n").unwrap(), [100, 101]);
+        assert_eq!(ids(b"1000000\n1000001\n").unwrap(), [1_000_000, 1_000_001]);
+        assert_eq!(ids(b"100000\r\n100001\r\n").unwrap(), [100_000, 100_001]);
+        assert_eq!(ids(&[7, 0, 0, 0, 8, 0, 0, 0]).unwrap(), [7, 8]);
+        let error = ids(&[b'1'; 1_000]).unwrap_err();
+        assert!(error.message().contains("too many for 2 ids"), "{error}");
+        // Half as many ids as vectors, each of as many bytes as two numbers.
+        let (_folder, path) = file("ten.u8", &[0; 10]);
+        let (_folder, ids) = file("ids", "1000000\n".repeat(5).as_bytes());
+        let ten = Vectors::open(&path, FileFormat::U8, Some(1)).unwrap();
+        let error = ten.with_ids(&ids).map(|_| ()).unwrap_err();
+        assert!(error.message().contains("it has 5 ids for 10 vectors"), "{error}");
+    }
+
+    #[test]
+    fn a_shape_that_no_file_has_is_refused() {
+        let shape =
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387903, 1), }\n";
+        let mut npy = b"\x93NUMPY\x01\x00".to_vec();
+        npy.extend((shape.len() as u16).to_le_bytes());
+        npy.extend(shape.as_bytes());
+        let (_folder, path) = file("crafted.npy", &npy);
+        let error = Vectors::open(&path, FileFormat::Npy, None).map(|_| ()).unwrap_err();
+        assert!(error.message().contains("it is not as long as"), "{error}");
     }
 }

@@ -28,7 +28,8 @@ pub enum Metric {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum IndexKind {
-    /// As suits the number of vectors: a plain graph, from 100,000 on one with product codes.
+    /// As suits the number of vectors: a part of a shard that is sealed with 100,000 or more is walked
+    /// by product codes, if its vectors can be cut into enough parts; any other is a plain graph.
     #[default]
     Auto = 0,
     /// A graph with the vectors in memory.

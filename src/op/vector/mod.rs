@@ -138,6 +138,15 @@ pub enum VectorCall {
         /// At most [`FETCH_MAX`] ids.
         ids: Vec<VectorId>,
     },
+    /// Fetches vectors whose records are still those that a search has compared. Answer:
+    /// [`VectorAnswer::Vectors`]; one that is gone or another by now is none. Asked of shards by a
+    /// gateway.
+    Fetch {
+        /// The index's name.
+        index: String,
+        /// At most [`FETCH_MAX`] ids, each with the number of the record: see [`VectorHit::seq`].
+        records: Vec<(VectorId, u64)>,
+    },
     /// Walks all vectors in the order of their ids. Answer: [`VectorAnswer::Page`].
     Walk {
         /// The index's name.
@@ -170,6 +179,7 @@ impl VectorCall {
             VectorCall::Drop { index }
             | VectorCall::Describe { index }
             | VectorCall::Get { index, .. }
+            | VectorCall::Fetch { index, .. }
             | VectorCall::Walk { index, .. }
             | VectorCall::Verify { index } => Some(index),
             VectorCall::Search(search) => Some(&search.index),

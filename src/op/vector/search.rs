@@ -60,6 +60,8 @@ pub struct VectorSearch {
     pub with_payload: bool,
     /// Give the vectors of hits.
     pub with_vector: bool,
+    /// Give the numbers of hits' records: see [`VectorHit::seq`].
+    pub with_seq: bool,
 }
 
 impl VectorSearch {
@@ -79,6 +81,7 @@ impl VectorSearch {
             without: None,
             with_payload: false,
             with_vector: false,
+            with_seq: false,
         }
     }
 }
@@ -98,12 +101,15 @@ pub struct VectorHit {
     pub score: Option<f32>,
     /// Of a part of such a search: what it has of the words.
     pub text: Option<TextMatch>,
+    /// The sequence number, in its shard, of the record that it was compared by; 0 if that was not
+    /// asked for.
+    pub seq: u64,
 }
 
 impl VectorHit {
     /// A hit alone.
     pub fn new(id: u64, distance: f32) -> VectorHit {
-        VectorHit { id, distance, payload: None, vector: None, score: None, text: None }
+        VectorHit { id, distance, payload: None, vector: None, score: None, text: None, seq: 0 }
     }
 
     /// The order of answers: by distance, then by id.

@@ -412,7 +412,8 @@ mod tests {
         let locked = |holds| Locked { cf, key: key.clone(), holds };
         let write = |becomes| TxnWrite { cf, key: key.clone(), becomes };
         [
-            TxnCall::Prepare { txn, keys: vec![(cf, key.clone())], values: true },
+            TxnCall::Prepare { txn, keys: vec![(cf, key.clone())], values: true, removes: false },
+            TxnCall::Prepare { txn, keys: vec![(cf, key.clone())], values: false, removes: true },
             TxnCall::Decide {
                 txn,
                 request: Box::new(Request::Redis(call("MSET a 1 b 2"))),
@@ -445,6 +446,7 @@ mod tests {
             without: Some(3),
             exact: true,
             with_vector: true,
+            with_seq: true,
             offset: 300,
             text: Some(TextQuery {
                 field: "body".into(),
@@ -467,6 +469,7 @@ mod tests {
             VectorCall::Search(search),
             VectorCall::Search(stored),
             VectorCall::Verify { index: index() },
+            VectorCall::Fetch { index: index(), records: vec![(VectorId::new(1), 1 << 40)] },
         ]
         .into_iter()
     }

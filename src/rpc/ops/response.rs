@@ -279,6 +279,7 @@ mod tests {
             vector: Some(floats),
             score: Some(0.25),
             text: Some(TextMatch { words: 300, times: vec![0, 2] }),
+            seq: 1 << 40,
             ..VectorHit::new(7, 0.5)
         };
         let all = [

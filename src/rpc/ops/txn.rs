@@ -2,7 +2,7 @@
 //! [`wire::txn`](crate::op::wire::txn).
 //!
 //! ```text
-//! call:   1 prepare     txn, keys, values u8
+//! call:   1 prepare     txn, keys, flags u8 (1 values, 2 removes)
 //!         2 decide      txn, request, locked
 //!         3 finish      txn, committed u8, writes
 //!         4 resolve     txn, abort u8
@@ -28,11 +28,11 @@ use crate::rpc::ops::{put_request, put_response, read_request, read_response};
 /// Appends a step.
 pub(super) fn put_call(out: &mut Vec<u8>, call: &TxnCall) {
     match call {
-        TxnCall::Prepare { txn, keys, values } => {
+        TxnCall::Prepare { txn, keys, values, removes } => {
             out.push(1);
             put_txn(out, txn);
             put_keys(out, keys);
-            out.push((*values).into());
+            out.push(u8::from(*values) | u8::from(*removes) << 1);
         }
         TxnCall::Decide { txn, request, locked } => {
             out.push(2);
@@ -68,7 +68,13 @@ pub(super) fn put_call(out: &mut Vec<u8>, call: &TxnCall) {
 /// The next step. One within another is refused.
 pub(super) fn read_call(cut: &mut Cut<'_>) -> Result<TxnCall> {
     Ok(match cut.u8()? {
-        1 => TxnCall::Prepare { txn: read_txn(cut)?, keys: read_keys(cut)?, values: cut.bool()? },
+        1 => {
+            let (txn, keys, flags) = (read_txn(cut)?, read_keys(cut)?, cut.u8()?);
+            if flags > 3 {
+                return Err(cut.unknown(flags.into()));
+            }
+            TxnCall::Prepare { txn, keys, values: flags & 1 != 0, removes: flags & 2 != 0 }
+        }
         2 => {
             let txn = read_txn(cut)?;
             let request = match read_request(cut)? {

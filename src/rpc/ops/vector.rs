@@ -4,8 +4,9 @@
 //! ```text
 //! call:    1 create spec | 2 drop name | 3 list | 4 describe name | 5 get name, count, ids u64
 //!          6 walk name, 0 | 1 after, limit | 7 search | 8 verify name
-//! search:  name, query, k, offset, ef, flags u8 (1 exact, 2 payloads, 4 vectors), filter,
-//!          distance_max?, score_min?, without?
+//!          9 fetch name, count, (id u64, seq)
+//! search:  name, query, k, offset, ef, flags u8 (1 exact, 2 payloads, 4 vectors, 8 seqs), filter,
+//!          distance_max?, score_min?, without?, words?
 //! query:   0 floats | 1 id u64
 //! filter:  0 none | 1 one of field, count, scalars | 2 range field, end?, end? | 3 prefix field, text
 //!          4 exists field | 5 and count, filters | 6 or count, filters | 7 not filter
@@ -15,7 +16,8 @@
 //!          5 page count, vectors, 0 | 1 next u64 | 6 found count, hits, cost
 //!          7 checked 3 numbers
 //! index:   id, spec, 9 numbers       vector: id u64, floats, payload
-//! hit:     id u64, distance u32, 0 | 1 payload, 0 | 1 floats
+//! hit:     id u64, distance u32, flags u8 (1 payload, 2 seq), payload?, seq?, 0 | 1 floats,
+//!          0 | 1 score u32, 0 | 1 words
 //! cost:    6 numbers, exact u8
 //! ```
 
@@ -37,6 +39,7 @@ use std::cell::Cell;
 const EXACT: u8 = 1;
 const WITH_PAYLOAD: u8 = 2;
 const WITH_VECTOR: u8 = 4;
+const WITH_SEQ: u8 = 8;
 
 /// Appends a call.
 pub(super) fn put_call(out: &mut Vec<u8>, call: &VectorCall) {
@@ -67,6 +70,14 @@ pub(super) fn put_call(out: &mut Vec<u8>, call: &VectorCall) {
             put_search(out, search);
         }
         VectorCall::Verify { index } => named(out, 8, index),
+        VectorCall::Fetch { index, records } => {
+            named(out, 9, index);
+            put_varint(out, records.len() as u64);
+            for (id, seq) in records {
+                put_u64(out, id.get());
+                put_varint(out, *seq);
+            }
+        }
     }
 }
 
@@ -89,6 +100,11 @@ pub(super) fn read_call(cut: &mut Cut<'_>) -> Result<VectorCall> {
         },
         7 => VectorCall::Search(read_search(cut)?),
         8 => VectorCall::Verify { index: name(cut)? },
+        9 => {
+            let index = name(cut)?;
+            let record = |cut: &mut Cut<'_>| Ok((VectorId::new(cut.u64()?), cut.varint()?));
+            VectorCall::Fetch { index, records: many(cut, 9, record)? }
+        }
         kind => return Err(cut.unknown(kind.into())),
     })
 }
@@ -150,7 +166,8 @@ fn put_search(out: &mut Vec<u8>, search: &VectorSearch) {
     out.push(
         flag(search.exact, EXACT)
             | flag(search.with_payload, WITH_PAYLOAD)
-            | flag(search.with_vector, WITH_VECTOR),
+            | flag(search.with_vector, WITH_VECTOR)
+            | flag(search.with_seq, WITH_SEQ),
     );
     match &search.filter {
         None => out.push(0),
@@ -175,7 +192,7 @@ fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
     };
     let (k, offset, ef) = (cut.varint32()?, cut.varint32()?, cut.varint32()?);
     let flags = cut.u8()?;
-    if flags > EXACT | WITH_PAYLOAD | WITH_VECTOR {
+    if flags > EXACT | WITH_PAYLOAD | WITH_VECTOR | WITH_SEQ {
         return Err(cut.unknown(flags.into()));
     }
     Ok(VectorSearch {
@@ -187,6 +204,7 @@ fn read_search(cut: &mut Cut<'_>) -> Result<VectorSearch> {
         exact: flags & EXACT != 0,
         with_payload: flags & WITH_PAYLOAD != 0,
         with_vector: flags & WITH_VECTOR != 0,
+        with_seq: flags & WITH_SEQ != 0,
         filter: read_filter(cut, 0, &Cell::new(FILTER_PARTS_MAX))?,
         distance_max: read_optional(cut, read_f32)?,
         score_min: read_optional(cut, read_f32)?,
@@ -446,10 +464,20 @@ fn read_vector(cut: &mut Cut<'_>) -> Result<StoredVector> {
     Ok(StoredVector { id: cut.u64()?, vector: read_floats(cut)?, payload: cut.bytes()? })
 }
 
+/// What a hit has: a payload, and the number of its record.
+const HIT_PAYLOAD: u8 = 1;
+const HIT_SEQ: u8 = 2;
+
 fn put_hit(out: &mut Vec<u8>, hit: &VectorHit) {
     put_u64(out, hit.id);
     put_f32(out, hit.distance);
-    put_optional(out, hit.payload.as_ref(), |out, payload| put_bytes(out, payload));
+    let has_seq = if hit.seq > 0 { HIT_SEQ } else { 0 };
+    let has_payload = if hit.payload.is_some() { HIT_PAYLOAD } else { 0 };
+    out.push(has_payload | has_seq);
+    hit.payload.iter().for_each(|payload| put_bytes(out, payload));
+    if hit.seq > 0 {
+        put_varint(out, hit.seq);
+    }
     put_optional(out, hit.vector.as_ref(), put_floats);
     put_optional(out, hit.score, put_f32);
     put_optional(out, hit.text.as_ref(), |out, text| {
@@ -460,10 +488,15 @@ fn put_hit(out: &mut Vec<u8>, hit: &VectorHit) {
 }
 
 fn read_hit(cut: &mut Cut<'_>) -> Result<VectorHit> {
+    let (id, distance, flags) = (cut.u64()?, read_f32(cut)?, cut.u8()?);
+    if flags > HIT_PAYLOAD | HIT_SEQ {
+        return Err(cut.unknown(flags.into()));
+    }
     Ok(VectorHit {
-        id: cut.u64()?,
-        distance: read_f32(cut)?,
-        payload: read_optional(cut, Cut::bytes)?,
+        id,
+        distance,
+        payload: if flags & HIT_PAYLOAD != 0 { Some(cut.bytes()?) } else { None },
+        seq: if flags & HIT_SEQ != 0 { cut.varint()? } else { 0 },
         vector: read_optional(cut, read_floats)?,
         score: read_optional(cut, read_f32)?,
         text: read_optional(cut, |cut| {

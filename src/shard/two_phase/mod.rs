@@ -79,8 +79,8 @@ use std::sync::Arc;
 /// Executes a step.
 pub(crate) fn execute(shard: &Arc<Shard>, call: TxnCall, now_ms: u64) -> Result<Answer> {
     match call {
-        TxnCall::Prepare { txn, keys, values } => {
-            participant::prepare(shard, txn, &keys, values, now_ms)
+        TxnCall::Prepare { txn, keys, values, removes } => {
+            participant::prepare(shard, txn, &keys, (values, removes), now_ms)
         }
         TxnCall::Finish { txn, committed, writes } => {
             participant::finish(shard, txn, committed, &writes, now_ms)

@@ -20,12 +20,13 @@ use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Locks keys and tells what they hold.
+/// Locks keys and tells what they hold, with their values if these are wanted. Where vectors among them
+/// are only removed they need no memory.
 pub(super) fn prepare(
     shard: &Arc<Shard>,
     txn: Txn,
     keys: &[(CfId, Bytes)],
-    values: bool,
+    (values, removes): (bool, bool),
     now_ms: u64,
 ) -> Result<Answer> {
     if keys.len() > TXN_KEYS_MAX {
@@ -34,7 +35,7 @@ pub(super) fn prepare(
     let mut stripes = Vec::with_capacity(keys.len() + 1);
     for (cf, key) in keys {
         match *cf {
-            CfId::VECTORS => vectors::check_takes(shard, key)?,
+            CfId::VECTORS => vectors::check_takes(shard, key, removes)?,
             cf => check_family(shard, cf)?,
         }
         check_sizes(key, &[])?;

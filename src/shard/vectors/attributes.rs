@@ -9,6 +9,7 @@ use crate::op::vector::filter::{End, Filter, Scalar, visit_scalars, within};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A set of numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,6 +120,8 @@ struct Field {
     bytes: usize,
     /// Whether all vectors have been told.
     is_whole: bool,
+    /// Which question was the last one that it was asked for.
+    asked: AtomicU64,
 }
 
 impl Field {
@@ -198,6 +201,8 @@ pub(super) struct Attributes {
     /// Whether all vectors have been told.
     is_whole: bool,
     fields: BTreeMap<String, Field>,
+    /// Questions so far.
+    questions: AtomicU64,
 }
 
 impl Attributes {
@@ -228,14 +233,24 @@ impl Attributes {
         self.fields.len()
     }
 
-    /// Forgets fields in which nothing was found, a name that was misspelt, say; but for those of
-    /// `filter`.
-    pub(super) fn drop_empty(&mut self, filter: &Filter) {
+    /// Forgets fields, but for those of `filter`, until there are `most`: all in which nothing was
+    /// found, a name that was misspelt, say, and then those that nobody has asked for longest.
+    pub(super) fn forget(&mut self, filter: &Filter, most: usize) {
         let mut asked = HashSet::new();
         filter.visit_fields(&mut |field| _ = asked.insert(field));
-        self.fields.retain(|name, field| {
-            !field.is_whole || !field.of.is_empty() || asked.contains(name.as_str())
-        });
+        let may_go = |name: &str, field: &Field| field.is_whole && !asked.contains(name);
+        self.fields.retain(|name, field| !may_go(name, field) || !field.of.is_empty());
+        while self.fields.len() > most {
+            let may_go = self.fields.iter().filter(|(name, field)| may_go(name, field));
+            let oldest = may_go.min_by_key(|(_, field)| field.asked.load(Ordering::Relaxed));
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { return };
+            self.fields.remove(&name);
+        }
+    }
+
+    /// The number of a question that is being asked.
+    fn question(&self) -> u64 {
+        self.questions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Begins with fields, whose changes are to be told from now on: [`Attributes::set_fields`] is
@@ -249,11 +264,13 @@ impl Attributes {
 
     /// All vectors were told of for these fields, or it failed, and they are forgotten.
     pub(super) fn end(&mut self, fields: &[String], is_whole: bool) {
+        let question = self.question();
         for name in fields {
             if !is_whole {
                 self.fields.remove(name);
             } else if let Some(field) = self.fields.get_mut(name) {
                 field.is_whole = true;
+                *field.asked.get_mut() = question;
             }
         }
         self.is_whole |= is_whole;
@@ -310,6 +327,12 @@ impl Attributes {
     /// # Errors
     /// `Refused` if too much has to be looked at: changes of the index wait meanwhile.
     pub(super) fn matching(&self, filter: &Filter) -> Result<Matching<'_>> {
+        let question = self.question();
+        filter.visit_fields(&mut |field| {
+            if let Some(field) = self.fields.get(field) {
+                field.asked.store(question, Ordering::Relaxed);
+            }
+        });
         let mut left = VISITED_MAX.max(VISITED_EACH_MAX * self.ids.len());
         let mut bits = self.bits(filter, &mut left)?;
         bits.and(&self.live);

@@ -1,6 +1,6 @@
 //! Requests about vectors, to writes and answers.
 
-use crate::base::{CfId, Error, ErrorKind, IndexId, Result};
+use crate::base::{CfId, Error, ErrorKind, IndexId, Result, Seq};
 use crate::lsm::ReadOptions;
 use crate::lsm::batch::{Counts, WriteBatch};
 use crate::lsm::key::Meta;
@@ -42,10 +42,11 @@ pub(crate) struct Resolved {
 /// hold, with its id; `Refused` if there is no memory for more.
 pub(crate) fn resolve(shard: &Shard, writes: &[Write]) -> Result<Vec<Resolved>> {
     let mut resolved = Vec::new();
+    let mut has_room = false;
     for write in writes {
         match write {
             Write::PutVector { index, id, vector, payload } => {
-                if resolved.is_empty() {
+                if !std::mem::replace(&mut has_room, true) {
                     shard.vectors.check_room()?;
                 }
                 let index = shard.vectors.get(index)?;
@@ -122,16 +123,17 @@ pub(crate) fn are_written(resolved: &[Resolved], far: &[Bytes]) -> Result<()> {
     Err(Error::new(ErrorKind::Unavailable, message))
 }
 
-/// Whether a vector of this key may be written: its index may be about to be created here.
+/// Whether a vector of this key may be written, or removed if that is all: its index may be about to
+/// be created here.
 ///
 /// # Errors
 /// `Unavailable` if there is none; `Refused` if there is no memory for more vectors.
-pub(crate) fn check_takes(shard: &Shard, key: &[u8]) -> Result<()> {
+pub(crate) fn check_takes(shard: &Shard, key: &[u8], removes: bool) -> Result<()> {
     if !has_index_of(shard, key) {
         let message = "the vector's index is not in this shard now; try again";
         return Err(Error::new(ErrorKind::Unavailable, message));
     }
-    shard.vectors.check_room()
+    if removes { Ok(()) } else { shard.vectors.check_room() }
 }
 
 /// Whether there is the index that a vector's key names.
@@ -153,7 +155,12 @@ pub(crate) fn execute(shard: &Arc<Shard>, call: VectorCall, now_ms: u64) -> Resu
     let answer = match call {
         VectorCall::Create(spec) => return create(shard, spec, now_ms),
         VectorCall::Drop { index } => return drop_index(shard, &index, now_ms),
-        VectorCall::Get { index, ids } => return fetch(shard, &index, &ids, now_ms),
+        VectorCall::Get { index, ids } => return fetch(shard, &index, &ids, &|_, _| true, now_ms),
+        VectorCall::Fetch { index, records } => {
+            let ids: Vec<VectorId> = records.iter().map(|(id, _)| *id).collect();
+            let is_same = |at: usize, seq: Seq| records[at].1 == seq.0;
+            return fetch(shard, &index, &ids, &is_same, now_ms);
+        }
         VectorCall::List => {
             let infos = shard.vectors.all().iter().map(|index| index.info()).collect();
             VectorAnswer::Indexes(infos)
@@ -267,7 +274,14 @@ fn drop_index(shard: &Arc<Shard>, name: &str, now_ms: u64) -> Result<Answer> {
     Ok(Answer { response, rests_on: ticket })
 }
 
-fn fetch(shard: &Arc<Shard>, name: &str, ids: &[VectorId], now_ms: u64) -> Result<Answer> {
+/// Fetches vectors, those that are `wanted` by their places and the numbers of their records.
+fn fetch(
+    shard: &Arc<Shard>,
+    name: &str,
+    ids: &[VectorId],
+    wanted: &dyn Fn(usize, Seq) -> bool,
+    now_ms: u64,
+) -> Result<Answer> {
     if ids.len() > FETCH_MAX {
         let message = format!("{} ids are asked for; at most {FETCH_MAX} at a time", ids.len());
         return Err(Error::invalid(message));
@@ -279,9 +293,10 @@ fn fetch(shard: &Arc<Shard>, name: &str, ids: &[VectorId], now_ms: u64) -> Resul
     let _held = shard.latches.many(stripes);
     let mut txn = Transaction::new(shard, now_ms);
     let (mut vectors, mut room) = (Vec::with_capacity(ids.len()), AnswerRoom::default());
-    for id in ids {
+    for (at, id) in ids.iter().enumerate() {
         match txn.glance(CfId::VECTORS, &key(id)) {
             Ok(held) => {
+                let held = held.filter(|held| wanted(at, held.seq));
                 let stored = held.map(|held| record::decode(id.get(), &held.value)).transpose()?;
                 stored.iter().try_for_each(|stored| room.take(stored))?;
                 vectors.push(stored);

@@ -10,9 +10,11 @@ use crate::op::vector::Filter;
 use crate::shard::vectors::index::{State, VectorIndex, lock};
 use crate::shard::vectors::record;
 use crate::shard::vectors::slices::Told;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// Fields of an index that filters may ask for: each is followed at every change from then on.
+/// Fields of an index that filters may ask for: each is followed at every change from then on. One
+/// more takes the place of one that was not asked for longest.
 const FIELDS_MAX: usize = 64;
 /// Fields whose words are indexed: each takes about as much memory as its texts.
 const TEXTS_MAX: usize = 8;
@@ -22,7 +24,7 @@ impl VectorIndex {
     /// records.
     ///
     /// # Errors
-    /// `Refused` for too many fields, or where they have no room; what reading records gives.
+    /// `Refused` for too many fields at once, or where they have no room; what reading records gives.
     pub(super) fn index_fields(&self, engine: &Engine, filter: &Filter) -> Result<()> {
         if self.read().attributes.can_answer(filter) {
             return Ok(());
@@ -34,13 +36,14 @@ impl VectorIndex {
             if state.attributes.can_answer(filter) {
                 return Ok(());
             }
+            let mut fields = HashSet::new();
+            filter.visit_fields(&mut |field| _ = fields.insert(field));
+            if fields.len() > FIELDS_MAX {
+                return Err(too_many(fields.len()));
+            }
             let missing = state.attributes.missing(filter);
             if state.attributes.count() + missing.len() > FIELDS_MAX {
-                state.attributes.drop_empty(filter);
-            }
-            let count = state.attributes.count() + missing.len();
-            if count > FIELDS_MAX {
-                return Err(too_many("filters have asked for", count, FIELDS_MAX));
+                state.attributes.forget(filter, FIELDS_MAX.saturating_sub(missing.len()));
             }
             state.attributes.begin(&missing);
             missing
@@ -69,11 +72,7 @@ impl VectorIndex {
                 return Ok(());
             }
             if state.texts.count() >= TEXTS_MAX {
-                state.texts.drop_empty();
-            }
-            let count = state.texts.count() + 1;
-            if count > TEXTS_MAX {
-                return Err(too_many("texts were looked for in", count, TEXTS_MAX));
+                state.texts.forget(TEXTS_MAX - 1);
             }
             state.texts.begin(field);
         }
@@ -116,14 +115,12 @@ impl VectorIndex {
     }
 }
 
-fn too_many(what: &str, count: usize, most: usize) -> Error {
-    Error::new(
-        ErrorKind::Refused,
-        format!(
-            "{what} {count} fields of this index, which may have {most} such; put what is asked for \
-             into fewer fields"
-        ),
-    )
+fn too_many(count: usize) -> Error {
+    let message = format!(
+        "the filter asks for {count} fields; at most {FIELDS_MAX} of an index are indexed at a time: put \
+         what is asked for into fewer"
+    );
+    Error::new(ErrorKind::Refused, message)
 }
 
 #[cfg(test)]
@@ -171,5 +168,32 @@ mod tests {
             assert!(index.lasting_bytes() < 1 << 20, "{} bytes", index.lasting_bytes());
         }
         assert!(ask(Some(r#"{"kind": "k1"}"#), None).is_ok());
+        // One that asks for too many has none of the others forgotten.
+        let fields: Vec<String> = (0..65).map(|n| format!("\"f{n}\": 1")).collect();
+        let refused = ask(Some(&format!("{{{}}}", fields.join(", "))), None).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{refused}");
+        let kind = Filter::parse(r#"{"kind": "k1"}"#).unwrap();
+        assert!(index.read().attributes.can_answer(&kind));
+    }
+
+    /// Others' searches had a field forgotten between its indexing and the search that asked for it,
+    /// which then went by vectors alone.
+    #[test]
+    fn words_that_were_forgotten_meanwhile_are_looked_for_all_the_same() {
+        let (shard, id) = (shard_on(&SimDisk::new(), VectorLimits::default()), IndexId(3));
+        create(&shard, id, 3, IndexSpec::new("v", 2, Metric::L2).with_defaults());
+        let mut batch = WriteBatch::new();
+        let value = record::encode(&Floats::of(&[1.0, 1.0]), br#"{"body": "a word"}"#);
+        batch.put_cf(CfId::VECTORS, &record::vector_key(id, VectorId::new(7)), &value);
+        batch.place(Seq(9_000), 1);
+        shard.apply_entry(LogIndex(9), &[batch.bytes().to_vec()]).unwrap();
+        let (index, engine) = (shard.vectors.get("v").unwrap(), shard.engine());
+        let text = TextQuery { field: "body".into(), text: "word".into(), is_part: true };
+        let search = VectorSearch { text: Some(text), ..VectorSearch::new("v", &[0.0, 1.0], 3) };
+        let plan = index.plan(engine, &search).unwrap();
+        index.index_search(engine, &search).unwrap();
+        index.write().texts.forget(0);
+        let (found, _) = index.find(engine, &plan).unwrap();
+        assert_eq!(found.text.unwrap().having, [1]);
     }
 }

@@ -22,7 +22,7 @@ use crate::shard::vectors::sorted::SortedRows;
 use crate::shard::vectors::work::LINKED_AT_ONCE;
 use crate::shard::vectors::{Vectors, record};
 use crate::vector::{FetchLive, HnswIndex, SpfreshIndex};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 /// Vectors put into postings at once while nobody searches, and while somebody does.
@@ -387,18 +387,19 @@ impl Vectors {
     /// Goes on building postings anew, or begins to.
     fn build(&self, index: &VectorIndex) -> Result<()> {
         let building = lock(&index.building).take();
-        index.building_bytes.store(0, Ordering::Relaxed);
-        let building = match building {
-            None => self.begin_building(index)?,
+        // What it took before is in memory while it is worked on.
+        let built = match building {
+            None => self.begin_building(index),
             // Where it fails it is begun anew.
-            Some(mut building) => match self.build_on(index, &mut building)? {
-                Some(rows) => return self.end_building(index, building.finder, rows),
-                None => Some(building),
-            },
+            Some(mut building) => self.build_on(index, &mut building).and_then(|rows| match rows {
+                Some(rows) => self.end_building(index, building.finder, rows).map(|()| None),
+                None => Ok(Some(building)),
+            }),
         };
-        let bytes = building.as_ref().map_or(0, Building::memory_bytes);
+        let bytes =
+            built.as_ref().map_or(0, |built| built.as_ref().map_or(0, Building::memory_bytes));
         index.building_bytes.store(bytes as u64, Ordering::Relaxed);
-        *lock(&index.building) = building;
+        *lock(&index.building) = built?;
         Ok(())
     }
 
@@ -493,7 +494,17 @@ impl Vectors {
             }
         }
         let some = missing.split_off(missing.len().saturating_sub(PUT_AT_ONCE));
-        put(&some)?.into_iter().for_each(|(id, seq)| there.insert(id, seq));
+        let found = put(&some)?;
+        found.iter().for_each(|(id, seq)| there.insert(*id, *seq));
+        if found.len() < some.len() {
+            // They are others by now, or the index has them wrong: they would lack here for ever.
+            let found: HashSet<Row> = found.into_iter().collect();
+            let mut state = index.write();
+            for (id, _) in some.iter().filter(|row| !found.contains(*row)) {
+                index.take_anew(&self.engine, &mut state, *id)?;
+            }
+            index.measure(&state);
+        }
         Ok(None)
     }
 
@@ -514,6 +525,8 @@ impl Vectors {
         }
         let rows = Rows::of(rows.to_sorted(), &[]);
         finder.index.set_len(rows.len());
+        // From now on it is counted where it stands.
+        index.building_bytes.store(0, Ordering::Relaxed);
         state.posted = Some(Posted::new(finder, rows, stale));
         index.measure(&state);
         drop(state);

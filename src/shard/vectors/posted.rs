@@ -279,6 +279,7 @@ mod tests {
     use crate::base::IndexId;
     use crate::env::SimDisk;
     use crate::op::vector::Metric;
+    use crate::shard::vectors::segment::Row;
     use crate::shard::vectors::tests::{apply, create, shard_on};
 
     /// Each that was put in again counted once more: codes were learnt anew ever later.
@@ -297,5 +298,30 @@ mod tests {
         let posted = state.posted.as_ref().unwrap();
         let known = posted.finder.as_ref().unwrap().index.len();
         assert!((200..=300).contains(&known), "{known} of {}", posted.rows.len());
+    }
+
+    /// What lacked in postings that were built, because no record was as the index had it, lacked the
+    /// next time too, and the background never came to an end.
+    #[test]
+    fn postings_are_built_though_the_index_has_many_rows_wrong() {
+        let limits = VectorLimits { segment_rows: 64, ..VectorLimits::default() };
+        let shard = shard_on(&SimDisk::new(), limits);
+        let spec = IndexSpec { kind: IndexKind::Spfresh, ..IndexSpec::new("v", 2, Metric::L2) };
+        create(&shard, IndexId(3), 3, spec.with_defaults());
+        apply(&shard, IndexId(3), 4, 0..300);
+        shard.vectors.settle();
+        let index = shard.vectors.get("v").unwrap();
+        {
+            let mut state = index.write();
+            let posted = state.posted.as_mut().unwrap();
+            let rows: Vec<Row> = posted.rows.iter().take(100).collect();
+            assert_eq!(rows.len(), 100);
+            rows.iter().for_each(|(id, seq)| posted.rows.insert(*id, seq + 1));
+            posted.give_up();
+        }
+        assert!((0..1_000).any(|_| !shard.vectors.work_once()), "it never comes to an end");
+        assert!(!index.read().posted.as_ref().unwrap().is_lost());
+        let checked = index.verify(shard.engine()).unwrap();
+        assert_eq!((checked.stored, checked.missing, checked.surplus), (300, 0, 0));
     }
 }

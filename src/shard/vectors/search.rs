@@ -68,16 +68,14 @@ impl VectorIndex {
         self.searches.fetch_add(1, Ordering::Relaxed);
         search.filter.iter().try_for_each(op::vector::Filter::check)?;
         let mut plan = self.plan(engine, search)?;
-        self.index_search(engine, search)?;
         if let Some(text) = &search.text {
             hybrid::check(search, text)?;
-            self.index_text(engine, &text.field)?;
             (plan.skip, plan.take) = (0, ranked(search.k, search.offset) as usize);
             plan.depth = plan.take;
         }
-        let mut found = VectorsFound::default();
+        self.index_search(engine, search)?;
+        let (mut found, mut seqs): (VectorsFound, Searched) = Default::default();
         for turn in 1..=TRIES {
-            let seqs;
             (found, seqs) = self.find(engine, &plan)?;
             let (skip, take) = (search.offset as usize, search.k as usize);
             if search.text.as_ref().is_some_and(|text| !text.is_part) {
@@ -99,6 +97,10 @@ impl VectorIndex {
             // to spare.
             plan.spare += 2 * lost;
         }
+        if search.with_seq {
+            let seq_of = |id: u64| seqs.get(&id).copied().unwrap_or_default();
+            found.hits.iter_mut().for_each(|hit| hit.seq = seq_of(hit.id));
+        }
         found.cost.micros = (clock.monotonic_ns() - began) / 1000;
         Ok(found)
     }
@@ -118,7 +120,7 @@ impl VectorIndex {
                 drop(state);
                 if turn > INDEXED_TRIES {
                     let message = "other searches have this one's fields forgotten as soon as they \
-                                   are indexed; filter by fewer fields at a time, or try again";
+                                   are indexed; ask for fewer fields at a time, or try again";
                     return Err(Error::new(ErrorKind::Busy, message));
                 }
                 self.index_search(engine, search)?;
@@ -159,9 +161,10 @@ impl VectorIndex {
         }
     }
 
-    /// Sees to it that the fields of a search's filter are indexed.
+    /// Sees to it that the fields of a search's filter are indexed, and that of its words.
     pub(super) fn index_search(&self, engine: &Engine, search: &VectorSearch) -> Result<()> {
-        search.filter.as_ref().map_or(Ok(()), |filter| self.index_fields(engine, filter))
+        search.filter.iter().try_for_each(|filter| self.index_fields(engine, filter))?;
+        search.text.iter().try_for_each(|text| self.index_text(engine, &text.field))
     }
 
     pub(super) fn plan<'a>(&self, engine: &Engine, search: &'a VectorSearch) -> Result<Plan<'a>> {
@@ -394,16 +397,20 @@ impl Plan<'_> {
 
     /// Whether records are read once they were found, and have to be those that were searched.
     fn reads_records(&self) -> bool {
-        self.search.with_payload || self.search.with_vector || self.search.text.is_some()
+        let search = self.search;
+        search.with_payload || search.with_vector || search.with_seq || search.text.is_some()
     }
 }
 
-/// The vectors that match a search's filter, if it has one; nothing if that is not indexed: a field
-/// without values may have been forgotten for another since it was.
+/// The vectors that match a search's filter, if it has one; nothing if a field of the search is not
+/// indexed: it may have been forgotten for another since it was.
 pub(super) fn matching<'a>(
     state: &'a State,
     search: &VectorSearch,
 ) -> Result<Option<Option<Matching<'a>>>> {
+    if search.text.as_ref().is_some_and(|text| !state.texts.has(&text.field)) {
+        return Ok(None);
+    }
     let Some(filter) = &search.filter else { return Ok(Some(None)) };
     if !state.attributes.can_answer(filter) {
         return Ok(None);

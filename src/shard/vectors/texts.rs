@@ -4,21 +4,23 @@ use crate::op::vector::filter::{Scalar, visit_scalars};
 use crate::op::vector::text::{TextMatch, TextStats};
 use crate::vector::{Filter, TextIndex};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The fields whose words are indexed.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     fields: BTreeMap<String, Field>,
+    /// Questions so far.
+    questions: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Field {
     index: TextIndex,
-    /// Bytes of the texts.
-    bytes: usize,
-    lengths: std::collections::HashMap<u64, usize>,
     /// Whether all vectors have been told.
     is_whole: bool,
+    /// Which question was the last one that it was asked for.
+    asked: AtomicU64,
 }
 
 impl Field {
@@ -32,18 +34,10 @@ impl Field {
                 text.push_str(&part);
             }
         });
-        self.remove(id);
-        // What is refused, beyond 2^32 of them, is not found by its words.
-        if !text.is_empty() && self.index.insert(id, &text).is_ok() {
-            self.bytes += text.len();
-            self.lengths.insert(id, text.len());
-        }
-    }
-
-    fn remove(&mut self, id: u64) {
-        if let Some(length) = self.lengths.remove(&id) {
-            self.index.remove(id);
-            self.bytes -= length;
+        self.index.remove(id);
+        if !text.is_empty() {
+            // What is refused, beyond 2^32 of them, is not found by its words.
+            _ = self.index.insert(id, &text);
         }
     }
 }
@@ -54,9 +48,21 @@ impl Texts {
         self.fields.get(field).is_some_and(|field| field.is_whole)
     }
 
-    /// Forgets fields in which no text was found: a name that was misspelt, say.
-    pub(super) fn drop_empty(&mut self) {
-        self.fields.retain(|_, field| !field.lengths.is_empty() || !field.is_whole);
+    /// Forgets fields until there are `most`: all in which no text was found, a name that was misspelt,
+    /// say, and then those that nobody has asked for longest.
+    pub(super) fn forget(&mut self, most: usize) {
+        self.fields.retain(|_, field| !field.index.is_empty() || !field.is_whole);
+        while self.fields.len() > most {
+            let whole = self.fields.iter().filter(|(_, field)| field.is_whole);
+            let oldest = whole.min_by_key(|(_, field)| field.asked.load(Ordering::Relaxed));
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { return };
+            self.fields.remove(&name);
+        }
+    }
+
+    /// The number of a question that is being asked.
+    fn question(&self) -> u64 {
+        self.questions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// How many fields there are.
@@ -72,10 +78,12 @@ impl Texts {
 
     /// All vectors were told of, or it failed, and the field is forgotten.
     pub(super) fn end(&mut self, field: &str, is_whole: bool) {
+        let question = self.question();
         if !is_whole {
             self.fields.remove(field);
         } else if let Some(field) = self.fields.get_mut(field) {
             field.is_whole = true;
+            *field.asked.get_mut() = question;
         }
     }
 
@@ -96,7 +104,7 @@ impl Texts {
 
     /// Forgets a vector.
     pub(super) fn remove(&mut self, id: u64) {
-        self.fields.values_mut().for_each(|field| field.remove(id));
+        self.fields.values_mut().for_each(|field| _ = field.index.remove(id));
     }
 
     /// The `k` that fit a text best, of those that `takes` says yes to, and what there is of its
@@ -109,6 +117,7 @@ impl Texts {
         takes: &(dyn Fn(u64) -> bool + Sync),
     ) -> (TextStats, Vec<(u64, TextMatch)>) {
         let Some(field) = self.fields.get(field) else { return Default::default() };
+        field.asked.store(self.question(), Ordering::Relaxed);
         let found = field.index.matches(text, k, Filter::Where(takes));
         let stats = TextStats { texts: found.texts, words: found.words, having: found.having };
         let hits = found
@@ -118,8 +127,8 @@ impl Texts {
         (stats, hits.collect())
     }
 
-    /// Bytes of memory that it takes, about: words, and for each of them an entry of a list.
+    /// Bytes of memory that it takes, about.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.fields.values().map(|field| 3 * field.bytes + 96 * field.lengths.len()).sum()
+        self.fields.values().map(|field| field.index.memory_bytes()).sum()
     }
 }

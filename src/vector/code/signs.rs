@@ -20,6 +20,9 @@ use crate::vector::metric::DistanceMetric;
 /// Dimensions of a code that one table of 16 serves.
 pub(in crate::vector) const GROUP: usize = 4;
 
+/// The largest constant part of an estimate.
+const ADD_MAX: f32 = f32::MAX / 4.0;
+
 /// Codes of up to 32 vectors. The estimate of one that is not there is infinite.
 #[derive(Debug)]
 pub(in crate::vector) struct SignCodes {
@@ -65,11 +68,13 @@ fn factors(metric: DistanceMetric, center: &[f32], to: &[f32]) -> (f32, f32) {
     }
     // One in the same place: no direction, and no distance from the center.
     let stretch = if sum > 0.0 { squared / sum } else { 0.0 };
-    match metric {
+    let (add, mul) = match metric {
         DistanceMetric::L2 => (squared + 2.0 * stretch * signed, -2.0 * stretch),
         DistanceMetric::Cosine => (0.5 * squared + stretch * signed, -stretch),
         DistanceMetric::InnerProduct => (stretch * signed - along, -stretch),
-    }
+    };
+    // Infinite means that there is none. What the longest vectors there may be come to is near it.
+    (if add.is_nan() { 0.0 } else { add.clamp(-ADD_MAX, ADD_MAX) }, mul)
 }
 
 /// Tables for the inner products of a query and signs: for each 4 dimensions the 16 sums that 4
@@ -125,5 +130,23 @@ impl QueryTables {
     ) -> Scan<'a> {
         let (shift, scale) = (self.shift, self.scale);
         Scan { tables: &self.tables, codes, add, mul, base, shift, scale, limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was infinite was a neighbour that no walk went to, and a file that was called damaged.
+    #[test]
+    fn the_longest_vectors_have_estimates() {
+        let x = (f32::MAX / 16.0 / 1024.0).sqrt() * 0.99;
+        let center = vec![-x; 1024];
+        let mut to = center.clone();
+        to[0] += 30.0 * x;
+        for metric in [DistanceMetric::L2, DistanceMetric::InnerProduct] {
+            let (add, mul) = factors(metric, &center, &to);
+            assert!(add.is_finite() && mul.is_finite(), "{metric:?}: {add} {mul}");
+        }
     }
 }

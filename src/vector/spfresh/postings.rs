@@ -16,7 +16,7 @@ const ID_BYTES: usize = 8;
 /// What is read at once by a disk.
 const PAGE_BYTES: usize = 4096;
 
-/// Where postings are kept: merge records and values of a column family, or memory.
+/// Where postings are kept: in a file of pages, or in memory.
 pub trait Postings {
     /// Shows the bytes of each of these postings, in this order; none for one that is not there.
     /// Which are asked for together do not depend on each other: they may be read all at once.

@@ -8,6 +8,7 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::vector::filter::{EF_MAX, Filter};
 use crate::vector::ids::IdMap;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// How soon more of the same word counts no more.
 const K1: f32 = 1.2;
@@ -15,6 +16,8 @@ const K1: f32 = 1.2;
 const B: f32 = 0.75;
 /// Removed texts that stay in the lists in any case.
 const DEAD_MIN: usize = 64;
+/// What the heap takes beside each piece of it, about.
+const ALLOCATED_BYTES: usize = 16;
 
 /// A text that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +49,8 @@ pub struct TextIndex {
     slots: IdMap,
     /// Words of all texts that are not removed.
     words: u64,
+    /// Bytes on the heap of words, lists and texts, without those of the tables that hold them.
+    heap_bytes: usize,
 }
 
 /// The texts that have a word.
@@ -64,6 +69,25 @@ struct Text {
     /// Its different words; none if it was removed.
     terms: Box<[u32]>,
     is_live: bool,
+}
+
+impl List {
+    fn heap_bytes(&self) -> usize {
+        match self.entries.capacity() {
+            0 => 0,
+            entries => entries * size_of::<(u32, u32)>() + ALLOCATED_BYTES,
+        }
+    }
+}
+
+impl Text {
+    fn heap_bytes(&self) -> usize {
+        if self.terms.is_empty() { 0 } else { size_of_val(&*self.terms) + ALLOCATED_BYTES }
+    }
+}
+
+fn word_bytes(word: &String) -> usize {
+    word.capacity() + ALLOCATED_BYTES
 }
 
 impl TextIndex {
@@ -97,19 +121,28 @@ impl TextIndex {
         let mut count = 0u32;
         for word in words(text) {
             let next = self.terms.len() as u32;
-            let term = *self.terms.entry(word).or_insert(next);
+            let term = match self.terms.entry(word) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => {
+                    self.heap_bytes += word_bytes(new.key());
+                    *new.insert(next)
+                }
+            };
             *counts.entry(term).or_default() += 1;
             count = count.saturating_add(1);
         }
         self.lists.resize_with(self.terms.len(), List::default);
         for (term, count) in &counts {
             let list = &mut self.lists[*term as usize];
+            let before = list.heap_bytes();
             list.entries.push((slot, *count));
             list.live += 1;
+            self.heap_bytes += list.heap_bytes() - before;
         }
         self.words += u64::from(count);
-        let terms = counts.into_keys().collect();
-        self.texts.push(Text { id, words: count, terms, is_live: true });
+        let text = Text { id, words: count, terms: counts.into_keys().collect(), is_live: true };
+        self.heap_bytes += text.heap_bytes();
+        self.texts.push(text);
         self.slots.insert(id, slot);
         Ok(())
     }
@@ -119,6 +152,7 @@ impl TextIndex {
         let Some(slot) = self.slots.remove(id) else { return false };
         let text = &mut self.texts[slot as usize];
         text.is_live = false;
+        self.heap_bytes -= text.heap_bytes();
         for term in std::mem::take(&mut text.terms) {
             self.lists[term as usize].live -= 1;
         }
@@ -160,6 +194,22 @@ impl TextIndex {
             text.terms = text.terms.iter().filter_map(|term| terms[*term as usize]).collect();
             self.slots.insert(text.id, slot);
         }
+        self.heap_bytes = self.heap_bytes_anew();
+    }
+
+    fn heap_bytes_anew(&self) -> usize {
+        self.terms.keys().map(word_bytes).sum::<usize>()
+            + self.lists.iter().map(List::heap_bytes).sum::<usize>()
+            + self.texts.iter().map(Text::heap_bytes).sum::<usize>()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub fn memory_bytes(&self) -> usize {
+        // Seven of eight places of a table may be taken.
+        let table = self.terms.capacity() * 8 / 7 * (size_of::<(String, u32)>() + 1);
+        let lists = self.lists.capacity() * size_of::<List>();
+        let texts = self.texts.capacity() * size_of::<Text>();
+        table + lists + texts + self.slots.memory_bytes() + self.heap_bytes
     }
 
     /// The `k` texts that fit a query best, of those that have one of its words and match; by score,
@@ -276,6 +326,20 @@ mod tests {
         asked.iter().map(of).sum()
     }
 
+    /// A word that is in one text alone was counted as three bytes for each of its own.
+    #[test]
+    fn words_of_one_text_each_are_counted_with_all_they_take() {
+        let mut index = TextIndex::new();
+        for id in 0..1_000 {
+            let text: String = (0..50).map(|n| format!("{:08x} ", id * 50 + n)).collect();
+            index.insert(id, &text).unwrap();
+        }
+        // A place in a table with seven of eight taken at most, the word, a list and its first entries.
+        let least = (28 + 8 + 32 + 8 + 4) * 50_000;
+        let bytes = index.memory_bytes();
+        assert!((least..4 * least).contains(&bytes), "{bytes}");
+    }
+
     #[test]
     fn random_histories_are_scored_by_the_definition() {
         let mut rng = Rng::new(8);
@@ -315,7 +379,12 @@ mod tests {
             }
             assert_eq!(index.len(), texts.len());
             assert!(index.texts.len() <= 2 * index.len() + DEAD_MIN + 1);
+            assert_eq!(index.heap_bytes, index.heap_bytes_anew());
         }
+        let bytes = index.memory_bytes();
+        let all: Vec<u64> = texts.keys().copied().collect();
+        all.iter().for_each(|id| assert!(index.remove(*id)));
+        assert!(index.heap_bytes < bytes / 2);
         assert!(index.search("w1", 0, Filter::All).is_err());
         assert!(index.search("nothing has this", 3, Filter::All).unwrap().is_empty());
     }
