@@ -17,7 +17,9 @@ pub(super) const IDLE_TURNS: u64 = 10;
 /// put into the graph before it is written down while others come in: that holds these up, and would be
 /// done again and again.
 const GROWN_AMID_WRITES: usize = 3;
-/// A change of one in so many vectors has it written down where nobody writes.
+/// Turns without a change after which one more in so many vectors has it written down: writers who pause
+/// would otherwise have all of it written at every pause.
+const REST_TURNS: u64 = 100;
 const ROWS_PER_KEPT: usize = 16;
 
 /// A piece of work.
@@ -115,8 +117,8 @@ impl Vectors {
         let limits = &index.limits;
         let kept = state.kept.as_ref().map_or(0, |kept| kept.rows.len());
         let changed = match next_loose(index, state) {
-            // Where nobody writes it costs nobody anything, and a start finds all of it.
-            None if is_idle(index) => kept / ROWS_PER_KEPT + 1,
+            // Then a start finds nearly all of it.
+            None if rested_turns(index) >= REST_TURNS => kept / ROWS_PER_KEPT + 1,
             None | Some(Piece::Repair | Piece::Shrink) => kept / 2 + 1,
             Some(_) => (GROWN_AMID_WRITES * kept).min(kept + limits.segment_rows / 2),
         };
@@ -136,7 +138,12 @@ impl Vectors {
 
 /// Whether nothing was written for a while.
 pub(super) fn is_idle(index: &VectorIndex) -> bool {
-    lock(&index.rest).1 >= IDLE_TURNS
+    rested_turns(index) >= IDLE_TURNS
+}
+
+/// Turns of the upkeep for which nothing was written.
+fn rested_turns(index: &VectorIndex) -> u64 {
+    lock(&index.rest).1
 }
 
 /// What is to be done next with what is not sealed.
@@ -232,17 +239,19 @@ mod tests {
         shard.vectors.settle();
         let in_file = || index.read().kept.as_ref().unwrap().rows.len();
         assert!(in_file() < 4_500, "{} while some write", in_file());
-        for _ in 0..=IDLE_TURNS {
-            shard.vectors.tend();
-            shard.vectors.settle();
-        }
+        let rest = |turns: u64| {
+            for _ in 0..=turns {
+                shard.vectors.tend();
+                shard.vectors.settle();
+            }
+        };
+        rest(2 * IDLE_TURNS);
+        assert!(in_file() < 4_500, "{} in a short pause", in_file());
+        rest(REST_TURNS);
         assert_eq!(in_file(), 5_000);
         // What is little waits for more.
         apply(&shard, INDEX, 6, 5_000..5_200);
-        for _ in 0..=IDLE_TURNS {
-            shard.vectors.tend();
-            shard.vectors.settle();
-        }
+        rest(REST_TURNS);
         assert_eq!((in_file(), index.read().fresh.len()), (5_000, 5_200));
     }
 

@@ -332,6 +332,8 @@ impl Vectors {
         let file_bytes = self.write_file(index, number, &rows, &bytes)?;
         drop((bytes, writing));
         index.write().set_kept(Kept { number, rows, slots, file_bytes, linked }, seals);
+        // Should that fail, it is known that it is due: what is saved names the file before.
+        index.has_dead_files.store(true, Ordering::Relaxed);
         self.save(index)
     }
 
